@@ -1,0 +1,133 @@
+//! Clusters as they are described: where they stand, what they are made of, what they burn and cost.
+
+use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
+use crate::policy::Policy;
+use crate::quantity::{Bytes, MoneyPerHour, Watts};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Power of a node: idle and at full load, in between linear in the CPU requested or used.
+///
+/// Method: the linear model `idle + u·(full − idle)` of the Cloud Carbon Footprint methodology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePower {
+    /// At no load.
+    pub idle: Watts,
+    /// With every vCPU busy.
+    pub full: Watts,
+}
+
+impl NodePower {
+    /// What a busy share `used / capacity` of the node adds to its idle power.
+    pub fn dynamic(&self, used_nanocores: i64, capacity_nanocores: i64) -> Watts {
+        (self.full - self.idle).scaled(used_nanocores.clamp(0, capacity_nanocores), capacity_nanocores)
+    }
+}
+
+/// Nodes of one kind in one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeGroup {
+    /// Name; nodes are called `CLUSTER-NAME-N`.
+    pub name: String,
+    /// Instance type of each node.
+    pub instance_type: InstanceType,
+    /// How many nodes.
+    pub count: u32,
+    /// Availability zones the nodes are dealt over, in turn.
+    pub zones: Vec<String>,
+    /// vCPUs of a node.
+    pub vcpu: i64,
+    /// Memory of a node.
+    pub memory: Bytes,
+    /// GPUs of a node.
+    pub gpu: i64,
+    /// Most pods on a node.
+    pub pods: i64,
+    /// Idle and full power of a node, at the server (before PUE).
+    pub power: NodePower,
+    /// On-demand price of a node.
+    pub price: MoneyPerHour,
+    /// Where power and price came from, for display.
+    pub sources: String,
+}
+
+/// One cluster of the fleet file, every default filled in from the built-in tables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterSpec {
+    /// Its name in the fleet.
+    pub id: ClusterId,
+    /// Cloud region.
+    pub region: RegionId,
+    /// Grid zone that feeds it.
+    pub grid_zone: GridZone,
+    /// Facility factor in thousandths (1270 = 1.27).
+    pub pue_milli: i64,
+    /// Labels for `kubercarbon.io/clusters` selectors; `name`, `region` and `zone` are added.
+    pub labels: BTreeMap<String, String>,
+    /// Its nodes.
+    pub node_groups: Vec<NodeGroup>,
+}
+
+impl ClusterSpec {
+    /// Labels a selector sees: the stated ones plus `name`, `region`, `zone`.
+    pub fn selector_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.insert("name".to_owned(), self.id.to_string());
+        labels.insert("region".to_owned(), self.region.to_string());
+        labels.insert("zone".to_owned(), self.grid_zone.to_string());
+        labels
+    }
+}
+
+/// Seeded stream of demo Jobs a twin fleet creates by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DemoSpec {
+    /// Mean arrivals per hour over the whole fleet (0–1000).
+    pub jobs_per_hour: f64,
+    /// Namespace the Jobs are created in.
+    pub namespace: String,
+}
+
+impl Default for DemoSpec {
+    fn default() -> DemoSpec {
+        DemoSpec { jobs_per_hour: 5.0, namespace: "demo".to_owned() }
+    }
+}
+
+/// A fleet file, checked and complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetSpec {
+    /// Name of the fleet.
+    pub name: String,
+    /// ISO 4217 code every price is in.
+    pub currency: String,
+    /// The clusters, in the order of the file.
+    pub clusters: Vec<ClusterSpec>,
+    /// Placement policy.
+    pub policy: Policy,
+    /// Demo stream; `None`: none.
+    pub demo: Option<DemoSpec>,
+    /// Money per GB (10⁹ bytes) moved between clusters.
+    pub transfer_price_per_gb: f64,
+    /// Energy per GB moved, in kWh: (same continent, other).
+    pub transfer_kwh_per_gb: (f64, f64),
+}
+
+/// What a core and a GPU burn and cost at a cluster, at the margin: the planner's view of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rates {
+    /// Power of one more busy core, PUE included.
+    pub core_power: Watts,
+    /// Power of one busy GPU, PUE included.
+    pub gpu_power: Watts,
+    /// Price of a core for an hour: the node's price shared by its vCPUs.
+    pub core_price: MoneyPerHour,
+    /// Price of a GPU for an hour; zero where it is part of the core price.
+    pub gpu_price: MoneyPerHour,
+}

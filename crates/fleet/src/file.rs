@@ -1,0 +1,351 @@
+//! The fleet file: YAML in, a checked [`FleetSpec`] with every default filled in from the built-in
+//! tables out. Errors name line and column or field, what was found and what was expected.
+
+use crate::builtin;
+use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower};
+use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
+use crate::plan::API_VERSION;
+use crate::policy::Policy;
+use crate::quantity::{Bytes, MoneyPerHour, Watts};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Largest fleet file read, in bytes.
+pub const SIZE_MAX: usize = 1 << 20;
+/// Most clusters in a fleet file.
+pub const CLUSTERS_MAX: usize = 200;
+/// Most nodes in one cluster.
+pub const NODES_MAX: u32 = 5000;
+
+/// What is wrong with a fleet file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Too large to read.
+    #[error("{found} bytes: expected at most {SIZE_MAX}")]
+    Size {
+        /// Its size.
+        found: usize,
+    },
+    /// Not YAML, or not of this shape; the text has line and column.
+    #[error("{0}")]
+    Shape(String),
+    /// A field's value cannot be.
+    #[error("{field}: {found}: expected {expected}")]
+    Field {
+        /// Path of the field, e.g. `clusters[1].region`.
+        field: String,
+        /// What stood there.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    currency: Option<String>,
+    clusters: Vec<Cluster>,
+    #[serde(default)]
+    policy: Policy,
+    #[serde(default)]
+    demo: Option<DemoSpec>,
+    #[serde(default)]
+    transfer: Transfer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Transfer {
+    price_per_gb: f64,
+    kwh_per_gb_near: f64,
+    kwh_per_gb_far: f64,
+}
+
+impl Default for Transfer {
+    /// Energy: 0.0025 kWh/GB on one continent, 0.0075 kWh/GB between continents; price: the usual
+    /// inter-region list price of AWS.
+    fn default() -> Transfer {
+        Transfer { price_per_gb: 0.02, kwh_per_gb_near: 0.0025, kwh_per_gb_far: 0.0075 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Cluster {
+    name: String,
+    region: String,
+    #[serde(default)]
+    grid_zone: Option<String>,
+    #[serde(default)]
+    pue: Option<f64>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    node_groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Group {
+    name: String,
+    instance_type: String,
+    count: u32,
+    #[serde(default)]
+    zones: Vec<String>,
+    #[serde(default)]
+    idle_watts: Option<f64>,
+    #[serde(default)]
+    full_watts: Option<f64>,
+    #[serde(default)]
+    price_per_hour: Option<f64>,
+}
+
+fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Error {
+    Error::Field { field: field.into(), found: found.into(), expected: expected.into() }
+}
+
+/// Reads a fleet file.
+pub fn parse(text: &str) -> Result<FleetSpec, Error> {
+    if text.len() > SIZE_MAX {
+        return Err(Error::Size { found: text.len() });
+    }
+    let file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
+    for (name, found, expected) in
+        [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, "Fleet")]
+    {
+        if found != expected {
+            return Err(field(name, format!("{found:?}"), expected));
+        }
+    }
+    if file.clusters.is_empty() || file.clusters.len() > CLUSTERS_MAX {
+        return Err(field(
+            "clusters",
+            format!("{} clusters", file.clusters.len()),
+            format!("1 to {CLUSTERS_MAX}"),
+        ));
+    }
+    check_range("policy.durationMarginPercent", file.policy.duration_margin_percent as f64, 0.0, 100.0)?;
+    for (name, value) in [
+        ("pricePerGb", file.transfer.price_per_gb),
+        ("kwhPerGbNear", file.transfer.kwh_per_gb_near),
+        ("kwhPerGbFar", file.transfer.kwh_per_gb_far),
+    ] {
+        check_range(&format!("transfer.{name}"), value, 0.0, 1000.0)?;
+    }
+    if let Some(demo) = &file.demo {
+        check_range("demo.jobsPerHour", demo.jobs_per_hour, 0.0, 1000.0)?;
+        crate::id::ObjectName::new(&demo.namespace)
+            .map_err(|e| field("demo.namespace", format!("{:?}", e.found), "a namespace"))?;
+    }
+    let mut clusters: Vec<ClusterSpec> = Vec::with_capacity(file.clusters.len());
+    for (i, cluster) in file.clusters.iter().enumerate() {
+        let path = format!("clusters[{i}]");
+        let spec = cluster_spec(&path, cluster)?;
+        if clusters.iter().any(|c| c.id == spec.id) {
+            return Err(field(
+                format!("{path}.name"),
+                format!("{:?} a second time", cluster.name),
+                "a name of its own for each cluster",
+            ));
+        }
+        clusters.push(spec);
+    }
+    Ok(FleetSpec {
+        name: file.metadata.name.unwrap_or_else(|| "fleet".to_owned()),
+        currency: file.currency.unwrap_or_else(|| "USD".to_owned()),
+        clusters,
+        policy: file.policy,
+        demo: file.demo,
+        transfer_price_per_gb: file.transfer.price_per_gb,
+        transfer_kwh_per_gb: (file.transfer.kwh_per_gb_near, file.transfer.kwh_per_gb_far),
+    })
+}
+
+fn check_range(name: &str, value: f64, low: f64, high: f64) -> Result<(), Error> {
+    if value.is_finite() && (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(field(name, value.to_string(), format!("a number from {low} to {high}")))
+    }
+}
+
+fn cluster_spec(path: &str, cluster: &Cluster) -> Result<ClusterSpec, Error> {
+    let id = ClusterId::new(&cluster.name)
+        .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a cluster name"))?;
+    let region_id = RegionId::new(&cluster.region)
+        .map_err(|e| field(format!("{path}.region"), format!("{:?}", e.found), "a region"))?;
+    let region = builtin::region(&region_id);
+    let grid_zone = match (&cluster.grid_zone, &region) {
+        (Some(zone), _) => GridZone::new(zone)
+            .map_err(|e| field(format!("{path}.gridZone"), format!("{:?}", e.found), "a grid zone"))?,
+        (None, Some(region)) => region.grid_zone.clone(),
+        (None, None) => {
+            return Err(field(
+                format!("{path}.region"),
+                format!("{:?}", cluster.region),
+                format!(
+                    "a region of the built-in table ({}), or a gridZone beside it",
+                    nearest(&cluster.region, builtin::region_ids())
+                ),
+            ));
+        }
+    };
+    // 1.135: the mean PUE of AWS by the Cloud Carbon Footprint methodology, where the region is unknown.
+    let pue_milli = match cluster.pue {
+        Some(pue) => {
+            check_range(&format!("{path}.pue"), pue, 1.0, 5.0)?;
+            (pue * 1000.0).round() as i64
+        }
+        None => region.as_ref().map_or(1135, |r| r.pue_milli),
+    };
+    let mut node_groups = Vec::with_capacity(cluster.node_groups.len());
+    for (g, group) in cluster.node_groups.iter().enumerate() {
+        node_groups.push(node_group(&format!("{path}.nodeGroups[{g}]"), group, &region_id)?);
+    }
+    let nodes: u64 = node_groups.iter().map(|g: &NodeGroup| u64::from(g.count)).sum();
+    if nodes == 0 || nodes > u64::from(NODES_MAX) {
+        return Err(field(
+            format!("{path}.nodeGroups"),
+            format!("{nodes} nodes"),
+            format!("1 to {NODES_MAX}"),
+        ));
+    }
+    Ok(ClusterSpec {
+        id,
+        region: region_id,
+        grid_zone,
+        pue_milli,
+        labels: cluster.labels.clone(),
+        node_groups,
+    })
+}
+
+fn node_group(path: &str, group: &Group, region: &RegionId) -> Result<NodeGroup, Error> {
+    let kind = |text: &str| InstanceType::new(text).ok();
+    let (instance_type, instance) = kind(&group.instance_type)
+        .and_then(|id| builtin::instance(&id).map(|instance| (id, instance)))
+        .ok_or_else(|| {
+            field(
+                format!("{path}.instanceType"),
+                format!("{:?}", group.instance_type),
+                format!(
+                    "an instance type of the built-in table ({})",
+                    nearest(&group.instance_type, builtin::instance_ids())
+                ),
+            )
+        })?;
+    crate::id::ObjectName::new(&group.name)
+        .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a node group name"))?;
+    if group.count > NODES_MAX {
+        return Err(field(format!("{path}.count"), group.count.to_string(), format!("at most {NODES_MAX}")));
+    }
+    let (price, price_source) = match (group.price_per_hour, builtin::on_demand_price(region, &instance_type))
+    {
+        (Some(price), _) => {
+            check_range(&format!("{path}.pricePerHour"), price, 0.0, 10_000.0)?;
+            (MoneyPerHour::from_units_f64(price), "fleet file")
+        }
+        (None, Some(listed)) => listed,
+        (None, None) => {
+            return Err(field(
+                format!("{path}.pricePerHour"),
+                format!("no list price of {instance_type} in {region}"),
+                "a price per hour in the fleet file",
+            ));
+        }
+    };
+    for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
+        check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
+    }
+    let watts = |stated: Option<f64>, listed: Watts| stated.map_or(listed, Watts::from_watts_f64);
+    let zones = if group.zones.is_empty() {
+        ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect()
+    } else {
+        group.zones.clone()
+    };
+    Ok(NodeGroup {
+        name: group.name.clone(),
+        count: group.count,
+        zones,
+        vcpu: instance.vcpu,
+        memory: Bytes::from_bytes(instance.memory.as_bytes()),
+        gpu: instance.gpu,
+        pods: 110,
+        power: NodePower {
+            idle: watts(group.idle_watts, instance.power.idle),
+            full: watts(group.full_watts, instance.power.full),
+        },
+        price,
+        sources: format!("watts: {}, price: {price_source}", instance.watts_source),
+        instance_type,
+    })
+}
+
+/// Up to three known names that look like `found`, for a hint.
+fn nearest(found: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let shared = |name: &str| name.bytes().zip(found.bytes()).take_while(|(a, b)| a == b).count();
+    let mut all: Vec<(usize, &str)> = known.map(|name| (shared(name), name)).collect();
+    all.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let names: Vec<&str> = all.iter().take(3).map(|(_, name)| *name).collect();
+    format!("e.g. {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "apiVersion: kubercarbon.io/v1alpha1
+kind: Fleet
+metadata: {name: demo}
+clusters:
+- name: kr
+  region: ap-northeast-2
+  nodeGroups:
+  - {name: general, instanceType: m6i.2xlarge, count: 6}
+";
+
+    #[test]
+    fn defaults_come_from_the_tables() {
+        let fleet = parse(GOOD).unwrap();
+        let kr = &fleet.clusters[0];
+        assert_eq!(kr.grid_zone.as_str(), "KR");
+        assert_eq!(kr.node_groups[0].zones, ["ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"]);
+        assert_eq!(kr.node_groups[0].price, MoneyPerHour::from_units_f64(0.472));
+        assert_eq!(kr.selector_labels()["zone"], "KR");
+    }
+
+    #[test]
+    fn errors_say_where_what_and_what_was_expected() {
+        let cases = [
+            (
+                ("ap-northeast-2", "ap-northeast-9"),
+                "clusters[0].region: \"ap-northeast-9\": expected a region of the built-in table (e.g. ap-northeast-1",
+            ),
+            (
+                ("m6i.2xlarge", "m6i.3xlarge"),
+                "clusters[0].nodeGroups[0].instanceType: \"m6i.3xlarge\": expected an instance type",
+            ),
+            (("count: 6", "count: 6000"), "clusters[0].nodeGroups[0].count: 6000: expected at most 5000"),
+            (("kind: Fleet", "kind: Fleets"), "kind: \"Fleets\": expected Fleet"),
+            (("name: kr", "name: k r"), "clusters[0].name: \"k r\": expected a cluster name"),
+        ];
+        for ((from, to), expected) in cases {
+            let error = parse(&GOOD.replace(from, to)).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        let error = parse(&GOOD.replace("region:", "regoin:")).unwrap_err().to_string();
+        assert!(error.contains("regoin") && error.contains("line 6"), "{error}");
+    }
+}
