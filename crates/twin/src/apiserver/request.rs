@@ -1,0 +1,119 @@
+//! A write request of the API, parsed but not yet judged. It is plain data: a log of requests and the
+//! instants they came in at is enough to bring a cluster back.
+
+use crate::kind::Kind;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    /// POST.
+    Create,
+    /// PUT.
+    Update,
+    /// PATCH, of this type.
+    Patch(PatchType),
+    /// DELETE of one object.
+    Delete,
+    /// DELETE of a collection.
+    DeleteCollection,
+}
+
+/// Content type of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PatchType {
+    /// `application/json-patch+json`.
+    Json,
+    /// `application/merge-patch+json`.
+    Merge,
+    /// `application/strategic-merge-patch+json`.
+    StrategicMerge,
+    /// `application/apply-patch+yaml` (server-side apply).
+    Apply,
+}
+
+/// Part of an object a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subresource {
+    /// `/status`.
+    Status,
+    /// `/binding` of a Pod.
+    Binding,
+}
+
+/// The document sent; `Value::Null` when there is none.
+pub type Body = Value;
+
+/// What becomes of dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Delete the owner now, dependents by garbage collection.
+    Background,
+    /// Delete dependents first.
+    Foreground,
+    /// Leave dependents.
+    Orphan,
+}
+
+/// `DeleteOptions` of a delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteOptions {
+    /// Seconds a pod gets to end.
+    pub grace_period_seconds: Option<i64>,
+    /// What becomes of dependents; `None`: the kind's default.
+    pub propagation: Option<Propagation>,
+    /// Only the object with this uid.
+    pub uid: Option<String>,
+    /// Only at this version.
+    pub resource_version: Option<String>,
+}
+
+/// Query parameters common to writes, and the selectors of a collection delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// Judge, but change nothing.
+    pub dry_run: bool,
+    /// Who writes.
+    pub field_manager: Option<String>,
+    /// Server-side apply takes fields over from others.
+    pub force: bool,
+    /// `Strict`, `Warn` or `Ignore`.
+    pub field_validation: Option<String>,
+    /// Of a delete.
+    pub delete: DeleteOptions,
+    /// Label selector of a collection delete.
+    pub label_selector: Option<String>,
+    /// Field selector of a collection delete.
+    pub field_selector: Option<String>,
+}
+
+/// A write to one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// What is to be done.
+    pub verb: Verb,
+    /// To which kind.
+    pub kind: Kind,
+    /// In which namespace; empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// To which object; empty for create (the body names it) and collection deletes.
+    pub name: String,
+    /// To which part.
+    pub subresource: Option<Subresource>,
+    /// The document.
+    pub body: Body,
+    /// Everything else.
+    pub options: Options,
+}
+
+/// What a write gave.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// HTTP status code: 200, 201 or 202.
+    pub code: u16,
+    /// The object after the write (for a delete that is done: a `Status` document).
+    pub body: Value,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}

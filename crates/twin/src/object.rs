@@ -1,0 +1,131 @@
+//! An API object, typed.
+
+use crate::kind::Kind;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+/// One object of a kind the twin acts on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A Namespace.
+    Namespace(Box<Namespace>),
+    /// A Node.
+    Node(Box<Node>),
+    /// A Pod.
+    Pod(Box<Pod>),
+    /// A ConfigMap.
+    ConfigMap(Box<ConfigMap>),
+    /// An Event.
+    Event(Box<Event>),
+    /// A Job.
+    Job(Box<Job>),
+    /// A Lease.
+    Lease(Box<Lease>),
+    /// A PriorityClass.
+    PriorityClass(Box<PriorityClass>),
+}
+
+/// Why a document is not an object of the expected kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct DecodeError {
+    /// Path of the field, e.g. `spec.parallelism`; `.` for the whole.
+    pub path: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+/// Runs `$body` with `$inner` bound to the typed object inside.
+macro_rules! each {
+    ($object:expr, $inner:ident => $body:expr) => {
+        match $object {
+            Object::Namespace($inner) => $body,
+            Object::Node($inner) => $body,
+            Object::Pod($inner) => $body,
+            Object::ConfigMap($inner) => $body,
+            Object::Event($inner) => $body,
+            Object::Job($inner) => $body,
+            Object::Lease($inner) => $body,
+            Object::PriorityClass($inner) => $body,
+        }
+    };
+}
+
+fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<Box<T>, DecodeError> {
+    serde_path_to_error::deserialize(value)
+        .map(Box::new)
+        .map_err(|error| DecodeError { path: error.path().to_string(), message: error.inner().to_string() })
+}
+
+impl Object {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Object::Namespace(_) => Kind::Namespace,
+            Object::Node(_) => Kind::Node,
+            Object::Pod(_) => Kind::Pod,
+            Object::ConfigMap(_) => Kind::ConfigMap,
+            Object::Event(_) => Kind::Event,
+            Object::Job(_) => Kind::Job,
+            Object::Lease(_) => Kind::Lease,
+            Object::PriorityClass(_) => Kind::PriorityClass,
+        }
+    }
+    /// Its metadata.
+    pub fn meta(&self) -> &ObjectMeta {
+        each!(self, o => &o.metadata)
+    }
+    /// Its metadata, to change.
+    pub fn meta_mut(&mut self) -> &mut ObjectMeta {
+        each!(self, o => &mut o.metadata)
+    }
+    /// Namespace, empty for cluster-scoped objects.
+    pub fn namespace(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or_default()
+    }
+    /// Name.
+    pub fn name(&self) -> &str {
+        self.meta().name.as_deref().unwrap_or_default()
+    }
+    /// Uid.
+    pub fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+    /// The document as the API serves it, `apiVersion` and `kind` included.
+    pub fn to_value(&self) -> Value {
+        each!(self, o => serde_json::to_value(o)).expect("Kubernetes types serialise to JSON")
+    }
+    /// Reads a document of `kind`; its `apiVersion` and `kind` must be those of the kind.
+    pub fn from_value(kind: Kind, value: &Value) -> Result<Object, DecodeError> {
+        Ok(match kind {
+            Kind::Namespace => Object::Namespace(decode(value)?),
+            Kind::Node => Object::Node(decode(value)?),
+            Kind::Pod => Object::Pod(decode(value)?),
+            Kind::ConfigMap => Object::ConfigMap(decode(value)?),
+            Kind::Event => Object::Event(decode(value)?),
+            Kind::Job => Object::Job(decode(value)?),
+            Kind::Lease => Object::Lease(decode(value)?),
+            Kind::PriorityClass => Object::PriorityClass(decode(value)?),
+        })
+    }
+    /// The bytes the API serves.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        each!(self, o => serde_json::to_vec(o)).expect("Kubernetes types serialise to JSON")
+    }
+    /// As a Pod.
+    pub fn as_pod(&self) -> Option<&Pod> {
+        if let Object::Pod(o) = self { Some(o) } else { None }
+    }
+    /// As a Job.
+    pub fn as_job(&self) -> Option<&Job> {
+        if let Object::Job(o) = self { Some(o) } else { None }
+    }
+    /// As a Node.
+    pub fn as_node(&self) -> Option<&Node> {
+        if let Object::Node(o) = self { Some(o) } else { None }
+    }
+}
