@@ -1,1 +1,16 @@
-//! ledger
+//! Energy, carbon and cost: what work burnt, emitted and cost, and what would have been without it.
+//!
+//! Invariants: pure arithmetic over integer quantities (µJ, µg CO2e, 10⁻⁹ money), so parts sum to the
+//! whole exactly. An [`Entry`] is append-only and names the data and the method of every figure; where
+//! figures are combined the worst provenance wins. Nothing here knows who decided, reads a clock, or
+//! stores anything. Embodied emissions are left out.
+
+mod account;
+mod entry;
+mod footprint;
+pub mod meter;
+pub mod summary;
+
+pub use account::{Account, Error, METHOD, Place, RUNS_MAX, account};
+pub use entry::{BASELINE, Baseline, Entry, Run, RunLine, worst};
+pub use footprint::{Footprint, footprint, power, price, transfer, transfer_intensity};
