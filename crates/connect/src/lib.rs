@@ -1,1 +1,11 @@
-//! connect
+//! The world's driver: [`observe`] makes `control::Event`s of what clusters and sources of signals say,
+//! [`act`] carries out `control::Effect`s over the Kubernetes API. Twins and real clusters alike.
+//!
+//! Invariants: `observe` never writes and knows nothing of `act`, nor `act` of `observe`; no rule about
+//! placement lives here. Every request has a timeout, every retry and input a named bound; the wall clock
+//! is never read (timers are relative).
+//!
+//! Left out so far: Prometheus, prices and measured power as sources; providers of carbon over HTTP.
+
+pub mod act;
+pub mod observe;

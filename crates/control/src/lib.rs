@@ -1,1 +1,39 @@
-//! control
+//! The loop: observe → forecast → plan → rehearse → approve → act → account.
+//!
+//! [`Control`] is one synchronous step function: [`Event`]s in, [`Effect`]s out, both plain data, so the
+//! whole product runs under one seed. Drivers carry effects out: [`twin_driver`] directly on a
+//! `twin::World`, the crate `connect` over the Kubernetes API.
+//!
+//! Invariants: no clock, no I/O, no async. What has been done is read from the clusters, not remembered:
+//! a restarted `Control` that sees the same objects takes the same next step, and every step may be
+//! done twice. A held Job is released at its latest safe start whatever planner and signals do ([`guard`]).
+
+mod account;
+mod clusters;
+mod effect;
+mod event;
+pub mod guard;
+mod jobs;
+mod learnt;
+mod mirror;
+mod notices;
+pub mod observe;
+mod planning;
+mod reconcile;
+pub mod simulate;
+mod state;
+mod timers;
+pub mod twin_driver;
+mod view;
+mod what_if;
+
+pub use effect::{ApiCall, Effect, EffectId, Record};
+pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
+pub use jobs::{
+    COPY_ANNOTATION, FINALIZER, LATEST_START_ANNOTATION, MANAGED_BY, MANAGER, ORIGIN_CLUSTER_LABEL,
+    ORIGIN_UID_LABEL, PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION,
+    TARGET_ANNOTATION,
+};
+pub use state::{Control, Settings};
+pub use view::{ClusterView, JobPhase, JobView, RunView, TotalsView, View};
+pub use what_if::{Decision, Error as WhatIfError};

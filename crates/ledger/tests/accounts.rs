@@ -1,4 +1,5 @@
 //! Ledger lines and their sums, over random Jobs.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests: a failure should panic.
 
 use fleet::{
     Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, Instant, JobKey, MoneyPerHour, ObjectName,
@@ -104,12 +105,15 @@ fn what_cannot_be_accounted_is_refused() {
     );
 }
 
+/// Home, runs as (cluster, gap, length), data as (cluster, GiB), whether the deadline is missed.
+type Drawn = (usize, Vec<(usize, i64, i64)>, Option<(usize, i64)>, bool);
+
 fn random_entries() -> impl Strategy<Value = Vec<Entry>> {
     let runs = prop::collection::vec((0usize..3, 0i64..5000, 0i64..9000), 0..5);
     let entry = (0usize..3, runs, prop::option::of((0usize..3, 1i64..50)), any::<bool>());
     prop::collection::vec(entry, 0..12).prop_map(|all| {
         let places = places();
-        let one = |(home, gaps, data, late): (usize, Vec<(usize, i64, i64)>, Option<(usize, i64)>, bool)| {
+        let one = |(home, gaps, data, late): Drawn| {
             let mut now = 1000;
             let mut runs = Vec::new();
             for (i, gap, length) in gaps {

@@ -1,1 +1,19 @@
-//! server
+//! The server: wiring of the whole product in one process, REST API, console.
+//!
+//! Rules live in `control`; what is here connects: sockets, files, the wall clock, tasks.
+
+mod api;
+pub mod backend;
+pub mod console;
+pub mod engine;
+pub mod kubeconfig;
+mod live;
+pub mod pacer;
+mod problem;
+pub mod signals;
+pub mod twin_host;
+pub mod up;
+pub mod wall;
+
+pub use backend::{Backend, Clock, ClockOrder, Speed};
+pub use connect::observe::{carbon, trace};

@@ -5,13 +5,21 @@
 //! else read and write. Invariants: no I/O, no wall clock, no threads; the same fleet, seed and requests
 //! give the same objects, events and resource versions, byte for byte.
 
+mod amounts;
 pub mod apiserver;
+mod controllers;
+mod demo;
 pub mod kind;
 pub mod object;
+pub mod physics;
 pub mod random;
 pub mod store;
+pub mod work;
+pub mod world;
 
 pub use apiserver::{Request, Response, Status};
 pub use kind::{Kind, Resource};
 pub use object::Object;
+pub use physics::EnergyTotals;
 pub use store::{Change, ChangeKind, Objects, Stored};
+pub use world::World;

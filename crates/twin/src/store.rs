@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 /// How many changes a cluster remembers for watches; a watch that fell further behind gets 410 Gone.
-pub const HISTORY_MAX: usize = 20_000;
+pub const HISTORY_MAX: usize = 4_000;
 
 /// An object as stored, with its version and (once asked for) its bytes.
 #[derive(Debug)]
@@ -25,6 +25,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// An object at a version, outside any store: for answers that show a state nobody stores.
+    pub fn at(mut object: Object, version: u64) -> Stored {
+        object.meta_mut().resource_version = Some(version.to_string());
+        Stored { object, version, bytes: OnceLock::new() }
+    }
     /// The JSON the API serves, made once per version.
     pub fn bytes(&self) -> Arc<[u8]> {
         self.bytes.get_or_init(|| self.object.to_bytes().into()).clone()

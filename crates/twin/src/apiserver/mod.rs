@@ -1,16 +1,45 @@
 //! The Kubernetes API machinery as pure functions over a cluster's [`Objects`].
+//!
+//! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
+//! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
+//! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas.
 
+pub mod discovery;
+pub mod list;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod resources;
+pub mod selector;
+pub mod table;
+
+mod decode;
+mod defaults;
+mod delete;
+mod field;
+mod names;
 mod request;
 mod status;
+mod validation;
+mod write;
 
 use crate::random::Stream;
 use crate::store::Objects;
 use fleet::Instant;
 
+pub use decode::OBJECT_BYTES_MAX;
+pub use delete::{finish_delete, remove_if_unheld};
+pub use list::{List, ListQuery, VersionMatch, list};
 pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
+pub use resources::pod_requests;
+pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};
+pub use table::{IncludeObject, table};
+
+/// Largest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// What a write needs beside the request: the cluster's objects, the time, and names to draw.
 pub struct Context<'a> {
@@ -20,4 +49,25 @@ pub struct Context<'a> {
     pub now: Instant,
     /// Stream of uids and generated names.
     pub names: &'a mut Stream,
+}
+
+/// Carries out a write.
+///
+/// Errors are what the API server would answer; the objects are then as before.
+pub fn write(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let resource = request.kind.resource();
+    if resource.namespaced == request.namespace.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    match (request.verb, request.subresource) {
+        (Verb::Create, None) => write::create(ctx, request),
+        (Verb::Create, Some(Subresource::Binding)) => write::bind(ctx, request),
+        (Verb::Update | Verb::Patch(_), None) => write::update(ctx, request),
+        (Verb::Update | Verb::Patch(_), Some(Subresource::Status)) if resource.status => {
+            write::update(ctx, request)
+        }
+        (Verb::Delete, None) => delete::delete(ctx, request),
+        (Verb::DeleteCollection, None) => delete::delete_collection(ctx, request),
+        _ => Err(Status::method_not_allowed()),
+    }
 }

@@ -1,5 +1,6 @@
 //! The `Status` document every refused request answers with.
 
+use crate::kind::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -49,6 +50,60 @@ impl Status {
             causes: Vec::new(),
             retry_after_seconds: None,
         }
+    }
+    /// The request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Status {
+        Status::new(400, "BadRequest", message)
+    }
+    fn about(code: u16, reason: &str, resource: &Resource, name: &str, message: String) -> Status {
+        Status {
+            name: name.to_owned(),
+            group: resource.group.to_owned(),
+            kind: resource.plural.to_owned(),
+            ..Status::new(code, reason, message)
+        }
+    }
+    /// There is no such object.
+    pub fn not_found(resource: &Resource, name: &str) -> Status {
+        let message = format!("{} {name:?} not found", resource.qualified());
+        Status::about(404, "NotFound", resource, name, message)
+    }
+    /// There is one of that name.
+    pub fn already_exists(resource: &Resource, name: &str) -> Status {
+        let message = format!("{} {name:?} already exists", resource.qualified());
+        Status::about(409, "AlreadyExists", resource, name, message)
+    }
+    /// Somebody else was faster, or a precondition does not hold.
+    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Status {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
+        Status::about(409, "Conflict", resource, name, message)
+    }
+    /// Admission says no.
+    pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Status {
+        let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
+        Status::about(403, "Forbidden", resource, name, message)
+    }
+    /// Fields are wrong; `causes` must not be empty.
+    pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Status {
+        let kind = if resource.group.is_empty() {
+            resource.name.to_owned()
+        } else {
+            format!("{}.{}", resource.name, resource.group)
+        };
+        let each: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let all = if each.len() == 1 { each.concat() } else { format!("[{}]", each.join(", ")) };
+        let message = format!("{kind} {name:?} is invalid: {all}");
+        let status = Status::about(422, "Invalid", resource, name, message);
+        Status { kind: resource.name.to_owned(), causes, ..status }
+    }
+    /// The history needed is no longer kept, or not kept yet.
+    pub fn expired(message: impl Into<String>) -> Status {
+        Status::new(410, "Expired", message)
+    }
+    /// The verb does not go with the resource.
+    pub fn method_not_allowed() -> Status {
+        let message = "the server does not allow this method on the requested resource";
+        Status::new(405, "MethodNotAllowed", message)
     }
     /// The document.
     pub fn to_value(&self) -> Value {

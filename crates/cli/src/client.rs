@@ -1,0 +1,118 @@
+//! Talks to the running server, found by `--server` or by `server.json` in the state directory.
+
+use crate::options::Common;
+use anyhow::{Context, bail};
+use reqwest::Method;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest page of a list the server gives.
+const PAGE: usize = 1000;
+/// Most pages read of one list.
+const PAGES_MAX: usize = 1000;
+
+/// The state directory: `--state`, else the user's.
+pub fn state_dir(common: &Common) -> anyhow::Result<PathBuf> {
+    if let Some(state) = &common.state {
+        return Ok(state.clone());
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    let base =
+        base.context("no state directory: neither HOME nor XDG_STATE_HOME is set\n\nhint: give --state DIR")?;
+    Ok(base.join("kubercarbon"))
+}
+
+/// A server that answers.
+pub struct Client {
+    url: String,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Client {
+    /// Finds the server.
+    pub fn find(common: &Common) -> anyhow::Result<Client> {
+        let url = match &common.server {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let state = state_dir(common)?;
+                let file = server::kubeconfig::read_server(&state)?;
+                let file = file.with_context(|| {
+                    format!(
+                        "no server is running on {}\n\nhint: start one with: kubercarbon up",
+                        state.display()
+                    )
+                })?;
+                file.url
+            }
+        };
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build().context("make a client")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+        Ok(Client { url, http, runtime })
+    }
+
+    /// Asks, and gives the JSON answered; a refusal becomes its own words.
+    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.http.request(method, &url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = self.runtime.block_on(async {
+            let answer = request.send().await?;
+            let ok = answer.status().is_success();
+            Ok::<_, reqwest::Error>((ok, answer.status(), answer.bytes().await?))
+        });
+        let hint = "is it still running? start one with: kubercarbon up";
+        let (ok, status, bytes) =
+            answer.with_context(|| format!("ask the server at {}\n\nhint: {hint}", self.url))?;
+        let value: Value = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).with_context(|| format!("read the answer of {url}"))?
+        };
+        if !ok {
+            let detail = value["detail"].as_str().or(value["title"].as_str()).map(str::to_owned);
+            let text = detail.unwrap_or_else(|| format!("the server answered {status}"));
+            match value["hint"].as_str() {
+                Some(hint) => bail!("{text}\n\nhint: {hint}"),
+                None => bail!("{text}"),
+            }
+        }
+        Ok(value)
+    }
+
+    /// GET.
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// GET of a whole list, page by page; what stands beside the items is that of the first page.
+    pub fn list(&self, path: &str) -> anyhow::Result<Value> {
+        let mut whole = self.get(&format!("{path}?limit={PAGE}"))?;
+        let mut next = whole["next"].as_str().map(str::to_owned);
+        for _ in 0..PAGES_MAX {
+            let Some(after) = next else { break };
+            let mut page = self.get(&format!("{path}?limit={PAGE}&after={}", escape(&after)))?;
+            next = page["next"].as_str().map(str::to_owned);
+            if let (Some(all), Some(more)) = (whole["items"].as_array_mut(), page["items"].as_array_mut()) {
+                all.append(more);
+            }
+        }
+        if let Some(object) = whole.as_object_mut() {
+            object.remove("next");
+        }
+        Ok(whole)
+    }
+}
+
+/// Percent-encodes a query value.
+fn escape(text: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

@@ -1,0 +1,195 @@
+//! Commands that ask the running server one thing: status, signals, plans, release, approve, the clock.
+
+use crate::client::Client;
+use crate::commands::place::path;
+use crate::format;
+use crate::options::{Common, JobName, Output, Release, Twin};
+use crate::table::{Align, Table};
+use fleet::quantity::significant;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+fn number(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), significant)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+pub fn status(common: &Common) -> anyhow::Result<()> {
+    let client = Client::find(common)?;
+    let (clusters, jobs, clock) =
+        (client.list("/api/v1/clusters")?, client.list("/api/v1/jobs")?, client.get("/api/v1/clock")?);
+    let status = json!({"clock": clock, "clusters": clusters["items"], "jobs": jobs["items"]});
+    format::show(common.output, &status, |wide| render_status(&status, wide))
+}
+
+fn render_status(status: &Value, wide: bool) -> String {
+    let clock = &status["clock"];
+    let state = if clock["paused"].as_bool() == Some(true) { "paused" } else { "running" };
+    let mut out = format!(
+        "clock: {}, a {}'s, {state} at {}\n\n",
+        text(&clock["at"]),
+        text(&clock["kind"]),
+        text(&clock["speed"])
+    );
+    let mut table = Table::new(&[
+        ("CLUSTER", Align::Left),
+        ("ZONE", Align::Left),
+        ("gCO2e/kWh", Align::Right),
+        ("KIND", Align::Left),
+        ("NODES", Align::Right),
+        ("CPU %", Align::Right),
+        ("W", Align::Right),
+        ("USD/h", Align::Right),
+        ("HELD", Align::Right),
+        ("RUNNING", Align::Right),
+        ("MODE", Align::Left),
+    ]);
+    for c in status["clusters"].as_array().into_iter().flatten() {
+        let (used, all) = (c["requested"]["cpuCores"].as_f64(), c["allocatable"]["cpuCores"].as_f64());
+        let load =
+            used.zip(all).filter(|(_, all)| *all > 0.0).map(|(used, all)| significant(used / all * 100.0));
+        let reachable = c["reachable"].as_bool() == Some(true);
+        table.row(vec![
+            text(&c["name"]),
+            text(&c["gridZone"]),
+            number(&c["carbonGramsPerKwh"]),
+            if reachable { text(&c["carbonFrom"]["kind"]) } else { "unreachable".to_owned() },
+            format!("{}/{}", c["nodesReady"], c["nodes"]),
+            load.unwrap_or_else(|| "-".to_owned()),
+            number(&c["powerWatts"]),
+            number(&c["pricePerHour"]),
+            c["jobsHeld"].to_string(),
+            c["jobsRunning"].to_string(),
+            text(&c["mode"]),
+        ]);
+    }
+    out.push_str(&table.render());
+    out.push('\n');
+    let mut table = Table::new(&[
+        ("JOB", Align::Left),
+        ("PHASE", Align::Left),
+        ("CLUSTER", Align::Left),
+        ("START", Align::Left),
+        ("LATEST START", Align::Left),
+    ]);
+    let open = ["held", "paused", "starting", "running"];
+    let jobs = status["jobs"].as_array().cloned().unwrap_or_default();
+    for job in jobs.iter().filter(|j| wide || open.contains(&j["phase"].as_str().unwrap_or(""))) {
+        let key = &job["key"];
+        let ran = job["runs"].as_array().and_then(|r| r.last()).map(|r| text(&r["from"]));
+        let planned = job["planned"].as_array().and_then(|r| r.first()).map(|r| text(&r["from"]));
+        let running = job["phase"] == "running";
+        table.row(vec![
+            format!("{}/{}/{}", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"])),
+            text(&job["phase"]),
+            text(&job["target"]),
+            if running { ran.or(planned) } else { planned.or(ran) }.unwrap_or_else(|| "-".to_owned()),
+            text(&job["latestStart"]),
+        ]);
+    }
+    out.push_str(&table.render());
+    out
+}
+
+pub fn signals(common: &Common) -> anyhow::Result<()> {
+    let signals = Client::find(common)?.list("/api/v1/signals")?;
+    format::show(common.output, &signals, |_| {
+        let mut table = Table::new(&[
+            ("ZONE", Align::Left),
+            ("gCO2e/kWh", Align::Right),
+            ("KIND", Align::Left),
+            ("AGE s", Align::Right),
+            ("CLUSTERS", Align::Left),
+            ("SOURCE", Align::Left),
+        ]);
+        for s in signals["items"].as_array().into_iter().flatten() {
+            let clusters: Vec<String> = s["clusters"].as_array().into_iter().flatten().map(text).collect();
+            table.row(vec![
+                text(&s["zone"]),
+                number(&s["nowGramsPerKwh"]),
+                text(&s["nowFrom"]["kind"]),
+                s["nowFrom"]["ageSeconds"].to_string(),
+                clusters.join(","),
+                text(&s["nowFrom"]["source"]),
+            ]);
+        }
+        table.render()
+    })
+}
+
+pub fn plans(common: &Common) -> anyhow::Result<()> {
+    let plans = Client::find(common)?.get("/api/v1/plans")?;
+    format::show(common.output, &plans, |_| {
+        let mut table = Table::new(&[
+            ("AT", Align::Left),
+            ("CLUSTER", Align::Left),
+            ("ACTION", Align::Left),
+            ("JOB", Align::Left),
+            ("REASON", Align::Left),
+        ]);
+        for step in plans["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|p| p["steps"].as_array().cloned().unwrap_or_default())
+        {
+            table.row(vec![
+                text(&step["at"]),
+                text(&step["cluster"]),
+                text(&step["action"]["type"]),
+                format!("{}/{}", text(&step["object"]["namespace"]), text(&step["object"]["name"])),
+                text(&step["reason"]),
+            ]);
+        }
+        table.render()
+    })
+}
+
+pub fn release(common: &Common, options: &Release) -> anyhow::Result<ExitCode> {
+    let client = Client::find(common)?;
+    let what = options.job.clone().map_or_else(|| "every held Job".to_owned(), |job| format!("Job {job}"));
+    if !options.yes && !super::yes(&format!("start {what} now?"))? {
+        eprintln!("nothing was changed");
+        return Ok(ExitCode::from(1));
+    }
+    let job = options.job.as_deref().map(key).transpose()?;
+    client.ask(Method::POST, "/api/v1/orders", Some(&json!({"type": "release", "job": job})))?;
+    eprintln!("{what}: released; a started Job cannot be held again, deleting it stops it");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn approve(common: &Common, job: &JobName) -> anyhow::Result<()> {
+    let client = Client::find(common)?;
+    let path = path(&client, job)?;
+    client.ask(Method::POST, "/api/v1/orders", Some(&json!({"type": "approve", "job": key(&path)?})))?;
+    eprintln!("{path}: approved, with later moves inside its window");
+    Ok(())
+}
+
+fn key(path: &str) -> anyhow::Result<Value> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let [cluster, namespace, name] = parts[..] else {
+        anyhow::bail!("\"{path}\" does not name a Job: expected CLUSTER/NAMESPACE/NAME");
+    };
+    Ok(json!({"cluster": cluster, "namespace": namespace, "name": name}))
+}
+
+pub fn twin(common: &Common, order: &Twin) -> anyhow::Result<()> {
+    let (ask, undo) = match order {
+        Twin::Pause => (json!({"paused": true}), "undo: kubercarbon twin resume"),
+        Twin::Resume => (json!({"paused": false}), "undo: kubercarbon twin pause"),
+        Twin::Speed { speed } => (json!({"speed": speed.to_string()}), "undo: kubercarbon twin speed 600x"),
+    };
+    let clock = Client::find(common)?.ask(Method::PUT, "/api/v1/clock", Some(&ask))?;
+    if common.output == Output::Table {
+        eprintln!("{undo}");
+    }
+    format::show(common.output, &clock, |_| {
+        let state = if clock["paused"].as_bool() == Some(true) { "paused" } else { "running" };
+        format!("{} {state} at {}\n", text(&clock["at"]), text(&clock["speed"]))
+    })
+}

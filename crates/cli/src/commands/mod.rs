@@ -1,0 +1,67 @@
+//! One module a command, or a few that ask the server alike.
+
+mod ask;
+mod place;
+mod report;
+mod simulate;
+mod up;
+
+use crate::options::{Command, Options};
+use clap::CommandFactory;
+use std::process::ExitCode;
+
+/// The product's own fault: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("internal fault")]
+pub struct Fault;
+
+/// Runs the command.
+pub fn run(options: Options) -> anyhow::Result<ExitCode> {
+    log(&options);
+    let common = &options.common;
+    match &options.command {
+        Command::Up(up) => up::run(common, up)?,
+        Command::Place(place) => return place::run(common, place),
+        Command::Why(job) => place::why(common, job)?,
+        Command::Report => report::run(common)?,
+        Command::Status => ask::status(common)?,
+        Command::Signals => ask::signals(common)?,
+        Command::Plans => ask::plans(common)?,
+        Command::Release(release) => return ask::release(common, release),
+        Command::Approve(job) => ask::approve(common, job)?,
+        Command::Simulate(simulate) => simulate::run(common, simulate)?,
+        Command::Twin(twin) => ask::twin(common, twin)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Options::command(), "kubercarbon", &mut std::io::stdout());
+        }
+        Command::Version => println!("kubercarbon {}", env!("CARGO_PKG_VERSION")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is logged to stderr: warnings, and more with -v.
+fn log(options: &Options) {
+    let level = match (options.common.quiet, options.common.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KUBERCARBON_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+}
+
+/// Asks for a yes on the terminal. Without a terminal the answer is no: `--yes` says it beforehand.
+fn yes(question: &str) -> anyhow::Result<bool> {
+    use std::io::{BufRead, IsTerminal};
+    anyhow::ensure!(
+        std::io::stdin().is_terminal(),
+        "{question} needs a yes, and there is no terminal to ask on\n\nhint: add --yes"
+    );
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,179 @@
+//! `kubercarbon place` and `kubercarbon why`: a decision, and what the alternatives would have cost.
+
+use crate::client::Client;
+use crate::format;
+use crate::options::{Common, JobName, Place};
+use crate::table::{Align, Table};
+use anyhow::{Context, bail};
+use fleet::quantity::significant;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::process::ExitCode;
+
+/// Largest Job file read, in bytes: what the API server takes.
+const FILE_MAX: u64 = 3 << 20;
+
+pub fn run(common: &Common, options: &Place) -> anyhow::Result<ExitCode> {
+    let job = read(options)?;
+    let client = Client::find(common)?;
+    let home = match &options.context {
+        Some(home) => home.clone(),
+        None => first_cluster(&client)?,
+    };
+    let ask = json!({"home": home, "job": job, "alternatives": options.alternatives});
+    let decision = client.ask(Method::POST, "/api/v1/place", Some(&ask))?;
+    format::show(common.output, &decision, |wide| render(&decision, wide))?;
+    if !options.apply {
+        return Ok(if decision["explanation"].is_null() { ExitCode::from(1) } else { ExitCode::SUCCESS });
+    }
+    let name = job["metadata"]["name"].as_str().unwrap_or_default();
+    let namespace = job["metadata"]["namespace"].as_str().unwrap_or("default");
+    if !options.yes && !super::yes(&format!("create Job {namespace}/{name} in {home}?"))? {
+        eprintln!("nothing was changed");
+        return Ok(ExitCode::from(1));
+    }
+    let created = client.ask(Method::POST, "/api/v1/place/apply", Some(&ask))?;
+    let name = created["metadata"]["name"].as_str().unwrap_or(name);
+    eprintln!(
+        "created {home}/{namespace}/{name}; undo: kubectl --context {home} -n {namespace} delete job {name}"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
+    let client = Client::find(common)?;
+    let path = path(&client, job)?;
+    let detail = client.get(&format!("/api/v1/jobs/{path}"))?;
+    format::show(common.output, &detail, |wide| {
+        let mut text = String::new();
+        if let Some(sentence) = detail["job"]["sentence"].as_str() {
+            text.push_str(&format!("{}: {sentence}\n", detail["job"]["phase"].as_str().unwrap_or("")));
+        }
+        if let (Some(copy), Some(target)) = (detail["job"]["copy"].as_str(), detail["job"]["target"].as_str())
+        {
+            let namespace = detail["job"]["key"]["namespace"].as_str().unwrap_or("default");
+            text.push_str(&format!("logs: kubectl --context {target} -n {namespace} logs job/{copy}\n"));
+        }
+        if !detail["why"].is_null() {
+            text.push_str(&render(&detail["why"], wide));
+        }
+        if let Some(grams) = detail["ledger"]["savedCarbonGrams"].as_f64() {
+            let baseline = detail["ledger"]["baseline"]["footprint"]["carbonGrams"].as_f64().unwrap_or(0.0);
+            text.push_str(&format!(
+                "saved {} g CO2e of {} g at once at home\n",
+                significant(grams),
+                significant(baseline)
+            ));
+        }
+        text
+    })
+}
+
+/// `CLUSTER/NAMESPACE/NAME` of what the user named.
+pub fn path(client: &Client, job: &JobName) -> anyhow::Result<String> {
+    match job.job.split('/').count() {
+        3 => Ok(job.job.clone()),
+        1 => {
+            let home = job.context.clone().map_or_else(|| first_cluster(client), Ok)?;
+            Ok(format!("{home}/{}/{}", job.namespace, job.job))
+        }
+        _ => bail!("\"{}\" does not name a Job: expected CLUSTER/NAMESPACE/NAME, or NAME", job.job),
+    }
+}
+
+fn first_cluster(client: &Client) -> anyhow::Result<String> {
+    let clusters = client.get("/api/v1/clusters")?;
+    clusters["items"][0]["name"].as_str().map(str::to_owned).context("the fleet has no cluster")
+}
+
+fn read(options: &Place) -> anyhow::Result<Value> {
+    let name = options.file.display();
+    let mut text = String::new();
+    if options.file.as_os_str() == "-" {
+        std::io::stdin().take(FILE_MAX + 1).read_to_string(&mut text).context("read stdin")?;
+    } else {
+        let file = std::fs::File::open(&options.file).with_context(|| format!("read {name}"))?;
+        file.take(FILE_MAX + 1)
+            .read_to_string(&mut text)
+            .with_context(|| format!("{name}: expected UTF-8 text"))?;
+    }
+    anyhow::ensure!(text.len() as u64 <= FILE_MAX, "{name}: more than {FILE_MAX} bytes: expected a Job");
+    let value: Value = serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
+    let found = (value["apiVersion"].as_str().unwrap_or("none"), value["kind"].as_str().unwrap_or("none"));
+    anyhow::ensure!(
+        found == ("batch/v1", "Job"),
+        "{name}: found apiVersion {}, kind {}: expected one batch/v1 Job",
+        found.0,
+        found.1
+    );
+    Ok(value)
+}
+
+fn number(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), significant)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+/// The decision as people read it.
+fn render(decision: &Value, wide: bool) -> String {
+    let mut out = String::new();
+    for warning in decision["warnings"].as_array().into_iter().flatten() {
+        out.push_str(&format!("warning: {}\n", text(warning)));
+    }
+    let explanation = &decision["explanation"];
+    if explanation.is_null() {
+        out.push_str("it fits in no cluster of the fleet\n");
+        return out;
+    }
+    out.push_str(&format!("{}\n\n", text(&explanation["sentence"])));
+    let money = decision["currency"].as_str().unwrap_or("USD");
+    let money: &'static str = if money == "USD" { "USD" } else { "MONEY" };
+    let mut head = vec![
+        ("", Align::Left),
+        ("CLUSTER", Align::Left),
+        ("START", Align::Left),
+        ("END", Align::Left),
+        ("gCO2e", Align::Right),
+        (money, Align::Right),
+        ("IN TIME", Align::Left),
+    ];
+    if wide {
+        head.push(("kWh", Align::Right));
+    }
+    let mut table = Table::new(&head);
+    let mut row = |label: &str, a: &Value| {
+        let in_time = if a["inTime"].as_bool().unwrap_or(false) { "yes" } else { "no" };
+        let mut cells = vec![
+            label.to_owned(),
+            text(&a["cluster"]),
+            text(&a["start"]),
+            text(&a["end"]),
+            number(&a["carbonGrams"]),
+            number(&a["cost"]),
+            in_time.to_owned(),
+        ];
+        if wide {
+            cells.push(number(&a["energyKwh"]));
+        }
+        table.row(cells);
+    };
+    row("chosen", &explanation["chosen"]);
+    for alternative in explanation["alternatives"].as_array().into_iter().flatten() {
+        row("", alternative);
+    }
+    if !explanation["atOnceAtHome"].is_null() {
+        row("at once, at home", &explanation["atOnceAtHome"]);
+    }
+    out.push_str(&table.render());
+    for excluded in explanation["excluded"].as_array().into_iter().flatten() {
+        out.push_str(&format!("excluded: {}: {}\n", text(&excluded["cluster"]), text(&excluded["limit"])));
+    }
+    if let Some(latest) = decision["latestStart"].as_str() {
+        out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
+    }
+    out
+}

@@ -1,0 +1,137 @@
+//! `kubercarbon report`: energy, carbon and money per cluster and Job, saved against "at once, at home".
+
+use crate::client::Client;
+use crate::format;
+use crate::options::Common;
+use crate::table::{Align, Table};
+use fleet::quantity::significant;
+use serde_json::{Value, json};
+
+/// Jobs listed in the narrow table; `-o wide` and `-o json` have all.
+const JOBS_SHOWN: usize = 15;
+
+pub fn run(common: &Common) -> anyhow::Result<()> {
+    let client = Client::find(common)?;
+    let ledger = client.list("/api/v1/ledger")?;
+    let clusters = client.list("/api/v1/clusters")?;
+    let report = json!({
+        "clusters": clusters["items"],
+        "jobs": ledger["items"],
+        "summary": ledger["summary"],
+        "currency": ledger["currency"],
+    });
+    format::show(common.output, &report, |wide| render(&report, wide))
+}
+
+fn number(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), significant)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn render(report: &Value, wide: bool) -> String {
+    let mut out = clusters(report);
+    out.push('\n');
+    out.push_str(&jobs(report, wide));
+    let summary = &report["summary"];
+    let total = &summary["total"];
+    let (saved, baseline) = (&total["savedCarbonGrams"], &total["baseline"]["carbonGrams"]);
+    let share = match (saved.as_f64(), baseline.as_f64()) {
+        (Some(saved), Some(baseline)) if baseline > 0.0 => {
+            format!(" ({} %)", significant(saved / baseline * 100.0))
+        }
+        _ => String::new(),
+    };
+    out.push_str(&format!(
+        "\n{} Jobs, {} in time, {} late; saved {} g CO2e{share} and {} {} against {}\n",
+        total["jobs"],
+        total["inTime"],
+        total["late"],
+        number(saved),
+        number(&total["savedCost"]),
+        text(&report["currency"]),
+        text(&summary["baseline"])
+    ));
+    if let Some(kind) = summary["worstProvenance"]["kind"].as_str() {
+        out.push_str(&format!(
+            "carbon intensity: {kind} ({})\n",
+            text(&summary["worstProvenance"]["source"])
+        ));
+    }
+    out.push_str(&format!("method: {}\n", text(&summary["method"])));
+    out
+}
+
+fn clusters(report: &Value) -> String {
+    let mut table = Table::new(&[
+        ("CLUSTER", Align::Left),
+        ("ZONE", Align::Left),
+        ("JOBS kWh", Align::Right),
+        ("OTHER kWh", Align::Right),
+        ("IDLE kWh", Align::Right),
+        ("gCO2e", Align::Right),
+        ("NODES USD", Align::Right),
+        ("SINCE", Align::Left),
+    ]);
+    for cluster in report["clusters"].as_array().into_iter().flatten() {
+        let metered = &cluster["metered"];
+        let sum: f64 = ["managed", "other", "idle"]
+            .iter()
+            .filter_map(|part| metered[part]["carbonGrams"].as_f64())
+            .sum();
+        table.row(vec![
+            text(&cluster["name"]),
+            text(&cluster["gridZone"]),
+            number(&metered["managed"]["energyKwh"]),
+            number(&metered["other"]["energyKwh"]),
+            number(&metered["idle"]["energyKwh"]),
+            significant(sum),
+            number(&metered["cost"]),
+            text(&metered["from"]),
+        ]);
+    }
+    table.render()
+}
+
+fn jobs(report: &Value, wide: bool) -> String {
+    let mut table = Table::new(&[
+        ("JOB", Align::Left),
+        ("RAN IN", Align::Left),
+        ("kWh", Align::Right),
+        ("gCO2e", Align::Right),
+        ("USD", Align::Right),
+        ("SAVED g", Align::Right),
+        ("SAVED USD", Align::Right),
+        ("IN TIME", Align::Left),
+    ]);
+    let all = report["jobs"].as_array().cloned().unwrap_or_default();
+    let shown = if wide { all.len() } else { JOBS_SHOWN.min(all.len()) };
+    for job in all.iter().rev().take(shown) {
+        let key = &job["job"];
+        let name = format!("{}/{}/{}", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"]));
+        let last = job["runs"].as_array().and_then(|runs| runs.last()).cloned().unwrap_or_default();
+        let in_time = match (job["succeeded"].as_bool(), job["inTime"].as_bool()) {
+            (Some(false), _) => "failed",
+            (_, Some(false)) => "late",
+            (_, Some(true)) => "yes",
+            (_, None) => "-",
+        };
+        table.row(vec![
+            name,
+            text(&last["cluster"]),
+            number(&job["actual"]["energyKwh"]),
+            number(&job["actual"]["carbonGrams"]),
+            number(&job["actual"]["cost"]),
+            number(&job["savedCarbonGrams"]),
+            number(&job["savedCost"]),
+            in_time.to_owned(),
+        ]);
+    }
+    let mut out = table.render();
+    if shown < all.len() {
+        out.push_str(&format!("… the newest {shown} of {}; all with -o wide\n", all.len()));
+    }
+    out
+}

@@ -1,0 +1,77 @@
+//! `kubercarbon up`.
+
+use crate::client;
+use crate::options::{Common, Up};
+use anyhow::Context;
+
+pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
+    let begun = server::wall::Stopwatch::start();
+    let options = server::up::Options {
+        fleet: options.fleet.clone(),
+        state: client::state_dir(common)?,
+        listen: options.listen,
+        pace: options.speed,
+        paused: options.paused,
+        demo: !options.no_demo,
+        seed: options.seed,
+        carbon: options.carbon.clone(),
+        start: options.from,
+        mode: options.mode,
+        fresh: options.fresh,
+    };
+    let quiet = common.quiet;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("start a runtime")?.block_on(async move {
+        let speed = options.pace;
+        let running = server::up::up(options).await?;
+        if !quiet {
+            println!("{}", welcome(&running, speed, begun.elapsed()));
+        }
+        ended().await?;
+        eprintln!("\nsaving the twin …");
+        let state = running.kubeconfig.parent().map(|p| p.display().to_string()).unwrap_or_default();
+        running.stop().await?;
+        eprintln!(
+            "kept in {state}: the twin and its clock, journal, ledger. `kubercarbon up` goes on from there."
+        );
+        Ok(())
+    })
+}
+
+/// What a person sees first.
+fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Span) -> String {
+    let mut lines = vec![format!(
+        "Kuber Carbon is up ({} ms): {} clusters, time runs at {speed} from {}",
+        took.as_nanos() / 1_000_000,
+        running.clusters.len(),
+        running.at.to_rfc3339_seconds()
+    )];
+    for (spec, (_, address)) in running.fleet.clusters.iter().zip(&running.clusters) {
+        let nodes: u32 = spec.node_groups.iter().map(|g| g.count).sum();
+        lines.push(format!(
+            "  {:<8} {} (grid zone {}), {nodes} nodes, API http://{address}",
+            spec.id, spec.region, spec.grid_zone
+        ));
+    }
+    let first = running.clusters.first().map(|(id, _)| id.to_string()).unwrap_or_default();
+    lines.push(String::new());
+    lines.push(format!("console     {}", running.url));
+    lines.push(format!("kubectl     export KUBECONFIG={}", running.kubeconfig.display()));
+    lines.push(format!("try         kubectl --context {first} apply -f examples/job.yaml"));
+    lines.push("            kubercarbon place examples/job.yaml".to_owned());
+    lines.push("            kubercarbon report".to_owned());
+    lines.push(String::new());
+    lines.push("Ctrl-C ends it and keeps everything.".to_owned());
+    lines.join("\n")
+}
+
+/// Until Ctrl-C or a polite kill.
+async fn ended() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("listen for Ctrl-C")?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Lists one kind of one cluster, then follows its changes, for ever.
+//!
+//! Invariants: what has been told is known by name and uid, so that whatever vanished while nobody
+//! watched is told as gone by the next list; a version is reported after the event that brought it. A
+//! failure is reported and tried again after a growing delay; nothing ends this but a closed sink.
+
+use super::backoff::{Backoff, DELAY_FIRST};
+use super::kinds::{Key, Place, Watched};
+use super::{Observed, Report, Seen};
+use futures::StreamExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest a list of one page, or the opening of a watch, may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the server is asked to keep a watch open. With [`WATCH_SLACK`] it bounds how long a dead
+/// connection goes unnoticed.
+pub const WATCH_SECONDS: u32 = 60;
+/// How much later than [`WATCH_SECONDS`] after its last word a watch counts as dead.
+pub const WATCH_SLACK: Duration = Duration::from_secs(10);
+/// A watch that lasted this long shows that attempts lead somewhere.
+const STEADY: Duration = Duration::from_secs(5);
+/// Objects asked for at a time, as client-go does.
+const PAGE_SIZE: u32 = 500;
+/// Most pages of one list: half a million objects of a kind.
+const PAGES_MAX: usize = 1000;
+/// Attempts that lead nowhere before a version is given up and the kind listed anew: the server may have
+/// been restored to an earlier state and not know the version at all.
+const RELIST_AFTER: u32 = 3;
+
+/// Why listing or following ended.
+enum Stop {
+    /// Nobody listens any more.
+    Closed,
+    /// The version is too old (410): list again.
+    Gone,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// One kind of one cluster.
+pub(crate) struct Follower<K> {
+    api: Api<K>,
+    place: Arc<Place>,
+    reports: Sender<Report>,
+    /// What has been told and not taken back: uid by name.
+    told: BTreeMap<Key, String>,
+    /// What the next watch starts after; `None`: list first.
+    version: Option<String>,
+    backoff: Backoff,
+}
+
+impl<K: Watched> Follower<K> {
+    pub fn new(api: Api<K>, place: Arc<Place>, reports: Sender<Report>) -> Follower<K> {
+        let backoff = Backoff::new(&format!("{}/{}", place.cluster, K::KIND));
+        Follower { api, place, reports, told: BTreeMap::new(), version: None, backoff }
+    }
+
+    /// Runs until the sink is closed.
+    pub async fn run(mut self) {
+        loop {
+            let ended = match self.version.clone() {
+                None => self.list().await,
+                Some(version) => self.follow(version).await,
+            };
+            match ended {
+                Ok(()) => continue,
+                Err(Stop::Closed) => return,
+                Err(Stop::Gone) => self.version = None,
+                Err(Stop::Failed(why)) => {
+                    if self.report(Report::Failing(K::KIND, why)).await.is_err() {
+                        return;
+                    }
+                    if self.backoff.attempts() >= RELIST_AFTER {
+                        self.version = None;
+                    }
+                }
+            }
+            sleep(self.backoff.delay()).await;
+        }
+    }
+
+    async fn report(&self, report: Report) -> Result<(), Stop> {
+        self.reports.send(report).await.map_err(|_| Stop::Closed)
+    }
+
+    /// Reports an event and the version it brought the kind to.
+    async fn tell(&self, event: Option<control::Event>, version: Option<&str>) -> Result<(), Stop> {
+        let seen = version.and_then(|v| v.parse().ok()).map(|version| Seen {
+            cluster: self.place.cluster.clone(),
+            kind: K::KIND,
+            version,
+        });
+        if event.is_none() && seen.is_none() {
+            return Ok(());
+        }
+        self.report(Report::Observed(Box::new(Observed { event, seen }))).await
+    }
+
+    /// Tells what an object is like now.
+    async fn tell_object(&mut self, mut object: K, version: Option<&str>) -> Result<Key, Stop> {
+        let meta = object.meta_mut();
+        meta.managed_fields = None;
+        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        let uid = meta.uid.clone().unwrap_or_default();
+        let before = self.told.insert(key.clone(), uid.clone());
+        if let Some(before) = before.filter(|before| K::HAS_IDENTITY && *before != uid) {
+            self.tell(K::gone(&self.place, &key, &before), None).await?;
+        }
+        let event = object.event(&self.place);
+        self.tell(event, version).await?;
+        Ok(key)
+    }
+
+    async fn list(&mut self) -> Result<(), Stop> {
+        let mut present = BTreeSet::new();
+        let mut params = ListParams::default().limit(PAGE_SIZE);
+        for _ in 0..PAGES_MAX {
+            let page = in_time("list", self.api.list(&params)).await?;
+            for object in page.items {
+                present.insert(self.tell_object(object, None).await?);
+            }
+            if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
+                params = ListParams::default().limit(PAGE_SIZE).continue_token(&token);
+                continue;
+            }
+            let version = page.metadata.resource_version.filter(|v| !v.is_empty());
+            let Some(version) = version else {
+                return Err(Stop::Failed("list: no resourceVersion in the answer".to_owned()));
+            };
+            return self.listed(&present, version).await;
+        }
+        Err(Stop::Failed(format!("list: more than {PAGES_MAX} pages")))
+    }
+
+    /// Tells what a complete list no longer holds, and that it is complete.
+    async fn listed(&mut self, present: &BTreeSet<Key>, version: String) -> Result<(), Stop> {
+        let gone: Vec<Key> = self.told.keys().filter(|key| !present.contains(*key)).cloned().collect();
+        for key in gone {
+            let uid = self.told.remove(&key).unwrap_or_default();
+            self.tell(K::gone(&self.place, &key, &uid), None).await?;
+        }
+        self.tell(None, Some(&version)).await?;
+        self.version = Some(version);
+        self.report(Report::Listed(K::KIND)).await
+    }
+
+    async fn follow(&mut self, version: String) -> Result<(), Stop> {
+        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let opened = Instant::now();
+        let mut stream = pin!(in_time("watch", self.api.watch(&params, &version)).await?);
+        self.report(Report::Fine(K::KIND)).await?;
+        let silence = Duration::from_secs(u64::from(WATCH_SECONDS)) + WATCH_SLACK;
+        let mut heard = false;
+        loop {
+            let next = timeout(silence, stream.next()).await;
+            if heard || opened.elapsed() >= STEADY {
+                self.backoff.reset();
+            }
+            let event = match next {
+                Err(_) => return Err(Stop::Failed(format!("watch: silent for {} s", silence.as_secs()))),
+                Ok(Some(event)) => event.map_err(|error| stop("watch", error))?,
+                // The server ended the watch, as it was asked to; one that does so at once is a failure.
+                Ok(None) if opened.elapsed() >= STEADY => return Ok(()),
+                Ok(None) if heard => {
+                    sleep(DELAY_FIRST).await;
+                    return Ok(());
+                }
+                Ok(None) => return Err(Stop::Failed("watch: ended as soon as it was opened".to_owned())),
+            };
+            self.take_in(event).await?;
+            heard = true;
+        }
+    }
+
+    async fn take_in(&mut self, event: WatchEvent<K>) -> Result<(), Stop> {
+        let version = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let version = object.meta().resource_version.clone();
+                self.tell_object(object, version.as_deref()).await?;
+                version
+            }
+            WatchEvent::Deleted(object) => {
+                let meta = object.meta();
+                let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+                let told = self.told.remove(&key);
+                let uid = meta.uid.clone().or(told).unwrap_or_default();
+                let version = meta.resource_version.clone();
+                self.tell(K::gone(&self.place, &key, &uid), version.as_deref()).await?;
+                version
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                let version = bookmark.metadata.resource_version;
+                self.tell(None, Some(&version)).await?;
+                Some(version)
+            }
+            WatchEvent::Error(status) => return Err(stop("watch", kube::Error::Api(status))),
+        };
+        if let Some(version) = version.filter(|v| !v.is_empty()) {
+            self.version = Some(version);
+        }
+        Ok(())
+    }
+}
+
+fn stop(what: &str, error: kube::Error) -> Stop {
+    match error {
+        kube::Error::Api(status) if status.code == 410 => Stop::Gone,
+        kube::Error::Api(status) => {
+            Stop::Failed(format!("{what}: {} {}: {}", status.code, status.reason, status.message))
+        }
+        error => Stop::Failed(format!("{what}: {error}")),
+    }
+}
+
+async fn in_time<T>(what: &str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Stop> {
+    match timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| stop(what, error)),
+        Err(_) => Err(Stop::Failed(format!("{what}: no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
+    }
+}

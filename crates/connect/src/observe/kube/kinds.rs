@@ -1,0 +1,126 @@
+//! The kinds that are watched, and what an object of each means to `control`.
+//!
+//! Invariant: conversions are `control::observe`'s, the same for every driver. Objects whose name cannot
+//! be (the API server takes none) give no event.
+
+use control::{Event, observe};
+use fleet::{ClusterId, MoneyPerHour, NodeName, NodePower};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+/// A kind that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchedKind {
+    /// `v1` Node.
+    Node,
+    /// `v1` Pod.
+    Pod,
+    /// `batch/v1` Job.
+    Job,
+    /// `scheduling.k8s.io/v1` PriorityClass.
+    PriorityClass,
+}
+
+impl WatchedKind {
+    /// All of them.
+    pub const ALL: [WatchedKind; 4] =
+        [WatchedKind::Node, WatchedKind::Pod, WatchedKind::Job, WatchedKind::PriorityClass];
+
+    /// The kind's name in the Kubernetes API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WatchedKind::Node => "Node",
+            WatchedKind::Pod => "Pod",
+            WatchedKind::Job => "Job",
+            WatchedKind::PriorityClass => "PriorityClass",
+        }
+    }
+}
+
+impl fmt::Display for WatchedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What conversions need to know about the cluster.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub cluster: ClusterId,
+    /// Power and price by node name, where they are configured.
+    pub known: BTreeMap<String, (NodePower, MoneyPerHour)>,
+}
+
+/// Namespace (empty for cluster-wide kinds) and name.
+pub(crate) type Key = (String, String);
+
+/// An object type whose instances `control` wants to know about.
+pub(crate) trait Watched:
+    kube::Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + Debug + Send + 'static
+{
+    const KIND: WatchedKind;
+    /// Whether a new object under an old name is told as a departure and an arrival.
+    const HAS_IDENTITY: bool = false;
+    /// What it is like now.
+    fn event(self, place: &Place) -> Option<Event>;
+    /// That it is gone.
+    fn gone(place: &Place, key: &Key, uid: &str) -> Option<Event>;
+}
+
+impl Watched for Node {
+    const KIND: WatchedKind = WatchedKind::Node;
+    fn event(self, place: &Place) -> Option<Event> {
+        let name = self.metadata.name.as_deref()?;
+        let node = NodeName::new(name).ok()?;
+        let now = observe::node(&self, place.known.get(name).copied());
+        Some(Event::Node { cluster: place.cluster.clone(), node, now: Some(now) })
+    }
+    fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
+        let node = NodeName::new(&key.1).ok()?;
+        Some(Event::Node { cluster: place.cluster.clone(), node, now: None })
+    }
+}
+
+impl Watched for Pod {
+    const KIND: WatchedKind = WatchedKind::Pod;
+    fn event(self, place: &Place) -> Option<Event> {
+        let meta = &self.metadata;
+        let pod = format!("{}/{}", meta.namespace.as_deref()?, meta.name.as_deref()?);
+        Some(Event::Pod { cluster: place.cluster.clone(), pod, now: Some(observe::pod(&self)) })
+    }
+    fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
+        Some(Event::Pod { cluster: place.cluster.clone(), pod: format!("{}/{}", key.0, key.1), now: None })
+    }
+}
+
+impl Watched for Job {
+    const KIND: WatchedKind = WatchedKind::Job;
+    const HAS_IDENTITY: bool = true;
+    fn event(self, place: &Place) -> Option<Event> {
+        Some(Event::Job { cluster: place.cluster.clone(), job: Arc::new(self) })
+    }
+    fn gone(place: &Place, key: &Key, uid: &str) -> Option<Event> {
+        Some(Event::JobGone {
+            cluster: place.cluster.clone(),
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            uid: uid.to_owned(),
+        })
+    }
+}
+
+impl Watched for PriorityClass {
+    const KIND: WatchedKind = WatchedKind::PriorityClass;
+    fn event(self, place: &Place) -> Option<Event> {
+        // Go leaves no field of that kind out; should a server do so, it means zero.
+        let (class, value) = (self.metadata.name?, Some(self.value.unwrap_or(0)));
+        Some(Event::Priority { cluster: place.cluster.clone(), class, value })
+    }
+    fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
+        Some(Event::Priority { cluster: place.cluster.clone(), class: key.1.clone(), value: None })
+    }
+}

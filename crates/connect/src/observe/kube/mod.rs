@@ -1,0 +1,166 @@
+//! One cluster as its API tells it: Nodes, Pods, Jobs and PriorityClasses, listed and then watched.
+//!
+//! The loop is our own and not `kube_runtime::watcher`, because whoever drives a twin must know which
+//! resourceVersion each list and event brought us to: virtual time may go on only when `control` has
+//! handled everything up to the version the twin stands at, and the watcher keeps versions to itself.
+//!
+//! Invariants: the events of one kind come in the order of its stream, gone objects included; nothing is
+//! written; an answer of the API is taken in pages, each under a timeout. Left out: kinds of other groups,
+//! and a bound on the bytes of one answer (the server is asked for at most 500 objects at a time).
+
+mod backoff;
+mod follow;
+mod health;
+mod kinds;
+
+pub use backoff::{DELAY_FIRST, DELAY_MAX};
+pub use follow::{REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_SLACK};
+pub use health::UNREACHABLE_AFTER;
+pub use kinds::WatchedKind;
+
+use control::{ClusterFacts, Event};
+use fleet::{ClusterId, MoneyPerHour, NodePower};
+use follow::Follower;
+use health::Health;
+use kinds::Place;
+use kube::Api;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, sleep_until};
+
+/// Reports that may wait between the four streams and the sink; a full sink holds the streams back.
+const REPORTS_MAX: usize = 64;
+
+/// A cluster to watch.
+pub struct Source {
+    /// What is configured about it; told before everything else.
+    pub facts: ClusterFacts,
+    /// A connection to its API.
+    pub client: kube::Client,
+    /// Power and price of nodes by name, where the fleet file states them; other nodes' are looked up in
+    /// the built-in tables by instance type.
+    pub known: BTreeMap<String, (NodePower, MoneyPerHour)>,
+}
+
+/// Something seen: take in the event first, then the version.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What happened; `None`: only the version went on.
+    pub event: Option<Event>,
+    /// How far one kind of the cluster has been seen with this; `None`: no further than before (the items
+    /// of a list, what concerns the whole cluster, or a version that is not a number).
+    pub seen: Option<Seen>,
+}
+
+/// How far a kind has been seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where.
+    pub cluster: ClusterId,
+    /// Of which kind.
+    pub kind: WatchedKind,
+    /// Everything of this kind up to this resourceVersion has been told.
+    pub version: u64,
+}
+
+/// What the streams of the four kinds tell the one place that talks to the sink.
+enum Report {
+    Observed(Box<Observed>),
+    Listed(WatchedKind),
+    Fine(WatchedKind),
+    Failing(WatchedKind, String),
+}
+
+/// Watches a cluster until the sink is closed or the future dropped; it never gives up by itself.
+///
+/// The first event is [`Event::Cluster`]. [`Event::Synced`] comes once, when the first lists of all four
+/// kinds are in. [`Event::Reachable`] with `false` comes when a kind has failed for
+/// [`UNREACHABLE_AFTER`], with `true` at the first answer and, later, when no kind fails any more. Failed requests
+/// are tried again after delays that grow from [`DELAY_FIRST`] to [`DELAY_MAX`].
+pub async fn watch(cluster: Source, sink: Sender<Observed>) {
+    let Source { facts, client, known } = cluster;
+    let place = Arc::new(Place { cluster: facts.id.clone(), known });
+    let first = Observed { event: Some(Event::Cluster(facts)), seen: None };
+    if sink.send(first).await.is_err() {
+        return;
+    }
+    let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+    macro_rules! follow {
+        ($kind:ty) => {
+            Follower::<$kind>::new(Api::all(client.clone()), place.clone(), reports.clone()).run()
+        };
+    }
+    let streams = async {
+        tokio::join!(
+            follow!(k8s_openapi::api::core::v1::Node),
+            follow!(k8s_openapi::api::core::v1::Pod),
+            follow!(k8s_openapi::api::batch::v1::Job),
+            follow!(k8s_openapi::api::scheduling::v1::PriorityClass),
+        )
+    };
+    // Streams of a quiet cluster would not notice that the sink is closed.
+    tokio::select! {
+        () = relay(&place.cluster, inbox, &sink) => {}
+        _ = streams => {}
+        () = sink.closed() => {}
+    }
+}
+
+/// Passes on what the streams report and adds what follows for the cluster as a whole; returns when
+/// nobody listens.
+async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<Observed>) {
+    let mut health = Health::default();
+    loop {
+        let due = health.due();
+        let report = tokio::select! {
+            report = inbox.recv() => report,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                tracing::warn!(%cluster, "cluster does not answer");
+                health.unreachable();
+                if tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: false }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let told = match report {
+            None => return,
+            Some(Report::Observed(observed)) => sink.send(*observed).await.map_err(|_| Closed),
+            Some(Report::Failing(kind, why)) => {
+                tracing::info!(%cluster, %kind, "{why}");
+                health.failed(kind, Instant::now());
+                Ok(())
+            }
+            Some(Report::Fine(kind)) => answers(cluster, kind, &mut health, sink).await,
+            Some(Report::Listed(kind)) => match answers(cluster, kind, &mut health, sink).await {
+                Ok(()) if health.listed(kind) => tell(sink, Event::Synced { cluster: cluster.clone() }).await,
+                told => told,
+            },
+        };
+        if told.is_err() {
+            return;
+        }
+    }
+}
+
+/// Nobody listens.
+struct Closed;
+
+async fn tell(sink: &Sender<Observed>, event: Event) -> Result<(), Closed> {
+    sink.send(Observed { event: Some(event), seen: None }).await.map_err(|_| Closed)
+}
+
+/// A kind's stream answers; says so when that makes the cluster reachable.
+async fn answers(
+    cluster: &ClusterId,
+    kind: WatchedKind,
+    health: &mut Health,
+    sink: &Sender<Observed>,
+) -> Result<(), Closed> {
+    if !health.fine(kind) {
+        return Ok(());
+    }
+    tracing::info!(%cluster, "cluster answers");
+    tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: true }).await
+}

@@ -1,0 +1,186 @@
+//! Ledger lines of finished Jobs, and the sentences their owners read.
+
+use crate::effect::Effect;
+use crate::jobs::{self, Style, Tracked};
+use crate::notices::Tone;
+use crate::state::{Control, CopyKey};
+use fleet::{ClusterId, Instant};
+use ledger::{Account, Entry, Place, Run};
+use std::collections::BTreeMap;
+
+impl Control {
+    /// The ledger line of a finished Job, handed over once; `None` while something it needs is missing
+    /// (its copy has not been listed yet, say).
+    pub(crate) fn account(&mut self, tracked: &Tracked) -> Option<Entry> {
+        let succeeded = tracked.finished()?;
+        let executed = self.executing(tracked).or_else(|| {
+            // The copy is gone already: the home Job carries start and end of its last run.
+            Some(tracked.job.clone())
+        })?;
+        let cluster = match tracked.style {
+            Style::Mirrored => tracked.committed().map_or_else(|| tracked.key.cluster.clone(), |(c, _)| c),
+            Style::InPlace => tracked.key.cluster.clone(),
+        };
+        let finished = jobs::finish_time(&executed).or_else(|| jobs::finish_time(&tracked.job))?;
+        let mut runs: Vec<Run> = Vec::new();
+        for (from, to) in jobs::earlier_runs(&executed) {
+            runs.push(Run { cluster: cluster.clone(), from, to });
+        }
+        if let Some(from) = jobs::start_time(&executed)
+            && runs.last().is_none_or(|last| last.to <= from)
+        {
+            runs.push(Run { cluster: cluster.clone(), from, to: finished.max(from) });
+        }
+        let places = self.places();
+        let (near, far) = self.settings.transfer_kwh_per_gb;
+        let region = |id: &ClusterId| self.clusters.get(id).map(|c| c.facts.region.clone());
+        let apart = tracked.contract.data.as_ref().and_then(|d| region(&d.at)).zip(region(&cluster));
+        let account = Account {
+            job: tracked.key.clone(),
+            uid: jobs::uid(&tracked.job).to_owned(),
+            recorded: self.now,
+            created: tracked.created,
+            finished,
+            deadline: tracked.contract.deadline,
+            succeeded,
+            demand: tracked.demand(),
+            data: tracked.contract.data.clone(),
+            runs,
+            places: &places,
+            transfer_kwh_per_gb: apart
+                .map_or(far, |(a, b)| if fleet::builtin::near(&a, &b) { near } else { far }),
+            transfer_price_per_gb: self.settings.transfer_price_per_gb,
+        };
+        let entry = ledger::account(&account).ok()?;
+        let first =
+            self.jobs.get_mut(&tracked.key).is_some_and(|t| !std::mem::replace(&mut t.accounted, true));
+        if first {
+            if succeeded {
+                let took =
+                    entry.runs.iter().map(|r| r.run.to - r.run.from).fold(fleet::Span::ZERO, |a, b| a + b);
+                self.learnt.take_in(jobs::stem(&tracked.job), took);
+            }
+            self.out.push(Effect::Ledger(Box::new(entry.clone())));
+        }
+        Some(entry)
+    }
+
+    /// Rates and actual intensity of every cluster that has a signal.
+    fn places(&self) -> BTreeMap<ClusterId, Place> {
+        let place = |c: &crate::clusters::Cluster| {
+            let signal = c.signal.as_ref()?;
+            Some(Place {
+                rates: c.rates(),
+                intensity: signal.actual.clone(),
+                provenance: signal.actual_from.clone(),
+            })
+        };
+        self.clusters.iter().filter_map(|(id, c)| Some((id.clone(), place(c)?))).collect()
+    }
+
+    /// Why a held or paused Job waits, for its `Suspended` condition.
+    pub(crate) fn waiting_sentence(&self, tracked: &Tracked) -> String {
+        let paused = self.progress(tracked).paused;
+        let verb = if paused { "paused" } else { "held" };
+        let latest = self
+            .latest_start(tracked)
+            .map_or(String::new(), |at| format!("; latest safe start {}", at.to_rfc3339_seconds()));
+        let next = self.assignment(&tracked.key).and_then(|a| {
+            let run = a.runs.iter().find(|run| run.to > self.now)?;
+            Some(format!("planned for {} in {}", run.from.to_rfc3339_seconds(), a.cluster))
+        });
+        let next = next.or_else(|| {
+            let schedule = self.schedule.as_ref()?;
+            schedule.unplaced.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone())
+        });
+        format!("{verb} by Kuber Carbon: {}{latest}", next.unwrap_or_else(|| "not planned yet".to_owned()))
+    }
+
+    /// Tells why a Job waits, when its plan is new to it, and at once when it will be late.
+    pub(crate) fn tell_waiting(&mut self, tracked: &Tracked) {
+        let key = &tracked.key;
+        if let Some(schedule) = &self.schedule {
+            if let Some(late) = schedule.late.iter().find(|late| late.key == *key) {
+                let text = format!(
+                    "will be late: expected to finish after the deadline {}: {}",
+                    late.deadline.to_rfc3339_seconds(),
+                    late.reason
+                );
+                self.tell(key, Tone::Warning, "Late", &text);
+            } else if let Some(unplaced) = schedule.unplaced.iter().find(|u| u.key == *key) {
+                let text = unplaced.reason.clone();
+                self.tell(key, Tone::Warning, "Unplaceable", &text);
+            }
+        }
+        let Some(assignment) = self.assignment(key) else { return };
+        let planned = (assignment.cluster.to_string(), assignment.start().to_rfc3339_seconds());
+        let written = |name: &str| jobs::annotation(&tracked.job, name);
+        if written(jobs::TARGET_ANNOTATION) == Some(&planned.0)
+            && written(jobs::PLANNED_START_ANNOTATION) == Some(&planned.1)
+        {
+            return;
+        }
+        let carbon = assignment.footprint.carbon;
+        let at_once = self
+            .at_once_at_home(tracked)
+            .map_or(String::new(), |grams| format!(", against {grams} at once at home"));
+        let text = format!("planned for {} in {}: forecast {carbon} CO2e{at_once}", planned.1, planned.0);
+        self.tell(key, Tone::Normal, "Planned", &text);
+    }
+
+    /// What the whole Job would emit if it ran now, at home, by the forecast.
+    fn at_once_at_home(&self, tracked: &Tracked) -> Option<fleet::GramsCo2> {
+        let home = self.clusters.get(&tracked.key.cluster)?;
+        let signal = home.signal.as_ref()?;
+        let until =
+            self.now + crate::guard::safe_duration(self.expected_left(tracked), &self.settings.policy);
+        Some(ledger::footprint(tracked.demand(), home.rates(), &signal.forecast, self.now, until).carbon)
+    }
+
+    pub(crate) fn tell_started(&mut self, tracked: &Tracked, place: &CopyKey) {
+        let context =
+            self.clusters.get(&place.0).map_or_else(|| place.0.to_string(), |c| c.facts.context.clone());
+        let (cluster, namespace, name) = place;
+        let text = format!(
+            "started in {cluster} as {name}; logs: kubectl --context {context} -n {namespace} logs job/{name}"
+        );
+        self.tell(&tracked.key, Tone::Normal, "Started", &text);
+    }
+
+    pub(crate) fn tell_saved(&mut self, tracked: &Tracked, entry: &Entry) {
+        let saved = entry.saved_carbon();
+        let place = entry.cluster();
+        let word = if saved >= fleet::GramsCo2::ZERO { "saved" } else { "spent" };
+        let amount = if saved >= fleet::GramsCo2::ZERO { saved } else { -saved };
+        let text = format!(
+            "{} in {place}: {word} {amount} CO2e of {} against at once at home ({})",
+            if entry.succeeded { "completed" } else { "failed" },
+            entry.baseline.footprint.carbon,
+            kind_word(entry.provenance().kind)
+        );
+        self.tell(&tracked.key, Tone::Normal, "Accounted", &text);
+    }
+
+    /// A finished run's interval for display: start and end, the latest run last.
+    pub(crate) fn run_intervals(&self, tracked: &Tracked) -> Vec<(Instant, Option<Instant>)> {
+        let Some(job) = self.executing(tracked) else { return Vec::new() };
+        let mut runs: Vec<_> =
+            jobs::earlier_runs(&job).into_iter().map(|(from, to)| (from, Some(to))).collect();
+        if !jobs::suspended(&job)
+            && let Some(from) = jobs::start_time(&job)
+        {
+            runs.push((from, jobs::finish_time(&job)));
+        }
+        runs
+    }
+}
+
+/// As people read it.
+fn kind_word(kind: fleet::SignalKind) -> &'static str {
+    match kind {
+        fleet::SignalKind::Measured => "measured intensity",
+        fleet::SignalKind::Forecast => "forecast intensity",
+        fleet::SignalKind::Estimated => "estimated intensity",
+        fleet::SignalKind::Assumed => "assumed intensity",
+    }
+}

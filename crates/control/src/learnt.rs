@@ -1,0 +1,64 @@
+//! Durations learnt from earlier runs of the same owner or name, for Jobs that state none.
+
+use fleet::Span;
+use std::collections::BTreeMap;
+
+/// Runs remembered per name.
+const RUNS_MAX: usize = 20;
+/// Names remembered.
+const NAMES_MAX: usize = 20_000;
+/// Few runs say little about the longest: the longest seen is widened by 1 + 1/n of n runs.
+fn widened(longest: Span, runs: usize) -> Span {
+    let runs = i64::try_from(runs.max(1)).unwrap_or(1);
+    longest.scaled(runs + 1, runs)
+}
+
+/// Run times by the stem of the Job's name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learnt(BTreeMap<String, Vec<Span>>);
+
+impl Learnt {
+    /// Takes in a run that succeeded.
+    pub fn take_in(&mut self, stem: String, took: Span) {
+        if self.0.len() >= NAMES_MAX && !self.0.contains_key(&stem) {
+            return;
+        }
+        let runs = self.0.entry(stem).or_default();
+        if runs.len() == RUNS_MAX {
+            runs.remove(0);
+        }
+        runs.push(took);
+    }
+    /// Takes in a ledger line, after a restart. The line has no owner, so only names teach again.
+    pub fn take_in_entry(&mut self, entry: &ledger::Entry) {
+        if entry.succeeded {
+            let name = entry.job.name.as_str();
+            let head = name.rsplit_once('-').map_or(name, |(head, _)| head);
+            let took = entry.runs.iter().map(|r| r.run.to - r.run.from).fold(Span::ZERO, |a, b| a + b);
+            self.take_in(format!("{}/{head}", entry.job.namespace), took);
+        }
+    }
+    /// What a Job of this stem may be expected to last: the longest of the last runs, widened while
+    /// they are few. `None` when nothing is known.
+    pub fn expected(&self, stem: &str) -> Option<Span> {
+        let runs = self.0.get(stem)?;
+        Some(widened(runs.iter().copied().max()?, runs.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_run_is_widened_while_runs_are_few() {
+        let mut learnt = Learnt::default();
+        assert_eq!(learnt.expected("a/b"), None);
+        learnt.take_in("a/b".to_owned(), Span::HOUR);
+        assert_eq!(learnt.expected("a/b"), Some(Span::from_seconds(7200)));
+        for _ in 0..30 {
+            learnt.take_in("a/b".to_owned(), Span::from_seconds(1200));
+        }
+        assert_eq!(learnt.expected("a/b"), Some(Span::from_seconds(1260)));
+    }
+}

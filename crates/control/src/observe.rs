@@ -1,0 +1,69 @@
+//! From Kubernetes objects to observations, the same for every driver.
+
+use crate::event::{NodeObservation, PodObservation};
+use fleet::{InstanceType, MoneyPerHour, NodeName, NodePower, RegionId, Resources, Watts, builtin};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use twin::apiserver::resources::amounts;
+
+/// Idle and full watts per vCPU where the instance type is unknown: the averages of the Cloud Carbon
+/// Footprint methodology for AWS (0.74 and 3.5 W).
+const WATTS_PER_VCPU: (f64, f64) = (0.74, 3.5);
+/// Price of a vCPU-hour where no list price is known, in USD: an m6i.large in us-east-1 by vCPU.
+const PRICE_PER_VCPU: f64 = 0.048;
+
+/// Region, by the well-known label.
+pub fn region(node: &Node) -> Option<RegionId> {
+    let labels = node.metadata.labels.as_ref()?;
+    RegionId::new(labels.get("topology.kubernetes.io/region")?).ok()
+}
+
+/// A node as the planner needs it. Power and price come from `known` (the fleet file's node group),
+/// else from the built-in tables by instance type and region, else from averages per vCPU.
+pub fn node(node: &Node, known: Option<(NodePower, MoneyPerHour)>) -> NodeObservation {
+    let status = node.status.as_ref();
+    let labels = node.metadata.labels.as_ref();
+    let capacity = amounts(status.and_then(|s| s.capacity.as_ref()));
+    let allocatable = amounts(status.and_then(|s| s.allocatable.as_ref()));
+    let vcpu = capacity.cpu.as_cores_f64();
+    let instance_type = labels
+        .and_then(|l| l.get("node.kubernetes.io/instance-type"))
+        .and_then(|text| InstanceType::new(text).ok());
+    let instance = instance_type.as_ref().and_then(builtin::instance);
+    let average = NodePower {
+        idle: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.0),
+        full: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.1),
+    };
+    let power = known.map_or_else(|| instance.map_or(average, |i| i.power), |k| k.0);
+    let listed = || {
+        let price =
+            region(node).zip(instance_type.as_ref()).and_then(|(r, i)| builtin::on_demand_price(&r, i));
+        price.map_or_else(|| MoneyPerHour::from_units_f64(vcpu * PRICE_PER_VCPU), |(price, _)| price)
+    };
+    let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let spec = node.spec.as_ref();
+    let taints = spec.and_then(|s| s.taints.as_deref()).unwrap_or_default();
+    NodeObservation {
+        allocatable,
+        capacity,
+        ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        schedulable: !spec.and_then(|s| s.unschedulable).unwrap_or(false)
+            && !taints.iter().any(|t| t.effect == "NoSchedule" || t.effect == "NoExecute"),
+        power,
+        price: known.map_or_else(listed, |k| k.1),
+    }
+}
+
+/// A pod as capacity and power accounting need it.
+pub fn pod(pod: &Pod) -> PodObservation {
+    let spec = pod.spec.as_ref();
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    PodObservation {
+        node: spec.and_then(|s| s.node_name.as_deref()).and_then(|n| NodeName::new(n).ok()),
+        requests: spec.map_or(Resources::ZERO, twin::apiserver::pod_requests),
+        running: phase == "Running",
+        active: phase != "Succeeded" && phase != "Failed",
+        job: owners.iter().find(|o| o.kind == "Job" && o.controller == Some(true)).map(|o| o.name.clone()),
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,266 @@
+//! From what was observed to a schedule: the snapshot the planner sees, and when it is asked.
+
+use crate::clusters::Cluster;
+use crate::guard;
+use crate::jobs::{self, Style, Tracked};
+use crate::state::Control;
+use fleet::{
+    ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Snapshot, Span, Workload, builtin,
+};
+use k8s_openapi::api::batch::v1::Job;
+use planner::placement::{self, Assignment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A run that takes longer than expected is given this much more, again and again, at least.
+const OVERRUN_MIN: Span = Span::from_seconds(300);
+/// Round trip assumed between regions the tables do not know, in ms.
+const LATENCY_UNKNOWN_MS: f64 = 150.0;
+
+/// How far a Job's work has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// Runs that ended in a pause.
+    pub earlier: Vec<(Instant, Instant)>,
+    /// Start of the run under way.
+    pub running_since: Option<Instant>,
+    /// Started once, and suspended now.
+    pub paused: bool,
+}
+
+impl Progress {
+    /// Run time so far.
+    pub fn done(&self, now: Instant) -> Span {
+        let earlier = self.earlier.iter().fold(Span::ZERO, |sum, (from, to)| sum + (*to - *from));
+        earlier + self.running_since.map_or(Span::ZERO, |since| (now - since).max(Span::ZERO))
+    }
+}
+
+impl Control {
+    /// The object that runs: the copy of a mirrored Job, the Job itself otherwise.
+    pub(crate) fn executing(&self, tracked: &Tracked) -> Option<Arc<Job>> {
+        match tracked.style {
+            Style::InPlace => Some(tracked.job.clone()),
+            Style::Mirrored => {
+                let (cluster, name) = tracked.committed()?;
+                self.copies.get(&(cluster, tracked.key.namespace.to_string(), name)).cloned()
+            }
+        }
+    }
+
+    pub(crate) fn progress(&self, tracked: &Tracked) -> Progress {
+        let Some(job) = self.executing(tracked) else { return Progress::default() };
+        let earlier = jobs::earlier_runs(&job);
+        let suspended = jobs::suspended(&job);
+        let running = !suspended && jobs::finished(&job).is_none();
+        Progress {
+            running_since: if running { jobs::start_time(&job) } else { None },
+            paused: suspended && !earlier.is_empty(),
+            earlier,
+        }
+    }
+
+    /// What a Job is expected to run in all: stated, learnt, or the policy's stand-in.
+    pub(crate) fn expected(&self, tracked: &Tracked) -> Span {
+        let learnt = || self.learnt.expected(&jobs::stem(&tracked.job));
+        tracked.contract.expected_duration.or_else(learnt).unwrap_or(self.settings.policy.unknown_duration)
+    }
+
+    /// What is left to run as far as one expects, without margins; not negative.
+    pub(crate) fn expected_left(&self, tracked: &Tracked) -> Span {
+        (self.expected(tracked) - self.progress(tracked).done(self.now)).max(Span::ZERO)
+    }
+
+    /// The guard's instant for a Job that is held or paused.
+    pub(crate) fn latest_start(&self, tracked: &Tracked) -> Option<Instant> {
+        guard::latest_start(tracked.contract.deadline, self.expected_left(tracked), &self.settings.policy)
+    }
+
+    pub(crate) fn assignment(&self, key: &JobKey) -> Option<&Assignment> {
+        self.schedule.as_ref()?.get(key)
+    }
+
+    /// Reads the contract of a Job; what is wrong comes as texts.
+    pub(crate) fn contract(&self, job: &Job, created: Instant) -> (PlacementContract, Vec<String>) {
+        let none = BTreeMap::new();
+        let annotations = job.metadata.annotations.as_ref().unwrap_or(&none);
+        let known: BTreeSet<ClusterId> = self.clusters.keys().cloned().collect();
+        let (contract, errors) = planner::contract::parse(annotations, created, &known);
+        (contract, errors.iter().map(ToString::to_string).collect())
+    }
+
+    /// What can be said of a Job's window before anything is planned.
+    pub(crate) fn window_errors(&self, tracked: &Tracked) -> Vec<String> {
+        if tracked.finished().is_some() || tracked.committed().is_some() {
+            return Vec::new();
+        }
+        let expected = self.expected(tracked);
+        let Some(deadline) = tracked.contract.deadline else { return Vec::new() };
+        if deadline <= self.now.max(tracked.created) {
+            return vec![format!(
+                "the deadline {} has passed (it is {}): expected a later one; the Job runs as soon as it can",
+                deadline.to_rfc3339_seconds(),
+                self.now.to_rfc3339_seconds()
+            )];
+        }
+        if expected > deadline - tracked.created {
+            return vec![format!(
+                "expected-duration {expected} is longer than the window of {} from creation to deadline: expected at most that; the Job runs as soon as it can",
+                deadline - tracked.created
+            )];
+        }
+        Vec::new()
+    }
+
+    /// The workload the planner sees for a Job; `None` when there is nothing left to place.
+    pub(crate) fn workload(&self, tracked: &Tracked) -> Option<Workload> {
+        if tracked.finished().is_some() || jobs::deleting(&tracked.job) || !tracked.wanted() {
+            return None;
+        }
+        let policy = &self.settings.policy;
+        let progress = self.progress(tracked);
+        let committed = match tracked.style {
+            Style::Mirrored => tracked.committed().map(|(cluster, _)| cluster),
+            Style::InPlace => {
+                let begun = !jobs::suspended(&tracked.job) || progress.paused;
+                begun.then(|| tracked.key.cluster.clone())
+            }
+        };
+        if self.executing(tracked).is_some_and(|job| committed.is_some() && jobs::finished(&job).is_some()) {
+            return None;
+        }
+        let running = committed.is_some() && !progress.paused;
+        let done = progress.done(self.now);
+        let whole = guard::safe_duration(self.expected(tracked), policy);
+        let overrun = OVERRUN_MIN.max(self.expected(tracked).scaled(1, 10));
+        let duration = if running && whole - done <= Span::ZERO {
+            overrun
+        } else {
+            (whole - done).max(policy.start_margin)
+        };
+        Some(Workload {
+            key: tracked.key.clone(),
+            release: tracked.created.max(self.now),
+            deadline: if tracked.released { None } else { tracked.contract.deadline },
+            duration,
+            duration_stated: tracked.contract.expected_duration.is_some(),
+            pod: tracked.pod,
+            parallelism: jobs::parallelism(&tracked.job),
+            interruptible: tracked.contract.interruptible,
+            allowed: self.allowed(tracked),
+            data: tracked.contract.data.clone(),
+            priority: tracked.priority,
+            pinned: committed,
+            running,
+        })
+    }
+
+    /// Clusters the Job may run in: its selector, less those that refused it, or home only when it
+    /// cannot leave. `None`: all.
+    pub(crate) fn allowed(&self, tracked: &Tracked) -> Option<Vec<ClusterId>> {
+        if tracked.style == Style::InPlace {
+            return Some(vec![tracked.key.cluster.clone()]);
+        }
+        let now = self.now;
+        let refused = |id: &ClusterId| tracked.refused.get(id).is_some_and(|(_, until)| *until > now);
+        let selector = match tracked.contract.clusters.as_deref().map(planner::selector::Selector::parse) {
+            // Nobody can say where it may go, so it stays where it is.
+            Some(Err(_)) => return Some(vec![tracked.key.cluster.clone()]),
+            Some(Ok(selector)) => Some(selector),
+            None => None,
+        };
+        if selector.is_none() && tracked.refused.is_empty() {
+            return None;
+        }
+        let selects = |c: &Cluster| selector.as_ref().is_none_or(|s| s.matches(&c.facts.labels));
+        Some(
+            self.clusters
+                .values()
+                .filter(|c| selects(c) && !refused(&c.facts.id))
+                .map(|c| c.facts.id.clone())
+                .collect(),
+        )
+    }
+
+    /// What the planner sees.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let clusters: Vec<ClusterSnapshot> = self.clusters.values().filter_map(cluster_snapshot).collect();
+        let (near, far) = self.settings.transfer_kwh_per_gb;
+        let pairs = |f: &dyn Fn(&ClusterSnapshot, &ClusterSnapshot) -> f64| -> Vec<Vec<f64>> {
+            clusters
+                .iter()
+                .map(|a| clusters.iter().map(|b| if a.id == b.id { 0.0 } else { f(a, b) }).collect())
+                .collect()
+        };
+        let latency_ms =
+            pairs(&|a, b| builtin::round_trip_ms(&a.region, &b.region).unwrap_or(LATENCY_UNKNOWN_MS));
+        let transfer_kwh_per_gb = pairs(&|a, b| if builtin::near(&a.region, &b.region) { near } else { far });
+        Snapshot {
+            at: self.now,
+            workloads: self.jobs.values().filter_map(|t| self.workload(t)).collect(),
+            latency_ms,
+            transfer_kwh_per_gb,
+            transfer_price_per_gb: self.settings.transfer_price_per_gb,
+            clusters,
+        }
+    }
+
+    /// Plans when something changed: at once if it is urgent, else at most every plan interval.
+    pub(crate) fn plan_if_due(&mut self) {
+        let Some(at_once) = self.plan_wanted else { return };
+        let rested = self.planned_at.is_none_or(|last| self.now - last >= self.settings.plan_interval);
+        if !(at_once || rested) || !self.ready() {
+            return;
+        }
+        self.plan_wanted = None;
+        self.planned_at = Some(self.now);
+        let snapshot = self.snapshot();
+        let policy: &Policy = &self.settings.policy;
+        self.schedule =
+            Some(placement::plan(&snapshot, policy, self.schedule.as_ref(), self.settings.effort));
+        self.dirty.extend(snapshot.workloads.into_iter().map(|w| w.key));
+    }
+
+    /// Whether enough is known to plan: every reachable cluster has been listed and has a signal.
+    pub(crate) fn ready(&self) -> bool {
+        let complete = |c: &Cluster| !c.reachable || (c.synced && c.signal.is_some());
+        !self.clusters.is_empty() && self.clusters.values().all(complete)
+    }
+
+    /// When `Control` has something to do although nothing happens: a start, a pause or resume, a
+    /// guard, a retry, a plan. Drivers of twins never let time pass this instant unasked.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let plan = self.plan_wanted.and(self.planned_at).map(|last| last + self.settings.plan_interval);
+        let sweep = self.sweeping.values().min().copied();
+        let later = |at: &Instant| *at > self.now;
+        [self.timers.next(), plan, sweep].into_iter().flatten().filter(later).min()
+    }
+
+    /// When a Job wants to be looked at next although nothing happens.
+    pub(crate) fn job_timer(&self, tracked: &Tracked) -> Option<Instant> {
+        let refusals = tracked.refused.values().map(|(_, until)| *until);
+        let open = tracked.finished().is_none();
+        let runs = self.assignment(&tracked.key).into_iter().flat_map(|a| &a.runs);
+        let starts =
+            runs.flat_map(|run| [run.from, run.to]).chain(self.latest_start(tracked)).filter(|_| open);
+        tracked.retry_at.into_iter().chain(refusals).chain(starts).filter(|at| *at > self.now).min()
+    }
+}
+
+fn cluster_snapshot(cluster: &Cluster) -> Option<ClusterSnapshot> {
+    let signal = cluster.signal.as_ref()?;
+    let allocatable = cluster.allocatable();
+    Some(ClusterSnapshot {
+        id: cluster.facts.id.clone(),
+        region: cluster.facts.region.clone(),
+        grid_zone: cluster.facts.grid_zone.clone(),
+        reachable: cluster.reachable && cluster.synced,
+        labels: cluster.facts.labels.clone(),
+        allocatable,
+        free: allocatable.saturating_sub(cluster.held_by_others()),
+        nodes: cluster.node_sizes(),
+        rates: cluster.rates(),
+        intensity: signal.forecast.clone(),
+        intensity_from: signal.forecast_from.clone(),
+    })
+}

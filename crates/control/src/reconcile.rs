@@ -1,0 +1,444 @@
+//! The next step of each Job, decided from what its objects say.
+//!
+//! One call a Job at a time; the next is decided when its answer is in. Every step is safe to do
+//! twice: names are fixed, patches carry the uid, and what exists already is as good as created.
+
+use crate::effect::ApiCall;
+use crate::jobs::{self, Style, Tracked};
+use crate::mirror::{self, Source, Write};
+use crate::notices::Tone;
+use crate::state::{Control, CopyKey, Purpose};
+use fleet::{ClusterId, Instant, JobKey, Mode, Span};
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Control {
+    /// Decides the next step of every Job something happened to.
+    pub(crate) fn reconcile_dirty(&mut self) {
+        for key in std::mem::take(&mut self.dirty) {
+            self.reconcile(&key);
+            let timer = self.jobs.get(&key).and_then(|tracked| self.job_timer(tracked));
+            self.timers.set(&key, timer);
+        }
+        let retry = self.sweeping.values().any(|at| *at <= self.now);
+        if std::mem::take(&mut self.sweep_wanted) || retry {
+            self.sweep();
+        }
+    }
+
+    fn may_write(&self, cluster: &ClusterId) -> bool {
+        self.clusters.get(cluster).is_some_and(|c| c.reachable && c.synced && c.facts.mode != Mode::Observe)
+    }
+
+    fn reconcile(&mut self, key: &JobKey) {
+        let Some(tracked) = self.jobs.get(key) else { return };
+        let waiting = tracked.in_flight.is_some() || tracked.retry_at.is_some_and(|at| at > self.now);
+        if waiting || !self.may_write(&key.cluster) {
+            return;
+        }
+        let tracked = tracked.clone();
+        if jobs::deleting(&tracked.job) {
+            self.clear_away(&tracked);
+        } else if tracked.finished().is_some() {
+            self.close(&tracked);
+        } else {
+            match tracked.style {
+                Style::Mirrored => self.reconcile_mirrored(&tracked),
+                Style::InPlace => self.reconcile_in_place(&tracked),
+            }
+        }
+    }
+
+    /// Whether the work should run now: its slot has come, the guard lets it go, or a person said so.
+    fn due(&self, tracked: &Tracked) -> bool {
+        if tracked.released || self.guarded(tracked) {
+            return true;
+        }
+        if self.mode(&tracked.key.cluster) == Mode::Approve && !tracked.approved {
+            return false;
+        }
+        let Some(assignment) = self.assignment(&tracked.key) else { return false };
+        assignment.runs.iter().any(|run| run.from <= self.now && self.now < run.to)
+    }
+
+    /// Past the latest safe start. A Job without a deadline has no slack, so its guard is its first plan.
+    fn guarded(&self, tracked: &Tracked) -> bool {
+        self.latest_start(tracked).is_some_and(|latest| self.now >= latest)
+    }
+
+    pub(crate) fn mode(&self, cluster: &ClusterId) -> Mode {
+        self.clusters.get(cluster).map_or(Mode::Observe, |c| c.facts.mode)
+    }
+
+    /// Where to start: as planned; when the guard speaks without a plan, at home, else wherever it may.
+    fn target(&self, tracked: &Tracked) -> Option<ClusterId> {
+        let usable = |id: &&ClusterId| {
+            let refused = tracked.refused.get(*id).is_some_and(|(_, until)| *until > self.now);
+            !refused && self.may_write(id)
+        };
+        let planned = self.assignment(&tracked.key).map(|a| &a.cluster);
+        let allowed = self.allowed(tracked);
+        let may = |id: &&ClusterId| allowed.as_ref().is_none_or(|all| all.contains(id));
+        let home = Some(&tracked.key.cluster).filter(may);
+        let first = planned.into_iter().chain(home).find(usable);
+        first.or_else(|| self.clusters.keys().filter(may).find(usable)).cloned()
+    }
+
+    fn reconcile_mirrored(&mut self, tracked: &Tracked) {
+        let Some((cluster, name)) = tracked.committed() else {
+            self.hold_or_start(tracked);
+            return;
+        };
+        let place: CopyKey = (cluster.clone(), tracked.key.namespace.to_string(), name);
+        match self.copies.get(&place).cloned() {
+            Some(copy) => self.follow(tracked, &place, &copy),
+            None if self.may_write(&cluster) => self.create_copy(tracked, &cluster),
+            None => {}
+        }
+    }
+
+    fn hold_or_start(&mut self, tracked: &Tracked) {
+        let key = &tracked.key;
+        self.tell_contract(tracked);
+        if !self.ready() && !self.guarded(tracked) {
+            return;
+        }
+        if self.due(tracked)
+            && let Some(target) = self.target(tracked)
+        {
+            if self.wait_for_room(tracked, &target) {
+                return;
+            }
+            if tracked.dry_run_ok.as_ref() == Some(&target) {
+                self.commit(tracked, &target);
+            } else {
+                let job = Box::new(self.copy_of(tracked));
+                self.call(
+                    Purpose::DryRun(key.clone(), target.clone()),
+                    target,
+                    ApiCall::CreateJob { job, dry_run: true },
+                );
+            }
+            return;
+        }
+        let reason = self.waiting_sentence(tracked);
+        if let Some(write) = mirror::next_write(&tracked.job, Source::Held(&reason), self.now) {
+            self.write_home(tracked, write);
+            return;
+        }
+        self.annotate(tracked);
+    }
+
+    /// A start whose pods would not fit the nodes as they are now waits for the next plan instead, as
+    /// long as the guard allows; that cluster is left out of the plan for a while.
+    fn wait_for_room(&mut self, tracked: &Tracked, target: &ClusterId) -> bool {
+        const TRY_ELSEWHERE: Span = Span::from_seconds(900);
+        let fits = self
+            .clusters
+            .get(target)
+            .is_some_and(|c| c.has_room_for(tracked.pod, jobs::parallelism(&tracked.job)));
+        if fits || tracked.released || tracked.contract.deadline.is_none() || self.guarded(tracked) {
+            return false;
+        }
+        let until = self.now + TRY_ELSEWHERE;
+        if let Some(t) = self.jobs.get_mut(&tracked.key) {
+            t.refused.insert(target.clone(), ("its nodes have no room for the pods now".to_owned(), until));
+        }
+        self.want_plan(true);
+        true
+    }
+
+    /// Writes down where the copy will be, before it is created: after a crash it is looked for there.
+    fn commit(&mut self, tracked: &Tracked, target: &ClusterId) {
+        let name = jobs::copy_name(&tracked.job);
+        let mut finalizers = tracked.job.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|f| f == jobs::FINALIZER) {
+            finalizers.push(jobs::FINALIZER.to_owned());
+        }
+        let metadata = json!({
+            "resourceVersion": tracked.job.metadata.resource_version,
+            "finalizers": finalizers,
+            "annotations": {
+                jobs::TARGET_ANNOTATION: target,
+                jobs::COPY_ANNOTATION: name,
+                jobs::PLANNED_START_ANNOTATION: self.now.to_rfc3339_seconds(),
+                jobs::LATEST_START_ANNOTATION: self.latest_start(tracked).map(|at| at.to_rfc3339_seconds()),
+            },
+        });
+        self.record(&tracked.key, "start", format!("copy {name} in {target}"));
+        self.patch_home(tracked, json!({"metadata": metadata}), false);
+    }
+
+    /// The commitment is taken back: the server said no, so there is no copy.
+    pub(crate) fn uncommit(&mut self, key: &JobKey) {
+        let Some(tracked) = self.jobs.get(key).cloned() else { return };
+        let others = self.finalizers_without_ours(&tracked.job);
+        let metadata = json!({
+            "resourceVersion": tracked.job.metadata.resource_version,
+            "finalizers": others,
+            "annotations": {jobs::COPY_ANNOTATION: null},
+        });
+        self.record(key, "take back", "the cluster refused the copy".to_owned());
+        self.patch_home(&tracked, json!({"metadata": metadata}), false);
+    }
+
+    fn finalizers_without_ours(&self, job: &Job) -> Vec<String> {
+        let all = job.metadata.finalizers.clone().unwrap_or_default();
+        all.into_iter().filter(|f| f != jobs::FINALIZER).collect()
+    }
+
+    fn create_copy(&mut self, tracked: &Tracked, cluster: &ClusterId) {
+        let job = Box::new(self.copy_of(tracked));
+        self.record(&tracked.key, "create copy", format!("in {cluster}"));
+        self.call(
+            Purpose::Create(tracked.key.clone(), cluster.clone()),
+            cluster.clone(),
+            ApiCall::CreateJob { job, dry_run: false },
+        );
+    }
+
+    /// The copy: the original without what ties it to home.
+    fn copy_of(&self, tracked: &Tracked) -> Job {
+        let mut copy = Job { spec: tracked.job.spec.clone(), ..Job::default() };
+        let drop = |key: &String| {
+            matches!(
+                key.as_str(),
+                "controller-uid"
+                    | "job-name"
+                    | "batch.kubernetes.io/controller-uid"
+                    | "batch.kubernetes.io/job-name"
+            )
+        };
+        if let Some(spec) = &mut copy.spec {
+            spec.suspend = Some(false);
+            spec.managed_by = None;
+            spec.selector = None;
+            spec.ttl_seconds_after_finished = None;
+            if let Some(labels) = spec.template.metadata.as_mut().and_then(|m| m.labels.as_mut()) {
+                labels.retain(|key, _| !drop(key));
+            }
+        }
+        let mut labels = tracked.job.metadata.labels.clone().unwrap_or_default();
+        labels.retain(|key, _| !drop(key) && key != jobs::PLACEMENT_LABEL);
+        labels.insert(jobs::ORIGIN_CLUSTER_LABEL.to_owned(), tracked.key.cluster.to_string());
+        labels.insert(jobs::ORIGIN_UID_LABEL.to_owned(), jobs::uid(&tracked.job).to_owned());
+        let ours = [
+            jobs::TARGET_ANNOTATION,
+            jobs::PLANNED_START_ANNOTATION,
+            jobs::LATEST_START_ANNOTATION,
+            jobs::COPY_ANNOTATION,
+            "kubectl.kubernetes.io/last-applied-configuration",
+        ];
+        let mut annotations = tracked.job.metadata.annotations.clone().unwrap_or_default();
+        annotations.retain(|key, _| !ours.contains(&key.as_str()));
+        copy.metadata.name = Some(jobs::copy_name(&tracked.job));
+        copy.metadata.namespace = Some(tracked.key.namespace.to_string());
+        copy.metadata.labels = Some(labels);
+        copy.metadata.annotations = Some(annotations);
+        copy
+    }
+
+    /// A copy is there: pause or resume it as planned, and let the home Job say what it says.
+    fn follow(&mut self, tracked: &Tracked, place: &CopyKey, copy: &Arc<Job>) {
+        if jobs::finished(copy).is_some() {
+            self.tell_started(tracked, place);
+            if let Some(write) = mirror::next_write(&tracked.job, Source::Finished(copy), self.now) {
+                self.write_home(tracked, write);
+            }
+            return;
+        }
+        if tracked.contract.interruptible && self.pause_or_resume(tracked, place, copy) {
+            return;
+        }
+        let source = if jobs::suspended(copy) {
+            let reason = self.waiting_sentence(tracked);
+            mirror::next_write(&tracked.job, Source::Held(&reason), self.now)
+        } else if jobs::start_time(copy).is_some() {
+            self.tell_started(tracked, place);
+            mirror::next_write(&tracked.job, Source::Running(copy), self.now)
+        } else {
+            None
+        };
+        if let Some(write) = source {
+            self.write_home(tracked, write);
+        }
+    }
+
+    /// Pauses or resumes interruptible work; `true` when a call was made. A Job whose slot has not
+    /// come, or is over, is paused only when its plan goes on later, and never past the guard.
+    fn pause_or_resume(&mut self, tracked: &Tracked, place: &CopyKey, running: &Arc<Job>) -> bool {
+        let due = self.due(tracked);
+        let goes_on_later =
+            self.assignment(&tracked.key).is_some_and(|a| a.runs.iter().any(|run| run.from > self.now));
+        let suspended = jobs::suspended(running);
+        let (cluster, namespace, name) = place.clone();
+        if suspended && due {
+            self.record(&tracked.key, "resume", format!("{name} in {cluster}"));
+            let patch = json!({"metadata": {"uid": jobs::uid(running)}, "spec": {"suspend": false}});
+            let call = ApiCall::PatchJob { namespace, name, patch, status: false };
+            self.call(Purpose::Patch(tracked.key.clone()), cluster, call);
+            return true;
+        }
+        let Some(since) = jobs::start_time(running).filter(|_| !suspended && !due && goes_on_later) else {
+            return false;
+        };
+        let mut runs = jobs::earlier_runs(running);
+        runs.push((since, Instant::from_unix_seconds(self.now.as_unix_seconds()).max(since)));
+        self.record(&tracked.key, "pause", format!("{name} in {cluster}"));
+        let annotations = json!({jobs::RUNS_ANNOTATION: jobs::runs_text(&runs)});
+        let patch = json!({"metadata": {"uid": jobs::uid(running), "annotations": annotations}, "spec": {"suspend": true}});
+        let call = ApiCall::PatchJob { namespace, name, patch, status: false };
+        self.call(Purpose::Patch(tracked.key.clone()), cluster, call);
+        true
+    }
+
+    fn reconcile_in_place(&mut self, tracked: &Tracked) {
+        let suspended = jobs::suspended(&tracked.job);
+        if !tracked.wanted() {
+            // The label was taken off: the Job goes free, and our marks go with it.
+            let none = json!({jobs::TARGET_ANNOTATION: null, jobs::PLANNED_START_ANNOTATION: null, jobs::LATEST_START_ANNOTATION: null});
+            self.record(&tracked.key, "let go", "the placement label was removed".to_owned());
+            self.patch_home(
+                tracked,
+                json!({"metadata": {"annotations": none}, "spec": {"suspend": false}}),
+                false,
+            );
+            return;
+        }
+        self.tell_contract(tracked);
+        if !suspended {
+            if tracked.contract.interruptible && jobs::start_time(&tracked.job).is_some() {
+                self.pause_or_resume(tracked, &home_place(tracked), &tracked.job);
+            }
+            return;
+        }
+        if !self.ready() && !self.guarded(tracked) {
+            return;
+        }
+        if self.due(tracked) && !self.wait_for_room(tracked, &tracked.key.cluster) {
+            self.record(&tracked.key, "start", "at home".to_owned());
+            self.patch_home(tracked, json!({"spec": {"suspend": false}}), false);
+            return;
+        }
+        self.tell_waiting(tracked);
+        self.annotate(tracked);
+    }
+
+    /// Writes plan and guard onto a held Job, when they changed.
+    fn annotate(&mut self, tracked: &Tracked) {
+        self.tell_waiting(tracked);
+        let assignment = self.assignment(&tracked.key);
+        let wanted = [
+            (jobs::TARGET_ANNOTATION, assignment.map(|a| a.cluster.to_string())),
+            (jobs::PLANNED_START_ANNOTATION, assignment.map(|a| a.start().to_rfc3339_seconds())),
+            (jobs::LATEST_START_ANNOTATION, self.latest_start(tracked).map(|at| at.to_rfc3339_seconds())),
+        ];
+        let mut annotations = serde_json::Map::new();
+        for (key, value) in wanted {
+            if jobs::annotation(&tracked.job, key) != value.as_deref() {
+                annotations.insert(key.to_owned(), value.map_or(Value::Null, Value::String));
+            }
+        }
+        if !annotations.is_empty() {
+            self.patch_home(tracked, json!({"metadata": {"annotations": annotations}}), false);
+        }
+    }
+
+    /// A finished Job: account for it, then say on it what it saved.
+    fn close(&mut self, tracked: &Tracked) {
+        if jobs::annotation(&tracked.job, jobs::SAVED_ANNOTATION).is_some() {
+            return;
+        }
+        let Some(entry) = self.account(tracked) else { return };
+        let grams = fleet::quantity::significant(entry.saved_carbon().as_grams_f64());
+        self.tell_saved(tracked, &entry);
+        self.patch_home(
+            tracked,
+            json!({"metadata": {"annotations": {jobs::SAVED_ANNOTATION: grams}}}),
+            false,
+        );
+    }
+
+    /// A deleted Job: its copy goes first, then our finalizer.
+    fn clear_away(&mut self, tracked: &Tracked) {
+        if !jobs::has_finalizer(&tracked.job) {
+            return;
+        }
+        if let Some((cluster, name)) = tracked.committed() {
+            if !self.may_write(&cluster) {
+                return;
+            }
+            let place = (cluster.clone(), tracked.key.namespace.to_string(), name.clone());
+            if let Some(copy) = self.copies.get(&place).cloned() {
+                if !jobs::deleting(&copy) {
+                    let (namespace, uid) = (place.1, jobs::uid(&copy).to_owned());
+                    self.record(&tracked.key, "delete copy", format!("{name} in {cluster}"));
+                    let call = ApiCall::DeleteJob { namespace, name, uid };
+                    self.call(Purpose::DeleteCopy(tracked.key.clone()), cluster, call);
+                }
+                return;
+            }
+        }
+        let others = self.finalizers_without_ours(&tracked.job);
+        let metadata =
+            json!({"resourceVersion": tracked.job.metadata.resource_version, "finalizers": others});
+        self.patch_home(tracked, json!({"metadata": metadata}), false);
+    }
+
+    /// Deletes copies whose original is gone.
+    fn sweep(&mut self) {
+        let orphan = |copy: &Job| {
+            let Some(origin) =
+                jobs::label(copy, jobs::ORIGIN_CLUSTER_LABEL).and_then(|c| ClusterId::new(c).ok())
+            else {
+                return false;
+            };
+            let uid = jobs::label(copy, jobs::ORIGIN_UID_LABEL).unwrap_or_default();
+            let listed = self.clusters.get(&origin).is_some_and(|c| c.reachable && c.synced);
+            listed && !jobs::deleting(copy) && !self.by_uid.contains_key(&(origin, uid.to_owned()))
+        };
+        let due = |place: &CopyKey| self.sweeping.get(place).is_none_or(|retry| *retry <= self.now);
+        let orphans: Vec<(CopyKey, String)> = self
+            .copies
+            .iter()
+            .filter(|(place, copy)| due(place) && self.may_write(&place.0) && orphan(copy))
+            .map(|(place, copy)| (place.clone(), jobs::uid(copy).to_owned()))
+            .collect();
+        for (place, uid) in orphans {
+            const ASK_AGAIN: Span = Span::from_seconds(60);
+            self.sweeping.insert(place.clone(), self.now + ASK_AGAIN);
+            let (cluster, namespace, name) = place.clone();
+            self.call(Purpose::Sweep(place), cluster, ApiCall::DeleteJob { namespace, name, uid });
+        }
+    }
+
+    fn write_home(&mut self, tracked: &Tracked, write: Write) {
+        match write {
+            Write::Spec(spec) => self.patch_home(tracked, json!({"spec": spec}), false),
+            Write::Status(status) => self.patch_home(tracked, json!({"status": status}), true),
+        }
+    }
+
+    /// Merge-patches the home Job, under its uid.
+    fn patch_home(&mut self, tracked: &Tracked, mut patch: Value, status: bool) {
+        patch["metadata"]["uid"] = json!(jobs::uid(&tracked.job));
+        let call = ApiCall::PatchJob {
+            namespace: tracked.key.namespace.to_string(),
+            name: tracked.key.name.to_string(),
+            patch,
+            status,
+        };
+        self.call(Purpose::Patch(tracked.key.clone()), tracked.key.cluster.clone(), call);
+    }
+
+    fn tell_contract(&mut self, tracked: &Tracked) {
+        for error in &tracked.errors {
+            self.tell(&tracked.key, Tone::Warning, "InvalidContract", error);
+        }
+    }
+}
+
+fn home_place(tracked: &Tracked) -> CopyKey {
+    (tracked.key.cluster.clone(), tracked.key.namespace.to_string(), tracked.key.name.to_string())
+}

@@ -1,0 +1,557 @@
+//! [`Control`]: its state and its step.
+
+use crate::clusters::{Cluster, Signal};
+use crate::effect::{ApiCall, Effect, EffectId, Record};
+use crate::event::{Event, Failure, Order, Outcome};
+use crate::jobs::{self, Style, Tracked};
+use crate::learnt::Learnt;
+use crate::observe;
+use crate::timers::Timers;
+use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, Span};
+use k8s_openapi::api::batch::v1::Job;
+use planner::placement::{Effort, Schedule};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What `Control` is configured with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Placement policy.
+    pub policy: Policy,
+    /// Least time between two plans when nothing urgent happened; arrivals are planned at once.
+    pub plan_interval: Span,
+    /// Work spent on a plan.
+    pub effort: Effort,
+    /// Money per GB moved between clusters.
+    pub transfer_price_per_gb: f64,
+    /// Energy per GB moved, kWh: (within 5,000 km, farther).
+    pub transfer_kwh_per_gb: (f64, f64),
+    /// ISO 4217 code of every price.
+    pub currency: String,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            policy: Policy::default(),
+            plan_interval: Span::from_seconds(300),
+            effort: Effort::default(),
+            transfer_price_per_gb: 0.02,
+            transfer_kwh_per_gb: (0.0025, 0.0075),
+            currency: "USD".to_owned(),
+        }
+    }
+}
+
+/// Where a copy of ours is.
+pub(crate) type CopyKey = (ClusterId, String, String);
+
+/// What an effect under way was for.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    DryRun(JobKey, ClusterId),
+    Create(JobKey, ClusterId),
+    Patch(JobKey),
+    DeleteCopy(JobKey),
+    Sweep(CopyKey),
+    Tell(JobKey, u64),
+}
+
+/// The whole state of the loop.
+#[derive(Debug)]
+pub struct Control {
+    pub(crate) settings: Settings,
+    pub(crate) now: Instant,
+    pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
+    pub(crate) jobs: BTreeMap<JobKey, Tracked>,
+    pub(crate) copies: BTreeMap<CopyKey, Arc<Job>>,
+    pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) learnt: Learnt,
+    pub(crate) under_way: BTreeMap<EffectId, Purpose>,
+    pub(crate) sweeping: BTreeMap<CopyKey, Instant>,
+    /// Jobs whose next step must be decided anew.
+    pub(crate) dirty: BTreeSet<JobKey>,
+    /// When each Job wants to be looked at although nothing happens.
+    pub(crate) timers: Timers,
+    /// Home Jobs by cluster and uid, to find the original of a copy.
+    pub(crate) by_uid: BTreeMap<(ClusterId, String), JobKey>,
+    /// Whether there may be copies whose original is gone.
+    pub(crate) sweep_wanted: bool,
+    /// A plan is wanted, and whether at once.
+    pub(crate) plan_wanted: Option<bool>,
+    pub(crate) planned_at: Option<Instant>,
+    pub(crate) next_effect: u64,
+    pub(crate) out: Vec<Effect>,
+}
+
+impl Control {
+    /// Nothing known yet.
+    pub fn new(settings: Settings) -> Control {
+        Control {
+            settings,
+            now: Instant::EPOCH,
+            clusters: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            priorities: BTreeMap::new(),
+            schedule: None,
+            learnt: Learnt::default(),
+            under_way: BTreeMap::new(),
+            sweeping: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            timers: Timers::default(),
+            by_uid: BTreeMap::new(),
+            sweep_wanted: true,
+            plan_wanted: None,
+            planned_at: None,
+            next_effect: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened up to `now` and says what is to be done. Time never goes back: an
+    /// earlier `now` counts as the latest one seen.
+    pub fn step(&mut self, now: Instant, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        for event in events {
+            self.take_in(event);
+        }
+        self.dirty.extend(self.timers.due(self.now));
+        self.plan_if_due();
+        self.reconcile_dirty();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Effects whose answers are still awaited.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Teaches durations of earlier runs, from the ledger, after a restart.
+    pub fn remember(&mut self, entry: &ledger::Entry) {
+        self.learnt.take_in_entry(entry);
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Cluster(facts) => {
+                let fresh = Cluster::new(facts.clone());
+                let id = facts.id.clone();
+                self.clusters.entry(id).or_insert(fresh).facts = facts;
+            }
+            Event::Reachable { cluster, reachable } => {
+                if let Some(c) = self.clusters.get_mut(&cluster) {
+                    c.reachable = reachable;
+                    self.want_plan(true);
+                    self.look_at_all();
+                }
+            }
+            Event::Synced { cluster } => {
+                if let Some(c) = self.clusters.get_mut(&cluster) {
+                    c.synced = true;
+                    self.want_plan(true);
+                    self.look_at_all();
+                }
+            }
+            Event::Node { cluster, node, now } => {
+                self.on_cluster(&cluster, |c| match now {
+                    Some(observed) => c.nodes.insert(node, observed),
+                    None => c.nodes.remove(&node),
+                });
+                self.want_plan(false);
+            }
+            Event::Pod { cluster, pod, now } => self.take_in_pod(&cluster, pod, now),
+            Event::Job { cluster, job } => self.take_in_job(&cluster, job),
+            Event::JobGone { cluster, namespace, name, uid } => {
+                self.forget_job(&cluster, &namespace, &name, &uid)
+            }
+            Event::Priority { cluster, class, value } => {
+                match value {
+                    Some(value) => self.priorities.insert((cluster, class), value),
+                    None => self.priorities.remove(&(cluster, class)),
+                };
+                self.want_plan(false);
+            }
+            Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
+                let signal = Signal { actual, actual_from, forecast, forecast_from };
+                let now = self.now;
+                for c in self.clusters.values_mut().filter(|c| c.facts.grid_zone == zone) {
+                    // The meter is read under the old series up to now, then goes on under the new.
+                    c.measure(now);
+                    c.signal = Some(signal.clone());
+                    c.measure(now);
+                }
+                self.want_plan(false);
+            }
+            Event::Done { effect, result } => self.take_in_answer(effect, result),
+            Event::Order(order) => self.take_in_order(&order),
+        }
+    }
+
+    /// Changes a cluster and brings its meter up to now around the change.
+    fn on_cluster<T>(&mut self, cluster: &ClusterId, change: impl FnOnce(&mut Cluster) -> T) -> Option<T> {
+        let now = self.now;
+        let c = self.clusters.get_mut(cluster)?;
+        let changed = change(c);
+        c.measure(now);
+        Some(changed)
+    }
+
+    fn take_in_pod(&mut self, cluster: &ClusterId, pod: String, now: Option<crate::PodObservation>) {
+        // Only other people's pods change what may be promised.
+        if self.on_cluster(cluster, |c| c.see_pod(pod, now)) == Some(true) {
+            self.want_plan(false);
+        }
+    }
+
+    /// Every Job's next step is decided anew.
+    pub(crate) fn look_at_all(&mut self) {
+        self.dirty.extend(self.jobs.keys().cloned());
+        self.sweep_wanted = true;
+    }
+
+    /// Asks for a plan: at once, or with the next regular one.
+    pub(crate) fn want_plan(&mut self, at_once: bool) {
+        self.plan_wanted = Some(self.plan_wanted.unwrap_or(false) || at_once);
+    }
+
+    fn take_in_job(&mut self, cluster: &ClusterId, job: Arc<Job>) {
+        let (namespace, name) = (
+            job.metadata.namespace.clone().unwrap_or_default(),
+            job.metadata.name.clone().unwrap_or_default(),
+        );
+        if jobs::label(&job, jobs::ORIGIN_UID_LABEL).is_some() {
+            self.take_in_copy(cluster, namespace, name, job);
+            return;
+        }
+        let Some(key) = jobs::key(cluster, &job) else { return };
+        if !jobs::is_home(&job) {
+            self.drop_job(&key);
+            return;
+        }
+        self.dirty.insert(key.clone());
+        match self.jobs.get_mut(&key) {
+            Some(known) if jobs::uid(&known.job) == jobs::uid(&job) => {
+                if jobs::version(&job) < jobs::version(&known.job) {
+                    return;
+                }
+                let was_finished = known.finished().is_some();
+                known.job = job;
+                let now_finished = known.finished().is_some();
+                self.reread_contract(&key);
+                if was_finished != now_finished {
+                    self.want_plan(false);
+                }
+            }
+            _ => {
+                let tracked = self.tracked(key.clone(), job);
+                if tracked.style == Style::InPlace {
+                    self.on_cluster(cluster, |c| c.see_ours(&namespace, &name, true));
+                }
+                let open = tracked.finished().is_none();
+                self.drop_job(&key);
+                self.by_uid.insert((cluster.clone(), jobs::uid(&tracked.job).to_owned()), key.clone());
+                self.jobs.insert(key, tracked);
+                if open {
+                    self.want_plan(true);
+                }
+            }
+        }
+    }
+
+    fn take_in_copy(&mut self, cluster: &ClusterId, namespace: String, name: String, job: Arc<Job>) {
+        let place = (cluster.clone(), namespace.clone(), name.clone());
+        self.on_cluster(cluster, |c| c.see_ours(&namespace, &name, true));
+        self.look_at_original(&job);
+        let before = self.copies.get(&place);
+        self.sweep_wanted |= before.is_none();
+        if before
+            .is_some_and(|old| jobs::uid(old) == jobs::uid(&job) && jobs::version(old) > jobs::version(&job))
+        {
+            return;
+        }
+        let ended = jobs::finished(&job).is_some() && before.is_none_or(|old| jobs::finished(old).is_none());
+        let started = before.is_none_or(|old| jobs::start_time(old) != jobs::start_time(&job));
+        if ended || started {
+            self.want_plan(false);
+        }
+        self.copies.insert(place, job);
+    }
+
+    /// The original of a copy is looked at again.
+    fn look_at_original(&mut self, copy: &Job) {
+        let origin = jobs::label(copy, jobs::ORIGIN_CLUSTER_LABEL).and_then(|c| ClusterId::new(c).ok());
+        let uid = jobs::label(copy, jobs::ORIGIN_UID_LABEL).unwrap_or_default().to_owned();
+        if let Some(key) = origin.and_then(|origin| self.by_uid.get(&(origin, uid))) {
+            self.dirty.insert(key.clone());
+        }
+    }
+
+    /// A home Job is no longer ours, or gone.
+    fn drop_job(&mut self, key: &JobKey) {
+        let Some(old) = self.jobs.remove(key) else { return };
+        self.by_uid.remove(&(key.cluster.clone(), jobs::uid(&old.job).to_owned()));
+        self.timers.set(key, None);
+        if old.style == Style::InPlace {
+            self.on_cluster(&key.cluster, |c| c.see_ours(key.namespace.as_str(), key.name.as_str(), false));
+        }
+        self.sweep_wanted = true;
+        if old.finished().is_none() {
+            self.want_plan(false);
+        }
+    }
+
+    fn forget_job(&mut self, cluster: &ClusterId, namespace: &str, name: &str, uid: &str) {
+        let place: CopyKey = (cluster.clone(), namespace.to_owned(), name.to_owned());
+        if let Some(copy) = self.copies.get(&place).filter(|copy| jobs::uid(copy) == uid).cloned() {
+            self.copies.remove(&place);
+            self.sweeping.remove(&place);
+            self.on_cluster(cluster, |c| c.see_ours(namespace, name, false));
+            self.look_at_original(&copy);
+            self.want_plan(false);
+        }
+        let key = self.by_uid.get(&(cluster.clone(), uid.to_owned())).cloned();
+        if let Some(key) = key {
+            self.drop_job(&key);
+        }
+    }
+
+    pub(crate) fn tracked(&self, key: JobKey, job: Arc<Job>) -> Tracked {
+        let style = if jobs::managed_by_us(&job) { Style::Mirrored } else { Style::InPlace };
+        let created = job.metadata.creation_timestamp.as_ref().map_or(self.now, |t| Instant::from_jiff(t.0));
+        let template = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
+        let pod = template.map_or(Resources::ZERO, twin::apiserver::pod_requests);
+        let class = template.and_then(|s| s.priority_class_name.clone());
+        let stated = template.and_then(|s| s.priority);
+        let priority =
+            stated.or_else(|| self.priorities.get(&(key.cluster.clone(), class?)).copied()).unwrap_or(0);
+        let (contract, errors) = self.contract(&job, created);
+        let mut tracked = Tracked {
+            key,
+            job,
+            style,
+            contract,
+            errors,
+            pod,
+            priority,
+            created,
+            in_flight: None,
+            retry_at: None,
+            failures: 0,
+            refused: BTreeMap::new(),
+            dry_run_ok: None,
+            approved: false,
+            released: false,
+            told: Vec::new(),
+            accounted: false,
+        };
+        tracked.errors.extend(self.window_errors(&tracked));
+        tracked
+    }
+
+    fn reread_contract(&mut self, key: &JobKey) {
+        let Some(old) = self.jobs.get(key) else { return };
+        let fresh = self.tracked(key.clone(), old.job.clone());
+        let (deadline, duration) = (old.contract.deadline, old.contract.expected_duration);
+        let moved = fresh.contract.deadline != deadline || fresh.contract.expected_duration != duration;
+        if let Some(tracked) = self.jobs.get_mut(key) {
+            tracked.contract = fresh.contract;
+            tracked.errors = fresh.errors;
+            tracked.pod = fresh.pod;
+        }
+        if moved {
+            self.want_plan(true);
+        }
+    }
+
+    fn take_in_order(&mut self, order: &Order) {
+        let body = serde_json::to_value(order).unwrap_or_default();
+        let key = match order {
+            Order::Approve { job } | Order::Release { job: Some(job) } => job.to_string(),
+            _ => String::new(),
+        };
+        self.out.push(Effect::Record(Record { at: self.now, kind: "order".to_owned(), key, body }));
+        match order {
+            Order::Approve { job } => {
+                if let Some(tracked) = self.jobs.get_mut(job) {
+                    tracked.approved = true;
+                }
+            }
+            Order::Release { job } => {
+                for (key, tracked) in &mut self.jobs {
+                    if job.as_ref().is_none_or(|wanted| wanted == key) {
+                        tracked.released = true;
+                    }
+                }
+            }
+            Order::Mode { mode } => self.set_mode(*mode),
+            Order::Policy { kind } => self.settings.policy.kind = *kind,
+        }
+        self.look_at_all();
+        self.want_plan(true);
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        for cluster in self.clusters.values_mut() {
+            cluster.facts.mode = mode;
+        }
+    }
+
+    fn take_in_answer(&mut self, effect: EffectId, result: Result<Outcome, Failure>) {
+        let Some(purpose) = self.under_way.remove(&effect) else { return };
+        self.dirty.extend(purpose_key(&purpose).cloned());
+        if let Some(tracked) = purpose_key(&purpose).and_then(|key| self.jobs.get_mut(key))
+            && tracked.in_flight == Some(effect)
+        {
+            tracked.in_flight = None;
+        }
+        match result {
+            Ok(outcome) => self.succeeded(purpose, outcome),
+            Err(failure) => self.failed(purpose, failure),
+        }
+    }
+
+    fn succeeded(&mut self, purpose: Purpose, outcome: Outcome) {
+        let key = purpose_key(&purpose).cloned();
+        if let Some(tracked) = key.as_ref().and_then(|key| self.jobs.get_mut(key)) {
+            tracked.failures = 0;
+            tracked.retry_at = None;
+            if let Purpose::DryRun(_, cluster) = &purpose {
+                tracked.dry_run_ok = Some(cluster.clone());
+            }
+        }
+        // The answer carries the object: taken in at once, so that the next step is not decided on an old view.
+        if let Outcome::Job(answer) = outcome {
+            match &purpose {
+                Purpose::Patch(key) => {
+                    let cluster = key.cluster.clone();
+                    let copy = jobs::label(&answer.job, jobs::ORIGIN_UID_LABEL).is_some();
+                    if copy {
+                        if let Some((target, _)) = self.jobs.get(key).and_then(Tracked::committed) {
+                            self.take_in_job(&target, answer.job);
+                        }
+                    } else {
+                        self.take_in_job(&cluster, answer.job);
+                    }
+                }
+                Purpose::Create(_, cluster) => {
+                    let cluster = cluster.clone();
+                    self.take_in_job(&cluster, answer.job);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn failed(&mut self, purpose: Purpose, failure: Failure) {
+        let words = match &failure {
+            Failure::Refused { message, .. } | Failure::Unanswered { message } => message.clone(),
+        };
+        if let Some(key) = purpose_key(&purpose).cloned() {
+            let body = json!({"purpose": format!("{purpose:?}"), "failure": words});
+            self.out.push(Effect::Record(Record {
+                at: self.now,
+                kind: "outcome".to_owned(),
+                key: key.to_string(),
+                body,
+            }));
+        }
+        let now = self.now;
+        let refused = matches!(&failure, Failure::Refused { code, reason, .. } if *code < 500 && *code != 429 && reason != "AlreadyExists" && reason != "Conflict");
+        match purpose {
+            Purpose::DryRun(key, cluster) => {
+                if refused {
+                    self.refuse(&key, cluster, words);
+                } else {
+                    self.put_off(&key);
+                }
+            }
+            Purpose::Create(key, cluster) => {
+                if refused {
+                    // A definite no: there is no copy, so the commitment can be taken back.
+                    self.refuse(&key, cluster, words);
+                    self.uncommit(&key);
+                } else {
+                    self.put_off(&key);
+                }
+            }
+            Purpose::Patch(key) | Purpose::DeleteCopy(key) => self.put_off(&key),
+            Purpose::Sweep(place) => {
+                self.sweeping.insert(place, now + Span::from_seconds(30));
+            }
+            Purpose::Tell(key, name) => {
+                let there = matches!(&failure, Failure::Refused { reason, .. } if reason == "AlreadyExists");
+                if let Some(tracked) = self.jobs.get_mut(&key)
+                    && !there
+                    && !refused
+                {
+                    tracked.told.retain(|told| *told != name);
+                    tracked.failures += 1;
+                    tracked.retry_at = Some(now + tracked.back_off());
+                }
+            }
+        }
+    }
+
+    /// Keeps a cluster that refused a copy out of the choice for a while.
+    fn refuse(&mut self, key: &JobKey, cluster: ClusterId, words: String) {
+        const REFUSAL_COUNTS: Span = Span::from_seconds(600);
+        let until = self.now + REFUSAL_COUNTS;
+        if let Some(tracked) = self.jobs.get_mut(key) {
+            tracked.refused.insert(cluster, (words, until));
+            tracked.dry_run_ok = None;
+        }
+        self.want_plan(true);
+        self.put_off(key);
+    }
+
+    fn put_off(&mut self, key: &JobKey) {
+        let now = self.now;
+        if let Some(tracked) = self.jobs.get_mut(key) {
+            tracked.failures += 1;
+            tracked.retry_at = Some(now + tracked.back_off());
+        }
+    }
+
+    /// Registers a call and queues it.
+    pub(crate) fn call(&mut self, purpose: Purpose, cluster: ClusterId, call: ApiCall) {
+        self.next_effect += 1;
+        let id = EffectId(self.next_effect);
+        if !matches!(purpose, Purpose::Tell(..))
+            && let Some(tracked) = purpose_key(&purpose).and_then(|key| self.jobs.get_mut(key))
+        {
+            tracked.in_flight = Some(id);
+        }
+        self.under_way.insert(id, purpose);
+        self.out.push(Effect::Call { id, cluster, call });
+    }
+
+    /// Writes a step to the journal, before the call that carries it out.
+    pub(crate) fn record(&mut self, key: &JobKey, step: &str, why: String) {
+        let body = json!({"step": step, "why": why});
+        self.out.push(Effect::Record(Record {
+            at: self.now,
+            kind: "step".to_owned(),
+            key: key.to_string(),
+            body,
+        }));
+    }
+
+    /// Observes a node with what the fleet file says of its group; see [`observe::node`].
+    pub fn observe_node(node: &k8s_openapi::api::core::v1::Node) -> crate::NodeObservation {
+        observe::node(node, None)
+    }
+}
+
+fn purpose_key(purpose: &Purpose) -> Option<&JobKey> {
+    match purpose {
+        Purpose::DryRun(key, _)
+        | Purpose::Create(key, _)
+        | Purpose::Patch(key)
+        | Purpose::DeleteCopy(key)
+        | Purpose::Tell(key, _) => Some(key),
+        Purpose::Sweep(_) => None,
+    }
+}

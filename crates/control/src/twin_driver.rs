@@ -1,0 +1,270 @@
+//! Carries effects out directly on a [`twin::World`], in virtual time: simulation and rehearsal.
+//!
+//! Invariant: time advances at most to the next timer of `Control` or the next change of an object,
+//! and not before every earlier event has been handled and every call answered. So no round trip makes
+//! anything late, and the guard is exact.
+
+use crate::effect::{ApiCall, Effect, EffectId};
+use crate::event::{ClusterFacts, Event, Failure, JobVersion, Outcome};
+use crate::observe;
+use crate::state::{Control, Settings};
+use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, MoneyPerHour, NodeName, NodePower};
+use k8s_openapi::api::batch::v1::Job;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use twin::apiserver::{DeleteOptions, Options, PatchType, Propagation, Request, Subresource, Verb};
+use twin::{Change, ChangeKind, Kind, Object, World};
+
+/// Rounds of events and answers within one instant; more means that control and twin chase each other.
+const ROUNDS_MAX: u32 = 10_000;
+
+/// A world, the loop that runs it, and what the loop wrote down.
+#[derive(Debug)]
+pub struct TwinDriver {
+    /// The world.
+    pub world: World,
+    /// The loop.
+    pub control: Control,
+    /// Ledger lines, first of each id, in the order they came.
+    pub ledger: Vec<ledger::Entry>,
+    /// Calls carried out so far.
+    pub calls: u64,
+    ids: std::collections::BTreeSet<String>,
+    seen: BTreeMap<ClusterId, u64>,
+    answers: VecDeque<Event>,
+}
+
+/// The facts of a cluster of the fleet file.
+pub fn facts(spec: &ClusterSpec, mode: Mode) -> ClusterFacts {
+    ClusterFacts {
+        id: spec.id.clone(),
+        region: spec.region.clone(),
+        grid_zone: spec.grid_zone.clone(),
+        pue_milli: spec.pue_milli,
+        labels: spec.selector_labels(),
+        mode,
+        context: spec.id.to_string(),
+    }
+}
+
+/// Settings a fleet file gives.
+pub fn settings(fleet: &FleetSpec) -> Settings {
+    Settings {
+        policy: fleet.policy,
+        transfer_price_per_gb: fleet.transfer_price_per_gb,
+        transfer_kwh_per_gb: fleet.transfer_kwh_per_gb,
+        currency: fleet.currency.clone(),
+        ..Settings::default()
+    }
+}
+
+/// Power and price of a node by its group in the fleet file.
+pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<(NodePower, MoneyPerHour)> {
+    let prefix = |group: &str| format!("{}-{group}-", spec.id);
+    let group = spec.node_groups.iter().find(|g| node.starts_with(&prefix(&g.name)))?;
+    Some((group.power, group.price))
+}
+
+/// The API request a call comes to.
+pub fn request(call: ApiCall) -> Request {
+    let options = Options { field_manager: Some(crate::MANAGER.to_owned()), ..Options::default() };
+    let blank = Request {
+        verb: Verb::Create,
+        kind: Kind::Job,
+        namespace: String::new(),
+        name: String::new(),
+        subresource: None,
+        body: serde_json::Value::Null,
+        options,
+    };
+    match call {
+        ApiCall::CreateJob { job, dry_run } => Request {
+            namespace: job.metadata.namespace.clone().unwrap_or_default(),
+            body: Object::Job(job).to_value(),
+            options: Options { dry_run, ..blank.options.clone() },
+            ..blank
+        },
+        ApiCall::PatchJob { namespace, name, patch, status } => Request {
+            verb: Verb::Patch(PatchType::Merge),
+            namespace,
+            name,
+            subresource: status.then_some(Subresource::Status),
+            body: patch,
+            ..blank
+        },
+        ApiCall::DeleteJob { namespace, name, uid } => Request {
+            verb: Verb::Delete,
+            namespace,
+            name,
+            options: Options {
+                delete: DeleteOptions {
+                    propagation: Some(Propagation::Background),
+                    uid: Some(uid),
+                    ..DeleteOptions::default()
+                },
+                ..blank.options.clone()
+            },
+            ..blank
+        },
+        ApiCall::CreateEvent { event } => Request {
+            kind: Kind::Event,
+            namespace: event.metadata.namespace.clone().unwrap_or_default(),
+            body: Object::Event(event).to_value(),
+            ..blank
+        },
+    }
+}
+
+impl TwinDriver {
+    /// A loop over the world's clusters, all in mode `auto`. Intensities come by [`TwinDriver::tell`].
+    pub fn new(world: World, settings: Settings) -> TwinDriver {
+        let mut driver = TwinDriver {
+            control: Control::new(settings),
+            ledger: Vec::new(),
+            calls: 0,
+            ids: std::collections::BTreeSet::new(),
+            seen: BTreeMap::new(),
+            answers: VecDeque::new(),
+            world,
+        };
+        let ids: Vec<ClusterId> = driver.world.clusters().cloned().collect();
+        for id in ids {
+            let Some(spec) = driver.world.spec(&id) else { continue };
+            let facts = facts(spec, Mode::Auto);
+            driver.seen.insert(id.clone(), 0);
+            driver.answers.push_back(Event::Cluster(facts));
+        }
+        driver
+    }
+
+    /// Tells the loop something from outside, e.g. a signal or an order.
+    pub fn tell(&mut self, event: Event) {
+        self.answers.push_back(event);
+    }
+
+    /// Says that the first look at every cluster is complete; call once, after the first signals.
+    pub fn begin(&mut self) {
+        self.look(true);
+        for cluster in self.seen.keys() {
+            self.answers.push_back(Event::Synced { cluster: cluster.clone() });
+        }
+        self.settle();
+    }
+
+    /// Lets time pass until `end`.
+    pub fn run_until(&mut self, end: Instant) {
+        self.settle();
+        while self.world.now() < end {
+            let timer = self.control.next_timer().unwrap_or(Instant::FAR_FUTURE);
+            self.world.advance_until_change(timer.min(end));
+            self.settle();
+        }
+    }
+
+    /// Handles everything up to the present instant, until nothing more follows from it.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.look(false);
+            let events: Vec<Event> = self.answers.drain(..).collect();
+            let quiet = events.is_empty();
+            let effects = self.control.step(self.world.now(), events);
+            if quiet && effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+        unreachable!("control and twin chase each other at {}: a broken invariant", self.world.now());
+    }
+
+    /// Turns what changed in the clusters since the last look into events; `all`: the first look.
+    fn look(&mut self, all: bool) {
+        for (id, seen) in &mut self.seen {
+            let (Some(objects), Some(spec)) = (self.world.objects(id), self.world.spec(id)) else { continue };
+            match objects.changes_since(*seen) {
+                Ok(changes) if !all => {
+                    self.answers.extend(changes.filter_map(|change| observed(id, spec, change)));
+                }
+                // Further behind than the history, or the first look: take everything there is.
+                _ => {
+                    for kind in [Kind::PriorityClass, Kind::Node, Kind::Job, Kind::Pod] {
+                        let there = objects.list(kind, None);
+                        self.answers
+                            .extend(there.filter_map(|o| observed_object(id, spec, &o.object, false)));
+                    }
+                }
+            }
+            *seen = objects.version();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Call { id, cluster, call } => {
+                self.calls += 1;
+                let result = self.call(&cluster, call);
+                self.answers.push_back(Event::Done { effect: EffectId(id.0), result });
+            }
+            Effect::Ledger(entry) => {
+                if self.ids.insert(entry.id.clone()) {
+                    self.ledger.push(*entry);
+                }
+            }
+            Effect::Record(_) => {}
+        }
+    }
+
+    fn call(&mut self, cluster: &ClusterId, call: ApiCall) -> Result<Outcome, Failure> {
+        let (wants_job, dry_run) = match &call {
+            ApiCall::CreateJob { dry_run, .. } => (true, *dry_run),
+            ApiCall::PatchJob { .. } => (true, false),
+            ApiCall::DeleteJob { .. } | ApiCall::CreateEvent { .. } => (false, false),
+        };
+        let deletes = matches!(call, ApiCall::DeleteJob { .. });
+        match self.world.request(cluster, &request(call)) {
+            Ok(response) if wants_job && !dry_run => {
+                let job: Job = serde_json::from_value(response.body)
+                    .map_err(|e| Failure::Unanswered { message: format!("read the answer: {e}") })?;
+                Ok(Outcome::Job(JobVersion { job: Arc::new(job) }))
+            }
+            Ok(_) => Ok(Outcome::Done),
+            Err(status) if deletes && matches!(status.code, 404 | 409) => Ok(Outcome::Done),
+            Err(status) => {
+                Err(Failure::Refused { code: status.code, reason: status.reason, message: status.message })
+            }
+        }
+    }
+}
+
+fn observed(cluster: &ClusterId, spec: &ClusterSpec, change: &Change) -> Option<Event> {
+    observed_object(cluster, spec, &change.object.object, change.kind == ChangeKind::Deleted)
+}
+
+/// The event an object's state comes to; `None` for kinds the loop does not follow.
+fn observed_object(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: bool) -> Option<Event> {
+    let cluster = cluster.clone();
+    Some(match object {
+        Object::Node(node) => Event::Node {
+            node: NodeName::new(object.name()).ok()?,
+            now: (!gone).then(|| observe::node(node, known_rates(spec, object.name()))),
+            cluster,
+        },
+        Object::Pod(pod) => Event::Pod {
+            pod: format!("{}/{}", object.namespace(), object.name()),
+            now: (!gone).then(|| observe::pod(pod)),
+            cluster,
+        },
+        Object::Job(_) if gone => Event::JobGone {
+            cluster,
+            namespace: object.namespace().to_owned(),
+            name: object.name().to_owned(),
+            uid: object.uid().to_owned(),
+        },
+        Object::Job(job) => Event::Job { cluster, job: Arc::new((**job).clone()) },
+        Object::PriorityClass(class) => {
+            Event::Priority { cluster, class: object.name().to_owned(), value: class.value.filter(|_| !gone) }
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,281 @@
+//! What people see: a snapshot of everything, ready to be served.
+
+use crate::clusters::Cluster;
+use crate::event::ClusterFacts;
+use crate::jobs::{self, Style, Tracked};
+use crate::state::Control;
+use fleet::{
+    ClusterId, GramsCo2PerKwh, Instant, JobKey, Mode, MoneyPerHour, PlacementContract, PolicyKind,
+    Provenance, Resources, Series, Watts, builtin,
+};
+use ledger::Footprint;
+use ledger::meter::Totals;
+use serde::{Deserialize, Serialize};
+
+/// Everything, at one instant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// The fleet's time.
+    pub at: Instant,
+    /// Who may change clusters (that of the first cluster; all share it).
+    pub mode: Mode,
+    /// Placement policy.
+    pub policy: PolicyKind,
+    /// ISO 4217 code of every price.
+    pub currency: String,
+    /// The clusters, by name.
+    pub clusters: Vec<ClusterView>,
+    /// Home Jobs under the contract, by key.
+    pub jobs: Vec<JobView>,
+    /// Sums over the fleet.
+    pub totals: TotalsView,
+    /// When the schedule in force was made.
+    pub planned_at: Option<Instant>,
+    /// Forecast emissions of the schedule in force, and what any schedule must emit at least.
+    pub planned_carbon: Option<(fleet::GramsCo2, Option<fleet::GramsCo2>)>,
+}
+
+/// A cluster as people see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterView {
+    /// Facts about it.
+    pub facts: ClusterFacts,
+    /// Name of its grid zone.
+    pub zone_name: Option<String>,
+    /// Whether its API answers.
+    pub reachable: bool,
+    /// Nodes that are ready, and all.
+    pub nodes: (usize, usize),
+    /// Sum of allocatable of ready, schedulable nodes.
+    pub allocatable: Resources,
+    /// Requests of pods bound to nodes.
+    pub requested: Resources,
+    /// Intensity now.
+    pub intensity: Option<GramsCo2PerKwh>,
+    /// Where it came from.
+    pub intensity_from: Option<Provenance>,
+    /// Forecast from the present hour on.
+    pub forecast: Option<Series>,
+    /// Actual values of the past.
+    pub actual: Option<Series>,
+    /// Where the forecast came from.
+    pub forecast_from: Option<Provenance>,
+    /// Power drawn now, by the model (requests stand for use).
+    pub power: Watts,
+    /// What its nodes cost.
+    pub price: MoneyPerHour,
+    /// Since it was first seen in this run.
+    pub totals: Option<Totals>,
+    /// Jobs held, running, paused that run or are planned here.
+    pub held: usize,
+    /// Running here.
+    pub running: usize,
+}
+
+/// Where a Job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobPhase {
+    /// Waits for its slot.
+    Held,
+    /// On its way: committed, not yet running.
+    Starting,
+    /// Running.
+    Running,
+    /// Paused through dirty hours.
+    Paused,
+    /// Finished well.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Being deleted.
+    Deleting,
+}
+
+/// One run, planned or done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunView {
+    /// From.
+    pub from: Instant,
+    /// Until; `None` while it runs.
+    pub to: Option<Instant>,
+}
+
+/// A Job as people see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobView {
+    /// Home cluster, namespace, name.
+    pub key: JobKey,
+    /// Uid at home.
+    pub uid: String,
+    /// Where it stands.
+    pub phase: JobPhase,
+    /// Whether it may leave home (`managedBy`).
+    pub movable: bool,
+    /// When it was created.
+    pub created: Instant,
+    /// What its owner allows.
+    pub contract: PlacementContract,
+    /// What is wrong with the contract.
+    pub errors: Vec<String>,
+    /// What its pods ask for together.
+    pub demand: Resources,
+    /// Value of its PriorityClass.
+    pub priority: i32,
+    /// The guard's instant while it waits.
+    pub latest_start: Option<Instant>,
+    /// Cluster it is planned for or runs in.
+    pub cluster: Option<ClusterId>,
+    /// Its copy's name there.
+    pub copy: Option<String>,
+    /// Planned runs from now on.
+    pub planned: Vec<RunView>,
+    /// Runs so far.
+    pub runs: Vec<RunView>,
+    /// Forecast of what remains.
+    pub forecast: Option<Footprint>,
+    /// Why it will be late, if it will.
+    pub late: Option<String>,
+    /// What it waits for or did, in words.
+    pub sentence: String,
+}
+
+/// Sums over the fleet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TotalsView {
+    /// Jobs held (paused ones included).
+    pub held: usize,
+    /// Jobs running or on their way.
+    pub running: usize,
+    /// Jobs finished that are still listed.
+    pub finished: usize,
+    /// Jobs named late.
+    pub late: usize,
+}
+
+impl Control {
+    /// Everything, as people see it, at `now`.
+    pub fn view(&self, now: Instant) -> View {
+        let now = now.max(self.now);
+        let jobs: Vec<JobView> = self.jobs.values().map(|t| self.job_view(t)).collect();
+        let count = |wanted: &[JobPhase]| jobs.iter().filter(|j| wanted.contains(&j.phase)).count();
+        let totals = TotalsView {
+            held: count(&[JobPhase::Held, JobPhase::Paused]),
+            running: count(&[JobPhase::Running, JobPhase::Starting]),
+            finished: count(&[JobPhase::Succeeded, JobPhase::Failed]),
+            late: jobs.iter().filter(|j| j.late.is_some()).count(),
+        };
+        View {
+            at: now,
+            mode: self.clusters.values().next().map_or(Mode::Observe, |c| c.facts.mode),
+            policy: self.settings.policy.kind,
+            currency: self.settings.currency.clone(),
+            clusters: self.clusters.values().map(|c| cluster_view(c, now, &jobs)).collect(),
+            jobs,
+            totals,
+            planned_at: self.planned_at,
+            planned_carbon: self.schedule.as_ref().map(|s| (s.carbon, s.lower_bound)),
+        }
+    }
+
+    fn phase(&self, tracked: &Tracked) -> JobPhase {
+        if jobs::deleting(&tracked.job) {
+            return JobPhase::Deleting;
+        }
+        match tracked.finished() {
+            Some(true) => return JobPhase::Succeeded,
+            Some(false) => return JobPhase::Failed,
+            None => {}
+        }
+        let progress = self.progress(tracked);
+        let begun = match tracked.style {
+            Style::Mirrored => tracked.committed().is_some(),
+            Style::InPlace => !jobs::suspended(&tracked.job),
+        };
+        match (progress.running_since, progress.paused, begun) {
+            (Some(_), _, _) => JobPhase::Running,
+            (None, true, _) => JobPhase::Paused,
+            (None, false, true) => JobPhase::Starting,
+            (None, false, false) => JobPhase::Held,
+        }
+    }
+
+    fn job_view(&self, tracked: &Tracked) -> JobView {
+        let phase = self.phase(tracked);
+        let waits = matches!(phase, JobPhase::Held | JobPhase::Paused);
+        let open = waits || matches!(phase, JobPhase::Starting | JobPhase::Running);
+        let assignment = self.assignment(&tracked.key).filter(|_| open);
+        let committed = tracked.committed();
+        let home = tracked.style == Style::InPlace && !waits;
+        let planned = assignment.map_or(Vec::new(), |a| {
+            let ahead = a.runs.iter().filter(|run| run.to > self.now);
+            ahead.map(|run| RunView { from: run.from, to: Some(run.to) }).collect()
+        });
+        let late = self.schedule.as_ref().filter(|_| open).and_then(|s| {
+            let late = s.late.iter().find(|l| l.key == tracked.key).map(|l| l.reason.clone());
+            late.or_else(|| s.unplaced.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone()))
+        });
+        let cluster = committed
+            .as_ref()
+            .map(|(cluster, _)| cluster.clone())
+            .or_else(|| assignment.map(|a| a.cluster.clone()))
+            .or_else(|| home.then(|| tracked.key.cluster.clone()));
+        let sentence = match (&cluster, phase) {
+            (_, JobPhase::Held | JobPhase::Paused) => self.waiting_sentence(tracked),
+            (Some(cluster), JobPhase::Running | JobPhase::Starting) => format!("runs in {cluster}"),
+            (Some(cluster), _) => format!("ran in {cluster}"),
+            (None, _) => String::new(),
+        };
+        JobView {
+            key: tracked.key.clone(),
+            uid: jobs::uid(&tracked.job).to_owned(),
+            phase,
+            movable: tracked.style == Style::Mirrored,
+            created: tracked.created,
+            contract: tracked.contract.clone(),
+            errors: tracked.errors.clone(),
+            demand: tracked.demand(),
+            priority: tracked.priority,
+            latest_start: self.latest_start(tracked).filter(|_| waits),
+            cluster,
+            copy: committed.map(|(_, name)| name),
+            planned,
+            runs: self.run_intervals(tracked).into_iter().map(|(from, to)| RunView { from, to }).collect(),
+            forecast: assignment.map(|a| a.footprint),
+            late,
+            sentence,
+        }
+    }
+}
+
+fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterView {
+    let (power, price) = cluster.draw();
+    let here = |phases: &[JobPhase]| {
+        let at = |j: &&JobView| j.cluster.as_ref() == Some(&cluster.facts.id) && phases.contains(&j.phase);
+        jobs.iter().filter(at).count()
+    };
+    let signal = cluster.signal.as_ref();
+    ClusterView {
+        facts: cluster.facts.clone(),
+        zone_name: builtin::zone_name(&cluster.facts.grid_zone).map(str::to_owned),
+        reachable: cluster.reachable && cluster.synced,
+        nodes: (cluster.nodes.values().filter(|n| n.ready).count(), cluster.nodes.len()),
+        allocatable: cluster.allocatable(),
+        requested: cluster.requested(),
+        intensity: signal.map(|s| s.actual.at(now)),
+        intensity_from: signal.map(|s| s.actual_from.clone()),
+        forecast: signal.map(|s| s.forecast.clone()),
+        actual: signal.map(|s| s.actual.clone()),
+        forecast_from: signal.map(|s| s.forecast_from.clone()),
+        power,
+        price,
+        totals: cluster.totals(now),
+        held: here(&[JobPhase::Held, JobPhase::Paused]),
+        running: here(&[JobPhase::Running, JobPhase::Starting]),
+    }
+}

@@ -1,0 +1,147 @@
+//! GET of one object and of lists, as objects, tables or metadata.
+
+use crate::negotiate::{Accept, Form};
+use crate::query::Query;
+use crate::respond;
+use crate::route::{Target, nowhere};
+use crate::service::Cluster;
+use axum::response::Response;
+use serde_json::{Value, json};
+use twin::apiserver::table::partial_metadata;
+use twin::apiserver::{self, IncludeObject, List, ListQuery, VersionMatch};
+use twin::{Objects, Status};
+
+/// The forms objects come in.
+pub(crate) const FORMS: [Form; 3] = [Form::Object, Form::Table, Form::Metadata];
+
+/// `includeObject` of a table.
+pub(crate) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
+    match query.filled("includeObject") {
+        None | Some("Metadata") => Ok(IncludeObject::Metadata),
+        Some("None") => Ok(IncludeObject::None),
+        Some("Object") => Ok(IncludeObject::Object),
+        Some(other) => Err(Status::bad_request(format!(
+            "unrecognized includeObject value: {other:?}: expected None, Metadata or Object"
+        ))),
+    }
+}
+
+/// GET of one object or its status.
+pub(crate) fn get(
+    cluster: &Cluster,
+    target: &Target,
+    query: &Query,
+    accept: &Accept,
+) -> Result<Response, Status> {
+    let resource = target.kind.resource();
+    match target.subresource.as_deref() {
+        None => {}
+        Some("status") if resource.status => {}
+        Some(_) => return Err(nowhere()),
+    }
+    let form = accept.choose(&FORMS)?;
+    let include = include_object(query)?;
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let found = cluster.read(|objects, now| {
+        objects.get(target.kind, namespace, &target.name).map(|stored| (stored.clone(), now))
+    })?;
+    let (stored, now) = found.ok_or_else(|| Status::not_found(resource, &target.name))?;
+    Ok(match form {
+        Form::Table => {
+            let mut table = apiserver::table(target.kind, std::slice::from_ref(&stored), now, include);
+            table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
+            respond::json(200, &table)
+        }
+        Form::Metadata => respond::json(200, &partial_metadata(&stored.object)),
+        _ => respond::bytes(200, respond::JSON, stored.bytes().to_vec()),
+    })
+}
+
+/// What a list's query parameters ask for.
+pub(crate) fn list_query(target: &Target, query: &Query) -> Result<ListQuery, Status> {
+    let limit = query.number("limit")?.and_then(|l| usize::try_from(l).ok());
+    let version_match = match query.filled("resourceVersionMatch") {
+        None => None,
+        Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+        Some("Exact") => Some(VersionMatch::Exact),
+        Some(other) => {
+            return Err(Status::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+            )));
+        }
+    };
+    let owned = |name: &str| query.filled(name).map(str::to_owned);
+    let mut field_selector = owned("fieldSelector").unwrap_or_default();
+    if !target.name.is_empty() {
+        // A watch of one object by its path.
+        let comma = if field_selector.is_empty() { "" } else { "," };
+        field_selector = format!("{field_selector}{comma}metadata.name={}", target.name);
+    }
+    Ok(ListQuery {
+        namespace: target.namespace.clone(),
+        label_selector: owned("labelSelector").unwrap_or_default(),
+        field_selector,
+        limit,
+        continue_token: owned("continue"),
+        resource_version: owned("resourceVersion"),
+        version_match,
+    })
+}
+
+fn list_meta(list: &List) -> Value {
+    let mut meta = json!({"resourceVersion": list.version.to_string()});
+    if let Some(token) = &list.continue_token {
+        meta["continue"] = json!(token);
+    }
+    if let Some(remaining) = list.remaining {
+        meta["remainingItemCount"] = json!(remaining);
+    }
+    meta
+}
+
+/// The bytes of a list: mostly copies of what each object has cached.
+fn list_bytes(target: &Target, list: &List) -> Vec<u8> {
+    let resource = target.kind.resource();
+    let head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+        resource.name,
+        resource.api_version(),
+        list_meta(list)
+    );
+    let mut bytes = head.into_bytes();
+    for (i, stored) in list.items.iter().enumerate() {
+        if i > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(&stored.bytes());
+    }
+    bytes.extend_from_slice(b"]}");
+    bytes
+}
+
+/// GET of a collection.
+pub(crate) fn list(
+    cluster: &Cluster,
+    target: &Target,
+    query: &Query,
+    accept: &Accept,
+) -> Result<Response, Status> {
+    let form = accept.choose(&FORMS)?;
+    let include = include_object(query)?;
+    let wanted = list_query(target, query)?;
+    let run = |objects: &Objects, now| apiserver::list(objects, target.kind, &wanted).map(|l| (l, now));
+    let (list, now) = cluster.read(run)??;
+    Ok(match form {
+        Form::Table => {
+            let mut table = apiserver::table(target.kind, &list.items, now, include);
+            table["metadata"] = list_meta(&list);
+            respond::json(200, &table)
+        }
+        Form::Metadata => {
+            let items: Vec<Value> = list.items.iter().map(|s| partial_metadata(&s.object)).collect();
+            let document = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta(&list), "items": items});
+            respond::json(200, &document)
+        }
+        _ => respond::bytes(200, respond::JSON, list_bytes(target, &list)),
+    })
+}

@@ -1,0 +1,293 @@
+//! Watches: one JSON event a line, for as long as the client listens.
+//!
+//! A watch remembers only the last version it has told; everything else comes from the twin's history,
+//! so a slow client costs no memory. When the history no longer reaches back, the watch ends with 410.
+
+use crate::negotiate::{Accept, Form};
+use crate::query::Query;
+use crate::read::{FORMS, include_object, list_query};
+use crate::respond;
+use crate::route::Target;
+use crate::service::Cluster;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use fleet::Instant;
+use futures::stream;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Interval, MissedTickBehavior, Sleep};
+use twin::apiserver::list::{parse_version, too_large};
+use twin::apiserver::table::partial_metadata;
+use twin::apiserver::{self, IncludeObject, ListQuery, Selectors, VersionMatch};
+use twin::{Change, ChangeKind, Kind, Objects, Status, Stored};
+
+/// How long a watch lasts when the client names no timeout (Kubernetes: 30 to 60 minutes).
+const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// Longest timeout granted.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Between bookmarks.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Most changes turned into events at a time.
+const BATCH_MAX: usize = 1000;
+
+/// What of the objects is told.
+struct View {
+    kind: Kind,
+    namespace: Option<String>,
+    selectors: Selectors,
+    form: Form,
+    include: IncludeObject,
+    /// Column definitions go with the first event only.
+    columns_sent: bool,
+}
+
+struct Watch {
+    cluster: Cluster,
+    view: View,
+    /// The last version looked at.
+    version: u64,
+    lines: VecDeque<Bytes>,
+    bookmarks: Option<Interval>,
+    end: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+fn line(event: &str, object: &[u8]) -> Bytes {
+    let mut line = format!("{{\"type\":\"{event}\",\"object\":").into_bytes();
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    Bytes::from(line)
+}
+
+impl View {
+    fn sees(&self, stored: &Arc<Stored>) -> bool {
+        let here = self.namespace.as_deref().is_none_or(|wanted| wanted == stored.object.namespace());
+        here && self.selectors.matches(stored)
+    }
+    fn event(&mut self, event: &str, stored: &Arc<Stored>, now: Instant) -> Bytes {
+        match self.form {
+            Form::Table => {
+                let mut table = apiserver::table(self.kind, std::slice::from_ref(stored), now, self.include);
+                table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
+                self.only_first_columns(&mut table);
+                line(event, table.to_string().as_bytes())
+            }
+            Form::Metadata => line(event, partial_metadata(&stored.object).to_string().as_bytes()),
+            _ => line(event, &stored.bytes()),
+        }
+    }
+    fn only_first_columns(&mut self, table: &mut Value) {
+        if self.columns_sent {
+            table["columnDefinitions"] = Value::Null;
+        }
+        self.columns_sent = true;
+    }
+    /// What a change means to this view.
+    fn change(&mut self, change: &Change, now: Instant) -> Option<Bytes> {
+        if change.object.object.kind() != self.kind {
+            return None;
+        }
+        let was = change.previous.as_ref().is_some_and(|previous| self.sees(previous));
+        let is = change.kind != ChangeKind::Deleted && self.sees(&change.object);
+        match (was, is) {
+            (false, false) => None,
+            (false, true) => Some(self.event("ADDED", &change.object, now)),
+            (true, true) => Some(self.event("MODIFIED", &change.object, now)),
+            (true, false) if change.kind == ChangeKind::Deleted => {
+                Some(self.event("DELETED", &change.object, now))
+            }
+            (true, false) => {
+                // It no longer matches: the client is told the state it knew, at the new version.
+                let known = change.previous.as_ref()?;
+                let shown = Arc::new(Stored::at(known.object.clone(), change.version));
+                Some(self.event("DELETED", &shown, now))
+            }
+        }
+    }
+    fn bookmark(&mut self, version: u64, initial_end: bool) -> Bytes {
+        let resource = self.kind.resource();
+        let mut meta = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        if initial_end {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Table => {
+                let mut table = apiserver::table(self.kind, &[], Instant::EPOCH, self.include);
+                table["metadata"] = json!({"resourceVersion": version.to_string()});
+                self.only_first_columns(&mut table);
+                table
+            }
+            Form::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta})
+            }
+            _ => json!({"kind": resource.name, "apiVersion": resource.api_version(), "metadata": meta}),
+        };
+        line("BOOKMARK", object.to_string().as_bytes())
+    }
+}
+
+impl Watch {
+    /// Turns what has changed into lines.
+    fn collect(&mut self) {
+        let (view, lines, version, ended) =
+            (&mut self.view, &mut self.lines, &mut self.version, &mut self.ended);
+        let known = self.cluster.read(|objects, now| {
+            let Ok(changes) = objects.changes_since(*version) else {
+                let status = Status::expired("too old resource version");
+                lines.push_back(line("ERROR", status.to_value().to_string().as_bytes()));
+                *ended = true;
+                return;
+            };
+            for change in changes.take(BATCH_MAX) {
+                lines.extend(view.change(change, now));
+                *version = change.version;
+            }
+        });
+        *ended |= known.is_err();
+    }
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Watch)> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return Some((Ok(line), self));
+            }
+            if self.ended {
+                return None;
+            }
+            let changed = self.cluster.twin.changed(&self.cluster.id, self.version);
+            tokio::select! {
+                () = changed => self.collect(),
+                () = tick(&mut self.bookmarks) => {
+                    // What has happened comes first, so that the bookmark promises nothing too much.
+                    self.collect();
+                    let bookmark = self.view.bookmark(self.version, false);
+                    self.lines.push_back(bookmark);
+                }
+                () = &mut self.end => {
+                    if self.bookmarks.is_some() {
+                        let bookmark = self.view.bookmark(self.version, false);
+                        self.lines.push_back(bookmark);
+                    }
+                    self.ended = true;
+                }
+            }
+        }
+    }
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => futures::future::pending().await,
+    }
+}
+
+/// Where a watch begins.
+struct Start {
+    version: u64,
+    existing: Vec<Arc<Stored>>,
+    now: Instant,
+}
+
+fn start(
+    objects: &Objects,
+    now: Instant,
+    kind: Kind,
+    wanted: &ListQuery,
+    initial: bool,
+) -> Result<Start, Status> {
+    let current = objects.version();
+    let text = wanted.resource_version.as_deref().unwrap_or_default();
+    let version = if text.is_empty() { 0 } else { parse_version(text)? };
+    if version > current {
+        return Err(too_large(version, current));
+    }
+    if initial {
+        let all = ListQuery { limit: None, resource_version: None, version_match: None, ..wanted.clone() };
+        let existing = apiserver::list(objects, kind, &all)?.items;
+        return Ok(Start { version: current, existing, now });
+    }
+    let version = if version == 0 { current } else { version };
+    if objects.changes_since(version).is_err() {
+        return Err(Status::expired(format!("too old resource version: {version} ({current})")));
+    }
+    Ok(Start { version, existing: Vec::new(), now })
+}
+
+/// Whether existing objects are told first. Kubernetes' rules on `sendInitialEvents` are kept.
+fn sends_initial(query: &Query, wanted: &ListQuery) -> Result<bool, Status> {
+    let newest = matches!(wanted.resource_version.as_deref(), None | Some("" | "0"));
+    match query.filled("sendInitialEvents") {
+        None => {
+            if wanted.version_match.is_some() {
+                let why = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                return Err(Status::new(422, "Invalid", why));
+            }
+            Ok(newest)
+        }
+        Some(text) => {
+            if wanted.version_match != Some(VersionMatch::NotOlderThan) {
+                let why = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                return Err(Status::new(422, "Invalid", why));
+            }
+            Ok(text == "true" || text == "1")
+        }
+    }
+}
+
+/// Begins a watch.
+pub(crate) fn answer(
+    cluster: &Cluster,
+    target: &Target,
+    query: &Query,
+    accept: &Accept,
+) -> Result<Response, Status> {
+    let wanted = list_query(target, query)?;
+    let selectors = Selectors::parse(target.kind, &wanted.label_selector, &wanted.field_selector)?;
+    let mut view = View {
+        kind: target.kind,
+        namespace: target.namespace.clone(),
+        selectors,
+        form: accept.choose(&FORMS)?,
+        include: include_object(query)?,
+        columns_sent: false,
+    };
+    let initial = sends_initial(query, &wanted)?;
+    let start = cluster.read(|objects, now| start(objects, now, target.kind, &wanted, initial))??;
+    let mut lines: VecDeque<Bytes> =
+        start.existing.iter().map(|stored| view.event("ADDED", stored, start.now)).collect();
+    let bookmarks = query.flag("allowWatchBookmarks");
+    if initial && query.filled("sendInitialEvents").is_some() && bookmarks {
+        lines.push_back(view.bookmark(start.version, true));
+    }
+    let timeout = query
+        .number("timeoutSeconds")?
+        .and_then(|s| u64::try_from(s).ok())
+        .filter(|s| *s > 0)
+        .map_or(TIMEOUT, Duration::from_secs)
+        .min(TIMEOUT_MAX);
+    let watch = Watch {
+        cluster: cluster.clone(),
+        view,
+        version: start.version,
+        lines,
+        bookmarks: bookmarks.then(bookmark_interval),
+        end: Box::pin(tokio::time::sleep(timeout)),
+        ended: false,
+    };
+    Ok(respond::bytes(200, respond::JSON, Body::from_stream(stream::unfold(watch, Watch::next))))
+}
+
+fn bookmark_interval() -> Interval {
+    let mut interval = tokio::time::interval(BOOKMARK_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once; the first bookmark is due a period later.
+    interval.reset();
+    interval
+}

@@ -1,0 +1,195 @@
+//! POST, PUT, PATCH and DELETE: from HTTP to the twin's write requests.
+//!
+//! Bodies must be declared as JSON (or Kubernetes' protobuf): a browser cannot send that to another
+//! origin without asking first.
+
+use crate::negotiate::{Accept, Form};
+use crate::query::Query;
+use crate::read::{FORMS, include_object};
+use crate::route::{Target, nowhere};
+use crate::service::Cluster;
+use crate::{protobuf, respond};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+use twin::apiserver::table::partial_metadata;
+use twin::apiserver::{
+    self, BODY_BYTES_MAX, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
+};
+use twin::{Object, Objects, Status};
+
+fn media_type(request: &Request<Body>) -> String {
+    let header = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unsupported(found: &str, accepted: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}; found {found:?}"
+    );
+    Status::new(415, "UnsupportedMediaType", message)
+}
+
+fn verb(method: &Method, target: &Target, media: &str) -> Result<Verb, Status> {
+    match *method {
+        Method::POST => Ok(Verb::Create),
+        Method::PUT if !target.name.is_empty() => Ok(Verb::Update),
+        Method::DELETE if target.name.is_empty() => Ok(Verb::DeleteCollection),
+        Method::DELETE => Ok(Verb::Delete),
+        Method::PATCH if !target.name.is_empty() => match media {
+            "application/json-patch+json" => Ok(Verb::Patch(PatchType::Json)),
+            "application/merge-patch+json" => Ok(Verb::Patch(PatchType::Merge)),
+            "application/strategic-merge-patch+json" => Ok(Verb::Patch(PatchType::StrategicMerge)),
+            "application/apply-patch+yaml" => Ok(Verb::Patch(PatchType::Apply)),
+            other => Err(unsupported(
+                other,
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            )),
+        },
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+async fn body(verb: Verb, media: &str, request: Request<Body>) -> Result<Value, Status> {
+    let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
+        let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+        Status::new(413, "RequestEntityTooLarge", message)
+    })?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    if matches!(verb, Verb::Patch(PatchType::Apply)) {
+        // Usually YAML: it is refused anyhow, with a word on what to use.
+        return Ok(Value::Null);
+    }
+    if !matches!(verb, Verb::Patch(_)) && media == protobuf::MEDIA {
+        return protobuf::decode(&bytes);
+    }
+    if !matches!(verb, Verb::Patch(_)) && media != respond::JSON {
+        return Err(unsupported(media, respond::JSON));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Status::bad_request(format!("the body of the request is not valid JSON: {e}")))
+}
+
+fn subresource(target: &Target) -> Result<Option<Subresource>, Status> {
+    match target.subresource.as_deref() {
+        None => Ok(None),
+        Some("status") if target.kind.resource().status => Ok(Some(Subresource::Status)),
+        Some("binding") if target.kind == twin::Kind::Pod => Ok(Some(Subresource::Binding)),
+        Some(_) => Err(nowhere()),
+    }
+}
+
+fn propagation(text: &str) -> Result<Propagation, Status> {
+    match text {
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        other => Err(Status::bad_request(format!(
+            "propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+        ))),
+    }
+}
+
+/// `DeleteOptions` from the body, else from the query.
+fn delete_options(query: &Query, body: &Value) -> Result<DeleteOptions, Status> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let policy = text("/propagationPolicy").or_else(|| query.filled("propagationPolicy").map(str::to_owned));
+    let orphan = body
+        .get("orphanDependents")
+        .and_then(Value::as_bool)
+        .or_else(|| query.filled("orphanDependents").map(|v| v == "true"));
+    let mut chosen = policy.as_deref().map(propagation).transpose()?;
+    if let Some(orphan) = orphan {
+        if chosen.is_some() {
+            let message = "Invalid value: orphanDependents and deletionPropagation cannot be both set";
+            return Err(Status::bad_request(message));
+        }
+        chosen = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+    }
+    let grace = match body.get("gracePeriodSeconds").and_then(Value::as_i64) {
+        Some(seconds) => Some(seconds),
+        None => query.number("gracePeriodSeconds")?,
+    };
+    Ok(DeleteOptions {
+        grace_period_seconds: grace,
+        propagation: chosen,
+        uid: text("/preconditions/uid"),
+        resource_version: text("/preconditions/resourceVersion"),
+    })
+}
+
+fn options(verb: Verb, query: &Query, body: &Value) -> Result<Options, Status> {
+    let owned = |name: &str| query.filled(name).map(str::to_owned);
+    let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+    let in_body = deletes && body.get("dryRun").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    Ok(Options {
+        dry_run: query.dry_run()? || in_body,
+        field_manager: owned("fieldManager"),
+        force: query.flag("force"),
+        field_validation: owned("fieldValidation"),
+        delete: if deletes { delete_options(query, body)? } else { DeleteOptions::default() },
+        label_selector: owned("labelSelector"),
+        field_selector: owned("fieldSelector"),
+    })
+}
+
+/// Carries out a write and answers in the form accepted.
+pub(crate) async fn answer(
+    cluster: &Cluster,
+    target: &Target,
+    query: &Query,
+    accept: &Accept,
+    request: Request<Body>,
+) -> Result<Response, Status> {
+    let media = media_type(&request);
+    let verb = verb(request.method(), target, &media)?;
+    let form = accept.choose(&FORMS)?;
+    let include = include_object(query)?;
+    let subresource = subresource(target)?;
+    if verb == Verb::Create && subresource.is_none() && !target.name.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    let body = body(verb, &media, request).await?;
+    let options = options(verb, query, &body)?;
+    let write = twin::Request {
+        verb,
+        kind: target.kind,
+        namespace: target.namespace.clone().unwrap_or_default(),
+        name: target.name.clone(),
+        subresource,
+        body,
+        options,
+    };
+    let response = cluster.twin.write(&cluster.id, write).await?;
+    let document = match form {
+        Form::Object => response.body,
+        _ => reshape(cluster, target, form, include, response.body)?,
+    };
+    Ok(respond::warn(respond::json(response.code, &document), &response.warnings))
+}
+
+/// An object as a table or its metadata; a `Status` or list stays as it is.
+fn reshape(
+    cluster: &Cluster,
+    target: &Target,
+    form: Form,
+    include: apiserver::IncludeObject,
+    body: Value,
+) -> Result<Value, Status> {
+    if body.get("kind").and_then(Value::as_str) != Some(target.kind.resource().name) {
+        return Ok(body);
+    }
+    let Ok(object) = Object::from_value(target.kind, &body) else { return Ok(body) };
+    if form == Form::Metadata {
+        return Ok(partial_metadata(&object));
+    }
+    let now = cluster.read(|_, now| now)?;
+    // A store of its own turns the answer into a stored object without touching the cluster's.
+    let stored = Objects::new().put(object);
+    Ok(apiserver::table(target.kind, &[stored], now, include))
+}

@@ -1,0 +1,54 @@
+//! A first plan: jobs inserted one by one, each at its best place in the room left.
+//!
+//! Order: what runs already, then by weight of being in time, then what may not wait, then by slack
+//! (deadline less earliest end), then by size: who has little choice chooses first.
+
+use super::lagrangian::Prices;
+use super::problem::{Place, Problem};
+use super::state::State;
+use std::cmp::Reverse;
+
+/// The order jobs are inserted in.
+pub fn order(problem: &Problem) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
+    order.sort_by_key(|&i| {
+        let job = &problem.jobs[i];
+        let slack =
+            if job.prompt { 0 } else { job.deadline.saturating_sub(job.from).saturating_sub(job.length) };
+        // A deadline that cannot be met gives no claim before those that can.
+        let weight = if slack < 0 { 0 } else { job.weight };
+        (!job.running, Reverse(weight), !job.prompt, slack, Reverse(job.length), i)
+    });
+    order
+}
+
+/// Inserts every job that has no place yet.
+pub fn fill(state: &mut State<'_>, prices: Option<&Prices>) {
+    for job in order(state.problem) {
+        if state.places[job].is_some() || state.insert(job, prices) {
+            continue;
+        }
+        let item = &state.problem.jobs[job];
+        let home = item.sites.iter().position(Option::is_some);
+        // It runs already: that the room is overdrawn does not move it.
+        if let (true, Some(cluster)) = (item.running, home) {
+            state.put(job, Place::contiguous(cluster, item.from, item.length));
+        }
+    }
+}
+
+/// Keeps what was planned before where it still fits and is in time, then inserts the rest.
+pub fn warm(problem: &Problem) -> State<'_> {
+    let mut state = State::new(problem);
+    for job in order(problem) {
+        let item = &problem.jobs[job];
+        if let Some((place, _)) = &item.sticky
+            && place.end() <= item.deadline
+            && problem.has_room(&state.room, &item.demand, place)
+        {
+            state.put(job, place.clone());
+        }
+    }
+    fill(&mut state, None);
+    state
+}

@@ -1,0 +1,196 @@
+//! Tests of the solver against trying everything, on cases small enough for that.
+
+use super::interruptible::Search;
+use super::problem::{Amounts, Job, Place, Problem, Site, Value};
+use super::solve::solve;
+use proptest::prelude::*;
+
+const SLOT: i64 = 100;
+
+fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
+    let site = |kw: f64| Some(Site { grams: kw / 1000.0, fixed: 0.0, money: kw, moving: 0.0 });
+    Job {
+        weight: 1,
+        prompt: deadline == i64::MAX,
+        from,
+        deadline,
+        length,
+        demand: [cores, 0, 0, 1],
+        sites: kw.into_iter().map(site).collect(),
+        data_at: None,
+        pausable: false,
+        running: false,
+        extra_starts: if deadline.saturating_sub(length) > from && deadline != i64::MAX {
+            vec![from, deadline - length]
+        } else {
+            vec![from]
+        },
+        resume_slots: 0.1,
+        sticky: None,
+    }
+}
+
+fn problem(slots: usize, cores: [i64; 2], intensity: &[i64], jobs: Vec<Job>) -> Problem {
+    let room: Vec<Amounts> = (0..2 * slots).map(|i| [cores[i / slots], 0, 0, 100]).collect();
+    let intensity = (0..2 * slots).map(|i| intensity[i % intensity.len()] * 1000).collect();
+    Problem::new(slots, SLOT, room, intensity, jobs)
+}
+
+/// Every place of a contiguous job: its extra starts, every boundary after `from`, every cluster.
+fn all_places(problem: &Problem, job: &Job) -> Vec<Place> {
+    let boundaries = (0..problem.slots as i64).map(|slot| slot * SLOT).filter(|start| *start > job.from);
+    let starts: Vec<i64> = job.extra_starts.iter().copied().chain(boundaries).collect();
+    (0..2)
+        .flat_map(|c| starts.iter().map(move |s| (c, *s)))
+        .map(|(c, s)| Place::contiguous(c, s, job.length))
+        .collect()
+}
+
+/// The best total over every combination of places that keeps to capacity.
+fn try_everything(problem: &Problem, job: usize, room: &[Amounts], so_far: Value, best: &mut Option<Value>) {
+    let Some(item) = problem.jobs.get(job) else {
+        if best.as_ref().is_none_or(|best| so_far.better_than(best)) {
+            *best = Some(so_far);
+        }
+        return;
+    };
+    for place in all_places(problem, item) {
+        if !problem.has_room(room, &item.demand, &place) {
+            continue;
+        }
+        let mut left = room.to_vec();
+        for slot in problem.overlapped(place.runs[0]) {
+            for (have, need) in left[place.cluster * problem.slots + slot].iter_mut().zip(&item.demand) {
+                *have -= need;
+            }
+        }
+        try_everything(problem, job + 1, &left, so_far + problem.value(item, &place), best);
+    }
+}
+
+/// The cheapest set of whole and last part slots on cluster 0, trying every set.
+fn every_set(problem: &Problem, job: &Job) -> f64 {
+    let first = (job.from + SLOT - 1) / SLOT;
+    let needed = (job.length + SLOT - 1) / SLOT;
+    let rest = job.length - (needed - 1) * SLOT;
+    let mut best = f64::INFINITY;
+    for set in 0u32..1 << problem.slots {
+        let chosen: Vec<i64> = (0..problem.slots as i64).filter(|slot| set >> slot & 1 == 1).collect();
+        if chosen.len() as i64 != needed || chosen[0] < first {
+            continue;
+        }
+        let mut runs: Vec<(i64, i64)> = Vec::new();
+        for (i, slot) in chosen.iter().enumerate() {
+            let end = slot * SLOT + if i + 1 == chosen.len() { rest } else { SLOT };
+            match runs.last_mut() {
+                Some(run) if run.1 == slot * SLOT => run.1 = end,
+                _ => runs.push((slot * SLOT, end)),
+            }
+        }
+        let place = Place { cluster: 0, runs };
+        let short = place.runs.len() > 1 && place.runs.iter().any(|run| run.1 - run.0 < SLOT);
+        if !short && place.end() <= job.deadline && problem.has_room(&problem.room, &job.demand, &place) {
+            best = best.min(problem.cost(job, &place));
+        }
+    }
+    best
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * (a.abs() + b.abs()) + 1e-12
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn three_jobs_are_placed_as_well_as_by_trying_everything(
+        cores in prop::array::uniform2(2i64..5),
+        intensity in prop::collection::vec(1i64..9, 3..16),
+        specs in prop::collection::vec((0i64..250, 30i64..350, 0i64..700, 1i64..4, prop::array::uniform2(1u8..4), 0u8..5, 0u8..3), 1..4)
+    ) {
+        let jobs = specs.iter().map(|(from, length, slack, cores, kw, prompt, priority)| {
+            let deadline = if *prompt == 0 { i64::MAX } else { from + length + slack - 100 };
+            let mut job = job(*from, *length, deadline, *cores, kw.map(f64::from));
+            job.weight = [1, 4, 16][usize::from(*priority)];
+            job
+        });
+        // Nothing is larger than a cluster, so everything has some place.
+        let jobs = jobs.map(|mut j| { j.demand[0] = j.demand[0].min(cores[0]).min(cores[1]); j }).collect();
+        let problem = problem(16, cores, &intensity, jobs);
+        let mut best = None;
+        try_everything(&problem, 0, &problem.room, Value::default(), &mut best);
+        let best = best.unwrap();
+        let solution = solve(&problem, &[], 1_000_000);
+        let total = problem.jobs.iter().zip(&solution.places).fold(Value::default(), |sum, (job, place)| {
+            sum + place.as_ref().map_or(problem.unplaced(job), |place| problem.value(job, place))
+        });
+        prop_assert!(!best.better_than(&total), "best {best:?}, found {total:?} at {:?}", solution.places);
+        prop_assert!(!total.better_than(&best), "better than everything: {best:?}, found {total:?}");
+        if let Some(bound) = solution.bound {
+            prop_assert!(bound <= best.cost * (1.0 + 1e-9), "bound {bound} above the optimum {best:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_are_as_good_as_trying_every_set_of_slots(
+        intensity in prop::collection::vec(1i64..9, 10..11),
+        from in 0i64..250, length in 50i64..550, deadline in 500i64..1000, blocked in prop::option::of(0usize..10)
+    ) {
+        let mut item = job(from, length, deadline, 1, [2.0, 2.0]);
+        item.pausable = true;
+        item.sites[1] = None;
+        let mut problem = problem(10, [1, 0], &intensity, vec![item.clone()]);
+        if let Some(slot) = blocked {
+            problem.room[slot] = [0; 4];
+        }
+        let search = Search { problem: &problem, room: &problem.room, prices: None, job: &item, cluster: 0, pause_now: false };
+        let mut work = 0;
+        let expect = every_set(&problem, &item);
+        match search.cheapest(deadline, &mut work) {
+            Some((score, place)) => {
+                prop_assert!(close(score, expect), "found {score} {place:?}, expected {expect}");
+                prop_assert!(close(problem.cost(&item, &place), score));
+                prop_assert!(problem.has_room(&problem.room, &item.demand, &place));
+                prop_assert_eq!(place.runs.iter().map(|r| r.1 - r.0).sum::<i64>(), length);
+                let (relaxed, _) = search.relaxed(deadline, &mut work).unwrap();
+                prop_assert!(relaxed <= score + 1e-9, "bound {relaxed} above {score}");
+            }
+            // It leaves the contiguous run alone, which takes every slot there is.
+            None => {
+                let (first, needed) = ((from + 99) / 100, (length + 99) / 100);
+                let last = (deadline - (length - (needed - 1) * 100)) / 100;
+                prop_assert!(expect.is_infinite() || needed > last - first, "{expect}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pair_that_has_to_swap_is_swapped() {
+    // One core; the cheap hour suits only one: the job that burns more must get it.
+    let early = job(0, 100, 300, 1, [1.0, 9.0]);
+    let mut late = job(0, 100, 300, 1, [5.0, 9.0]);
+    late.sites[1] = None;
+    let problem =
+        problem(3, [1, 0], &[5, 1, 4], vec![Job { sites: vec![early.sites[0], None], ..early }, late]);
+    let solution = solve(&problem, &[], 100_000);
+    let starts: Vec<i64> = solution.places.iter().map(|p| p.as_ref().unwrap().start()).collect();
+    assert_eq!(starts, [200, 100]);
+    let bound = solution.bound.unwrap();
+    assert!(bound > 8.5 && bound <= 9.0 + 1e-9, "prices prove the swap: {bound} of 9");
+}
+
+#[test]
+fn little_effort_still_places_everyone() {
+    let jobs = (0..40).map(|i| job(0, 150, 4000, 1 + i % 2, [1.0, 2.0])).collect();
+    let problem = problem(40, [3, 3], &[7, 3, 5, 1], jobs);
+    let little = solve(&problem, &[], 0);
+    assert!(little.places.iter().all(Option::is_some));
+    let cost = |places: &[Option<Place>]| -> f64 {
+        problem.jobs.iter().zip(places).map(|(j, p)| problem.cost(j, p.as_ref().unwrap())).sum()
+    };
+    let much = solve(&problem, &[], 3_000_000);
+    assert!(cost(&much.places) <= cost(&little.places));
+    assert!(much.work < 4_000_000, "{}", much.work);
+}

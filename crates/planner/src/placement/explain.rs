@@ -1,0 +1,284 @@
+//! Why a Job runs where and when it does, and what else would have cost.
+//!
+//! Alternatives are judged with everybody else where the schedule has them; the counterfactual "at
+//! once, at home" whether or not there is room. Starts of one cluster are shown an hour apart at
+//! least: quarters of an hour of the same grid hour tell nobody anything.
+
+use super::limit::{figure, limit};
+use super::model::Model;
+use super::problem::{Place, Problem, Value};
+use super::schedule::{Assignment, Interval, Schedule};
+use super::state::State;
+use super::{interruptible::Search, scan::Scan};
+use fleet::{
+    ClusterId, GramsCo2, Instant, JobKey, Joules, Money, Policy, PolicyKind, Snapshot, Span, Workload,
+};
+use serde::{Deserialize, Serialize};
+
+/// Most alternatives given, whatever is asked for.
+const ALTERNATIVES_MAX: usize = 100;
+/// Starts of the same cluster nearer than this are the same alternative.
+const APART: Span = Span::HOUR;
+
+/// A place and time, and what it would burn and cost by the forecast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alternative {
+    /// Where.
+    pub cluster: ClusterId,
+    /// First start.
+    pub start: Instant,
+    /// Last end.
+    pub end: Instant,
+    /// Emissions, transfer included.
+    pub carbon: GramsCo2,
+    /// Money, transfer included.
+    pub cost: Money,
+    /// Energy, transfer included.
+    pub energy: Joules,
+    /// Whether it ends by the deadline; true without one.
+    pub in_time: bool,
+}
+
+/// A cluster that was out of the question, and the limit that excluded it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exclusion {
+    /// Which.
+    pub cluster: ClusterId,
+    /// Why.
+    pub limit: String,
+}
+
+/// Why here, why then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What was chosen.
+    pub chosen: Alternative,
+    /// The next best, best first.
+    pub alternatives: Vec<Alternative>,
+    /// What running at once in the home cluster would burn; `None` for a home outside the fleet.
+    pub at_once_at_home: Option<Alternative>,
+    /// Clusters out of the question.
+    pub excluded: Vec<Exclusion>,
+    /// All of it in plain words.
+    pub sentence: String,
+}
+
+fn alternative(assignment: &Assignment) -> Alternative {
+    Alternative {
+        cluster: assignment.cluster.clone(),
+        start: assignment.start(),
+        end: assignment.end(),
+        carbon: assignment.footprint.carbon,
+        cost: assignment.footprint.cost,
+        energy: assignment.footprint.energy,
+        in_time: assignment.in_time,
+    }
+}
+
+/// Explains the assignment of `key` in `schedule`; `None` when it has none or is not in the snapshot.
+pub fn explain(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    schedule: &Schedule,
+    key: &JobKey,
+    alternatives: usize,
+) -> Option<Explanation> {
+    let chosen = schedule.get(key)?;
+    let model = Model::new(snapshot, policy, None);
+    let index = snapshot.workloads.iter().position(|w| w.key == *key)?;
+    let workload = &snapshot.workloads[index];
+    let mut excluded = Vec::new();
+    let mut found = Vec::new();
+    if let Some(job) = model.jobs.iter().position(|i| *i == index) {
+        let state = others(&model, schedule, job);
+        found = options(&model, &state, job, workload, &mut excluded);
+    } else {
+        let stays = format!("it runs in {} already", chosen.cluster);
+        let rest = snapshot.clusters.iter().filter(|c| c.id != chosen.cluster);
+        excluded.extend(rest.map(|c| Exclusion { cluster: c.id.clone(), limit: stays.clone() }));
+    }
+    let mut shown: Vec<Alternative> = vec![alternative(chosen)];
+    for (_, option) in found {
+        if shown.len() > alternatives.min(ALTERNATIVES_MAX) {
+            break;
+        }
+        let near = |a: &Alternative| a.cluster == option.cluster && distance(a.start, option.start) < APART;
+        if !shown.iter().any(near) {
+            shown.push(option);
+        }
+    }
+    let chosen_so = shown.remove(0);
+    let at_once_at_home = home(&model, workload);
+    let sentence = sentence(workload, policy, chosen, &shown, at_once_at_home.as_ref(), &excluded);
+    Some(Explanation { chosen: chosen_so, alternatives: shown, at_once_at_home, excluded, sentence })
+}
+
+fn distance(a: Instant, b: Instant) -> Span {
+    (a - b).max(b - a)
+}
+
+/// Everybody else where the schedule has them.
+fn others<'m>(model: &'m Model<'_>, schedule: &Schedule, job: usize) -> State<'m> {
+    let mut state = State::new(&model.problem);
+    for (other, index) in model.jobs.iter().enumerate() {
+        let Some(held) = schedule.get(&model.snapshot.workloads[*index].key).filter(|_| other != job) else {
+            continue;
+        };
+        let Some(cluster) = model.snapshot.clusters.iter().position(|c| c.id == held.cluster) else {
+            continue;
+        };
+        let run = |run: &Interval| (model.time(run.from).max(0), model.time(run.to).max(0));
+        state.put(other, Place { cluster, runs: held.runs.iter().map(run).collect() });
+    }
+    state
+}
+
+/// Every place open to the job, best first; clusters without one go to `excluded`.
+fn options(
+    model: &Model<'_>,
+    state: &State<'_>,
+    job: usize,
+    workload: &Workload,
+    excluded: &mut Vec<Exclusion>,
+) -> Vec<(Value, Alternative)> {
+    let item = &model.problem.jobs[job];
+    let mut found: Vec<(Value, Alternative)> = Vec::new();
+    for (c, cluster) in model.snapshot.clusters.iter().enumerate() {
+        if item.sites[c].is_none() {
+            let why = limit(cluster, workload).map_or_else(String::new, |limit| limit.to_string());
+            excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
+            continue;
+        }
+        let places = places_in(state, job, c);
+        if places.is_empty() {
+            let why = "no room for it within the horizon, given what else is planned".to_owned();
+            excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
+        } else if workload.deadline.is_some() && places.iter().all(|place| place.end() > item.deadline) {
+            let why = "no room for it before its deadline, given what else is planned".to_owned();
+            excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
+        }
+        for place in places {
+            let assignment = model.assignment(workload, c, model.intervals(&place));
+            found.push((model.problem.value(item, &place), alternative(&assignment)));
+        }
+    }
+    found.sort_by(|a, b| a.0.rank(&b.0));
+    found
+}
+
+/// Places in one cluster: every start that is in time, the best with pauses, else the earliest.
+fn places_in(state: &State<'_>, job: usize, cluster: usize) -> Vec<Place> {
+    let problem: &Problem = state.problem;
+    let item = &problem.jobs[job];
+    let mut places: Vec<Place> = Vec::new();
+    let last = item.deadline.saturating_sub(item.length);
+    let first_slot = (item.from + problem.slot - 1) / problem.slot;
+    let boundaries =
+        (first_slot..problem.slots as i64).map(|slot| slot * problem.slot).filter(|_| !item.running);
+    let starts = item.extra_starts.iter().copied().chain(boundaries);
+    for start in starts.filter(|start| *start <= last && !item.prompt) {
+        let place = Place::contiguous(cluster, start, item.length);
+        if problem.has_room(&state.room, &item.demand, &place) {
+            places.push(place);
+        }
+    }
+    let (mut work, room, prices) = (0, &state.room[..], None);
+    if item.pausable {
+        let search = Search { problem, room, prices, job: item, cluster, pause_now: false };
+        places.extend(search.cheapest(item.deadline, &mut work).map(|found| found.1));
+    }
+    if places.is_empty() {
+        let start = Scan { problem, room, prices, job: item }.earliest_in(cluster, &mut work);
+        places.extend(start.map(|start| Place::contiguous(cluster, start, item.length)));
+    }
+    places
+}
+
+/// What running at once at home would burn, room or not.
+fn home(model: &Model<'_>, workload: &Workload) -> Option<Alternative> {
+    let cluster = model.snapshot.clusters.iter().position(|c| c.id == workload.key.cluster)?;
+    let from = workload.release.max(model.snapshot.at);
+    let run = Interval { from, to: from + super::model::length(workload) };
+    Some(alternative(&model.assignment(workload, cluster, vec![run])))
+}
+
+/// `2026-05-01 03:00 UTC`.
+fn clock(at: Instant) -> String {
+    let text = at.to_rfc3339_seconds();
+    match (text.get(0..10), text.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => text,
+    }
+}
+
+/// ` (38 % less than 193 g …)`, in words.
+fn compared(chosen: GramsCo2, other: GramsCo2) -> String {
+    let (a, b) = (chosen.as_grams_f64(), other.as_grams_f64());
+    if b <= 0.0 || a == b {
+        return "the same as".to_owned();
+    }
+    let share = (b - a) / b * 100.0;
+    if share >= 0.0 {
+        format!("{} % less than", figure(share))
+    } else {
+        format!("{} % more than", figure(-share))
+    }
+}
+
+fn sentence(
+    workload: &Workload,
+    policy: &Policy,
+    chosen: &Assignment,
+    next: &[Alternative],
+    home: Option<&Alternative>,
+    excluded: &[Exclusion],
+) -> String {
+    let carbon = chosen.footprint.carbon;
+    let (from, to) = (clock(chosen.start()), clock(chosen.end()));
+    let pauses = match chosen.runs.len() {
+        0 | 1 => String::new(),
+        runs => format!(" in {runs} runs, pausing through dirtier hours,"),
+    };
+    let mut text = if workload.running {
+        format!("runs in {} until {to}{pauses} for {carbon} CO2e more", chosen.cluster)
+    } else {
+        format!("planned in {} from {from} to {to}{pauses} for {carbon} CO2e", chosen.cluster)
+    };
+    text += &match (policy.kind, workload.deadline) {
+        _ if !chosen.in_time => ": it cannot be in time and runs as soon as it can".to_owned(),
+        (PolicyKind::Score, _) => ": the lowest score at its earliest start".to_owned(),
+        (PolicyKind::Soonest, _) => ": the earliest start".to_owned(),
+        (PolicyKind::Optimal, None) => {
+            ": without a deadline it may not wait, and starts as early as it can".to_owned()
+        }
+        (PolicyKind::Optimal, Some(deadline)) => format!(", before its deadline {}", clock(deadline)),
+    };
+    if let Some(home) = home.filter(|_| !workload.running) {
+        text += &format!(
+            "; {} at once at home ({}, {})",
+            compared(carbon, home.carbon),
+            home.cluster,
+            home.carbon
+        );
+    }
+    if let Some(other) = next.first() {
+        text += &format!("; next best: {} from {} for {}", other.cluster, clock(other.start), other.carbon);
+        if policy.carbon_price_per_tonne.is_some_and(|price| price > 0.0) {
+            let (ours, theirs) = (chosen.footprint.cost.as_units_f64(), other.cost.as_units_f64());
+            text += &format!(" and {} in money against {}", figure(theirs), figure(ours));
+        } else if policy.kind == PolicyKind::Optimal
+            && other.in_time
+            && other.carbon < carbon
+            && workload.deadline.is_some()
+        {
+            text += " (less, but not enough to move what is planned)";
+        }
+    }
+    for exclusion in excluded {
+        text += &format!("; not {}: {}", exclusion.cluster, exclusion.limit);
+    }
+    text
+}

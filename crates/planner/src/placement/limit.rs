@@ -1,0 +1,150 @@
+//! What keeps a Job out of a cluster, in words with both figures.
+
+use fleet::quantity::significant;
+use fleet::{ClusterId, ClusterSnapshot, Resources, Workload};
+use std::fmt;
+
+/// Why a Job cannot run in a cluster at any time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Limit {
+    /// It has been started, or its data brought, elsewhere.
+    Committed(ClusterId),
+    /// Its contract does not name this cluster.
+    NotAllowed,
+    /// The cluster's API does not answer.
+    Unreachable,
+    /// One pod is larger than the largest node: resource, need, largest, unit.
+    Pod(&'static str, f64, f64),
+    /// Not so many pods fit on the nodes even when they are empty.
+    Pods(i64, i64),
+    /// All pods together ask for more than there is: resource, need, room, unit.
+    Room(&'static str, f64, f64),
+}
+
+/// A number without needless zeros: `12`, `7.91`.
+pub(crate) fn figure(value: f64) -> String {
+    let text = significant(value);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Committed(cluster) => write!(f, "it is committed to {cluster}"),
+            Limit::NotAllowed => write!(f, "its contract does not allow this cluster"),
+            Limit::Unreachable => write!(f, "the cluster does not answer"),
+            Limit::Pod(what, need, largest) => {
+                write!(f, "pod asks for {} {what}; the largest node has {}", figure(*need), figure(*largest))
+            }
+            Limit::Pods(need, places) => {
+                write!(
+                    f,
+                    "{need} pods at a time; the nodes, when empty, have places for {places} of this size"
+                )
+            }
+            Limit::Room(what, need, room) => {
+                write!(
+                    f,
+                    "all pods together ask for {} {what}; {} can be promised",
+                    figure(*need),
+                    figure(*room)
+                )
+            }
+        }
+    }
+}
+
+/// Each resource of two amounts, in the unit people read, where the first is more than the second.
+fn exceeding(need: Resources, have: Resources) -> Option<(&'static str, f64, f64)> {
+    let pairs = [
+        ("cores", need.cpu.as_cores_f64(), have.cpu.as_cores_f64(), need.cpu > have.cpu),
+        ("GiB of memory", need.memory.as_gib_f64(), have.memory.as_gib_f64(), need.memory > have.memory),
+        ("GPUs", need.gpu as f64, have.gpu as f64, need.gpu > have.gpu),
+        ("pod places", need.pods as f64, have.pods as f64, need.pods > have.pods),
+    ];
+    let asked = [!need.cpu.is_zero(), !need.memory.is_zero(), need.gpu > 0, need.pods > 0];
+    let found = pairs.into_iter().zip(asked).find(|(pair, asked)| pair.3 && *asked);
+    found.map(|((what, need, have, _), _)| (what, need, have))
+}
+
+/// How many pods of this size empty nodes have places for.
+fn places(cluster: &ClusterSnapshot, workload: &Workload) -> i64 {
+    let wanted = workload.parallelism.max(1);
+    let on = |node: &Resources| node.count_of(workload.pod).unwrap_or(wanted).clamp(0, wanted);
+    cluster.nodes.iter().map(on).fold(0, i64::saturating_add)
+}
+
+/// The cluster a Job is committed to, if it is.
+pub(crate) fn committed(workload: &Workload) -> Option<&ClusterId> {
+    let home = workload.running.then_some(&workload.key.cluster);
+    workload.pinned.as_ref().or(home)
+}
+
+/// What keeps `workload` from starting in `cluster` at any time; `None`: nothing.
+pub(crate) fn limit(cluster: &ClusterSnapshot, workload: &Workload) -> Option<Limit> {
+    match committed(workload) {
+        Some(other) if *other != cluster.id => return Some(Limit::Committed(other.clone())),
+        None if workload.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&cluster.id)) => {
+            return Some(Limit::NotAllowed);
+        }
+        _ => {}
+    }
+    if !cluster.reachable {
+        return Some(Limit::Unreachable);
+    }
+    let fitting = cluster.nodes.iter().any(|node| exceeding(workload.pod, *node).is_none());
+    if !fitting {
+        let largest = cluster.nodes.iter().fold(Resources::ZERO, |most, node| most.max(*node));
+        // Nodes may each lack something else: then name what the node with most CPU lacks.
+        let closest =
+            cluster.nodes.iter().max_by_key(|node| (node.cpu, node.memory)).copied().unwrap_or_default();
+        let lacking = exceeding(workload.pod, largest).or_else(|| exceeding(workload.pod, closest));
+        let (what, need, have) = lacking.unwrap_or(("pod places", workload.pod.pods as f64, 0.0));
+        return Some(Limit::Pod(what, need, have));
+    }
+    if places(cluster, workload) < workload.parallelism.max(1) {
+        return Some(Limit::Pods(workload.parallelism, places(cluster, workload)));
+    }
+    exceeding(workload.demand(), cluster.free).map(|(what, need, have)| Limit::Room(what, need, have))
+}
+
+/// Why a Job fits nowhere, from every cluster's limit.
+pub(crate) fn nowhere(limits: &[(&ClusterId, Limit)]) -> String {
+    let allowed: Vec<&(&ClusterId, Limit)> =
+        limits.iter().filter(|l| !matches!(l.1, Limit::NotAllowed | Limit::Committed(_))).collect();
+    if allowed.is_empty() {
+        let committed =
+            limits.iter().find_map(|l| if let Limit::Committed(c) = &l.1 { Some(c) } else { None });
+        return match committed {
+            Some(cluster) => format!("it is committed to {cluster}, which is not in the fleet"),
+            None => format!("its contract allows none of the {} clusters of the fleet", limits.len()),
+        };
+    }
+    let mut largest: Option<(&'static str, f64, f64)> = None;
+    for (_, limit) in &allowed {
+        match (limit, largest) {
+            (Limit::Pod(what, need, have), None) => largest = Some((what, *need, *have)),
+            (Limit::Pod(what, need, have), Some(most)) if *what == most.0 => {
+                largest = Some((what, *need, have.max(most.2)));
+            }
+            _ => return each(&allowed),
+        }
+    }
+    largest.map_or_else(
+        || each(&allowed),
+        |(what, need, have)| {
+            let (need, have) = (figure(need), figure(have));
+            format!("pod asks for {need} {what}; the largest node of any allowed cluster has {have}")
+        },
+    )
+}
+
+/// Clusters named one by one in a reason, at most.
+const NAMED_MAX: usize = 5;
+
+fn each(limits: &[&(&ClusterId, Limit)]) -> String {
+    let named: Vec<String> =
+        limits.iter().take(NAMED_MAX).map(|(id, limit)| format!("{id}: {limit}")).collect();
+    let more = limits.len().saturating_sub(NAMED_MAX);
+    if more > 0 { format!("{}; and {more} more clusters", named.join("; ")) } else { named.join("; ") }
+}

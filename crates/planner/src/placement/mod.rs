@@ -1,0 +1,60 @@
+//! Where and when each Job runs (PRODUCT rows P1–P6, P8).
+//!
+//! [`plan`] turns a snapshot into a [`Schedule`]; [`explain`] says why. In-time first, by priority;
+//! then Jobs that may not wait, as early as can be; then grams (and money at the carbon price); then
+//! money; then the earlier start. A method is a module: `solve` (planned together, with a proven
+//! bound), `baseline` (`score`, `soonest`). Left out: which node a pod lands on over time (a Job's
+//! pods must fit empty nodes), transfer time, idle power.
+
+mod baseline;
+mod branch;
+mod construct;
+#[cfg(test)]
+mod exhaustive;
+mod explain;
+mod improve;
+mod interruptible;
+mod lagrangian;
+pub(crate) mod limit;
+pub(crate) mod model;
+mod problem;
+mod scan;
+mod schedule;
+mod solve;
+mod state;
+
+pub use explain::{Alternative, Exclusion, Explanation, explain};
+pub use schedule::{Assignment, Interval, Late, Price, Resource, Schedule, Unplaced};
+
+use fleet::{Policy, PolicyKind, Snapshot, Span};
+use model::Model;
+
+/// A Job is planned for at least this long, an overrunning one to go on for it.
+pub const LENGTH_MIN: Span = model::LENGTH_MIN;
+
+/// How much effort planning may take, in (job, slot) evaluations; 5 to 10 ns each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Effort(pub u64);
+
+impl Default for Effort {
+    /// For some hundred open Jobs 10 to 20 ms; planning round after round goes on where the last ended.
+    fn default() -> Effort {
+        Effort(2_000_000)
+    }
+}
+
+/// Plans every Job of the snapshot. With `previous`, a Job that has not started stays where it was
+/// planned unless moving it gains more than 1 % of its grams. Every Job is in exactly one of
+/// `assignments` and `unplaced`, however small the effort.
+pub fn plan(snapshot: &Snapshot, policy: &Policy, previous: Option<&Schedule>, effort: Effort) -> Schedule {
+    let optimal = policy.kind == PolicyKind::Optimal;
+    let model = Model::new(snapshot, policy, previous.filter(|_| optimal));
+    let solution = if optimal {
+        let prices = model.prices(previous);
+        solve::solve(&model.problem, &prices, effort.0)
+    } else {
+        let (places, work) = baseline::place_in_order(&model, policy);
+        solve::Solution { places, bound: None, prices: Vec::new(), work }
+    };
+    schedule::assemble(model, policy, &solution)
+}

@@ -1,0 +1,128 @@
+//! A plan under construction: who runs where, and what room is left.
+//!
+//! Invariant: `room` is the problem's room less what every placed job holds; a place is only taken
+//! when it fits (a running job, which holds its place already, is the exception).
+
+use super::interruptible::Search;
+use super::lagrangian::Prices;
+use super::problem::{Amounts, Place, Problem, RESOURCES, Value};
+use super::scan::Scan;
+
+/// A plan under construction.
+#[derive(Clone)]
+pub struct State<'a> {
+    /// The problem.
+    pub problem: &'a Problem,
+    /// Room left.
+    pub room: Vec<Amounts>,
+    /// Where each job is.
+    pub places: Vec<Option<Place>>,
+    /// What each job's place is worth.
+    pub values: Vec<Value>,
+    /// Work units used.
+    pub work: u64,
+}
+
+impl<'a> State<'a> {
+    /// With nothing placed.
+    pub fn new(problem: &'a Problem) -> State<'a> {
+        State {
+            problem,
+            room: problem.room.clone(),
+            places: vec![None; problem.jobs.len()],
+            values: problem.jobs.iter().map(|job| problem.unplaced(job)).collect(),
+            work: 0,
+        }
+    }
+
+    /// Worth of the whole plan.
+    pub fn total(&self) -> Value {
+        self.values.iter().fold(Value::default(), |sum, value| sum + *value)
+    }
+
+    /// Changes the room of every slot a place overlaps by `sign` times the job's demand.
+    fn hold(&mut self, job: usize, place: &Place, sign: i64) {
+        let demand = self.problem.jobs[job].demand;
+        let base = place.cluster * self.problem.slots;
+        for run in &place.runs {
+            for slot in self.problem.overlapped(*run) {
+                let room = &mut self.room[base + slot];
+                for resource in 0..RESOURCES {
+                    room[resource] -= sign * demand[resource];
+                }
+            }
+        }
+    }
+
+    /// Places a job.
+    pub fn put(&mut self, job: usize, place: Place) {
+        self.hold(job, &place, 1);
+        self.values[job] = self.problem.value(&self.problem.jobs[job], &place);
+        self.places[job] = Some(place);
+    }
+
+    /// Takes a job out; its place, if it had one.
+    pub fn take(&mut self, job: usize) -> Option<Place> {
+        let place = self.places[job].take()?;
+        self.hold(job, &place, -1);
+        self.values[job] = self.problem.unplaced(&self.problem.jobs[job]);
+        Some(place)
+    }
+
+    /// The best place for a job in the room left: in time and cheapest, else as soon as it can.
+    pub fn best(&mut self, job: usize, prices: Option<&Prices>) -> Option<Place> {
+        best(self.problem, &self.room, job, prices, &mut self.work)
+    }
+
+    /// Takes the best place, if there is one.
+    pub fn insert(&mut self, job: usize, prices: Option<&Prices>) -> bool {
+        let Some(place) = self.best(job, prices) else { return false };
+        self.put(job, place);
+        true
+    }
+}
+
+/// The best place for a job in `room`.
+pub fn best(
+    problem: &Problem,
+    room: &[Amounts],
+    job: usize,
+    prices: Option<&Prices>,
+    work: &mut u64,
+) -> Option<Place> {
+    let job = &problem.jobs[job];
+    let scan = Scan { problem, room, prices, job };
+    if !job.prompt
+        && let Some(place) = cheapest_in_time(&scan, work)
+    {
+        return Some(place);
+    }
+    scan.earliest(work).map(|pick| Place::contiguous(pick.cluster, pick.start, job.length))
+}
+
+fn cheapest_in_time(scan: &Scan<'_>, work: &mut u64) -> Option<Place> {
+    let Scan { problem, room, prices, job } = *scan;
+    let pick = scan.cheapest(job.deadline, work);
+    let mut best = pick.map(|p| (p.score, Place::contiguous(p.cluster, p.start, job.length)));
+    for cluster in (0..problem.clusters).filter(|_| job.pausable) {
+        let found =
+            Search { problem, room, prices, job, cluster, pause_now: false }.cheapest(job.deadline, work);
+        if let Some((score, place)) = found
+            && best.as_ref().is_none_or(|best| score < best.0)
+        {
+            best = Some((score, place));
+        }
+    }
+    let Some((before, gain)) = &job.sticky else { return best.map(|b| b.1) };
+    if before.end() <= job.deadline && problem.has_room(room, &job.demand, before) {
+        let priced = |run: &(i64, i64)| {
+            let slots = problem.overlapped(*run);
+            prices.map_or(0.0, |p| p.of(before.cluster, &job.demand, slots.start, slots.end))
+        };
+        let stay = problem.cost(job, before) + before.runs.iter().map(priced).sum::<f64>();
+        if best.as_ref().is_none_or(|best| stay <= best.0 + gain) {
+            return Some(before.clone());
+        }
+    }
+    best.map(|b| b.1)
+}

@@ -1,0 +1,709 @@
+//! The documents of the REST API: what the product's own types look like outside.
+//!
+//! Units stand in the field names: `…GramsPerKwh` is gCO2e/kWh, `…CarbonGrams` gCO2e, `…Kwh` energy,
+//! `…Watts` power, `…Cost` and `…PerHour` money in the document's `currency`, `…Cores` vCPUs, `…Gib` 2³⁰
+//! bytes, `…Seconds` time. Instants are RFC 3339 in UTC, on the fleet's clock. Floats are for reading: exact sums stay
+//! inside.
+
+use crate::backend::Clock;
+use control::{ClusterView, Decision, JobView, RunView, View};
+use fleet::{Instant, JobKey, Provenance, Resources, Series};
+use ledger::meter::Totals;
+use ledger::summary::{Line, Summary};
+use ledger::{Entry, Footprint};
+use planner::placement::{Alternative, Explanation};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+fn time(at: Instant) -> String {
+    at.to_rfc3339_seconds()
+}
+
+/// Lower-case name of a plain enum, as serde writes it.
+pub fn word<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Where a figure came from.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenanceOut {
+    /// The source in words.
+    pub source: String,
+    /// `measured`, `forecast`, `estimated` or `assumed`.
+    pub kind: String,
+    /// When the source gave it.
+    pub as_of: String,
+    /// How old it is on the fleet's clock.
+    pub age_seconds: i64,
+}
+
+impl ProvenanceOut {
+    /// As of `now`.
+    pub fn new(from: &Provenance, now: Instant) -> ProvenanceOut {
+        ProvenanceOut {
+            source: from.source.clone(),
+            kind: word(&from.kind),
+            as_of: time(from.as_of),
+            age_seconds: (now - from.as_of).as_seconds(),
+        }
+    }
+}
+
+/// An amount of each resource.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcesOut {
+    /// Cores.
+    pub cpu_cores: f64,
+    /// Memory in GiB.
+    pub memory_gib: f64,
+    /// Whole GPUs.
+    pub gpus: i64,
+    /// Pods.
+    pub pods: i64,
+}
+
+impl From<Resources> for ResourcesOut {
+    fn from(r: Resources) -> ResourcesOut {
+        ResourcesOut {
+            cpu_cores: r.cpu.as_cores_f64(),
+            memory_gib: r.memory.as_gib_f64(),
+            gpus: r.gpu,
+            pods: r.pods,
+        }
+    }
+}
+
+/// What something burnt, emitted and cost.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FootprintOut {
+    /// Energy in kWh.
+    pub energy_kwh: f64,
+    /// Emissions in gCO2e.
+    pub carbon_grams: f64,
+    /// Money, in the document's currency.
+    pub cost: f64,
+}
+
+impl From<Footprint> for FootprintOut {
+    fn from(f: Footprint) -> FootprintOut {
+        FootprintOut {
+            energy_kwh: f.energy.as_kwh_f64(),
+            carbon_grams: f.carbon.as_grams_f64(),
+            cost: f.cost.as_units_f64(),
+        }
+    }
+}
+
+/// A cluster's meter since it was first seen in this run of the server.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeterOut {
+    /// From.
+    pub from: String,
+    /// Until.
+    pub to: String,
+    /// Nodes at no load.
+    pub idle: FootprintOut,
+    /// Jobs under placement.
+    pub managed: FootprintOut,
+    /// All other pods.
+    pub other: FootprintOut,
+    /// Money for the nodes, idle or not.
+    pub cost: f64,
+}
+
+impl From<Totals> for MeterOut {
+    fn from(t: Totals) -> MeterOut {
+        MeterOut {
+            from: time(t.from),
+            to: time(t.to),
+            idle: t.idle.into(),
+            managed: t.managed.into(),
+            other: t.other.into(),
+            cost: t.cost.as_units_f64(),
+        }
+    }
+}
+
+/// A cluster now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterOut {
+    /// Name in the fleet.
+    pub name: String,
+    /// Cloud region.
+    pub region: String,
+    /// Grid zone.
+    pub grid_zone: String,
+    /// The zone's name.
+    pub grid_zone_name: Option<String>,
+    /// `observe`, `approve` or `auto`.
+    pub mode: String,
+    /// The kubeconfig context people reach it by.
+    pub context: String,
+    /// Labels that `kubercarbon.io/clusters` selectors see.
+    pub labels: BTreeMap<String, String>,
+    /// Facility factor: energy of the site per energy of the servers.
+    pub pue: f64,
+    /// Whether its API answers.
+    pub reachable: bool,
+    /// Nodes that are ready.
+    pub nodes_ready: usize,
+    /// All nodes.
+    pub nodes: usize,
+    /// Sum over ready, schedulable nodes.
+    pub allocatable: ResourcesOut,
+    /// Requests of the pods bound to nodes.
+    pub requested: ResourcesOut,
+    /// Carbon intensity now.
+    pub carbon_grams_per_kwh: Option<f64>,
+    /// Where that came from.
+    pub carbon_from: Option<ProvenanceOut>,
+    /// Power drawn now (a model: requests stand for use), PUE included.
+    pub power_watts: f64,
+    /// Price of its nodes.
+    pub price_per_hour: f64,
+    /// Currency of all money.
+    pub currency: String,
+    /// Jobs held or paused that are planned here.
+    pub jobs_held: usize,
+    /// Jobs running or starting here.
+    pub jobs_running: usize,
+    /// What it burnt since this server first saw it.
+    pub metered: Option<MeterOut>,
+}
+
+impl ClusterOut {
+    /// Of a view.
+    pub fn new(c: &ClusterView, view: &View) -> ClusterOut {
+        ClusterOut {
+            name: c.facts.id.to_string(),
+            region: c.facts.region.to_string(),
+            grid_zone: c.facts.grid_zone.to_string(),
+            grid_zone_name: c.zone_name.clone(),
+            mode: word(&c.facts.mode),
+            context: c.facts.context.clone(),
+            labels: c.facts.labels.clone(),
+            pue: c.facts.pue_milli as f64 / 1000.0,
+            reachable: c.reachable,
+            nodes_ready: c.nodes.0,
+            nodes: c.nodes.1,
+            allocatable: c.allocatable.into(),
+            requested: c.requested.into(),
+            carbon_grams_per_kwh: c.intensity.map(|i| i.as_grams_f64()),
+            carbon_from: c.intensity_from.as_ref().map(|p| ProvenanceOut::new(p, view.at)),
+            power_watts: c.power.as_watts_f64(),
+            price_per_hour: c.price.as_units_f64(),
+            currency: view.currency.clone(),
+            jobs_held: c.held,
+            jobs_running: c.running,
+            metered: c.totals.map(MeterOut::from),
+        }
+    }
+}
+
+/// A step function of time: value `i` holds from `start + i·stepSeconds` on.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeriesOut {
+    /// Start of the first step.
+    pub start: String,
+    /// Length of a step.
+    pub step_seconds: i64,
+    /// gCO2e/kWh, first step first.
+    pub grams_per_kwh: Vec<f64>,
+}
+
+impl From<&Series> for SeriesOut {
+    fn from(s: &Series) -> SeriesOut {
+        SeriesOut {
+            start: time(s.start()),
+            step_seconds: s.step().as_seconds(),
+            grams_per_kwh: s.values().iter().map(|v| v.as_grams_f64()).collect(),
+        }
+    }
+}
+
+/// A grid zone's carbon signal.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignalOut {
+    /// Grid zone.
+    pub zone: String,
+    /// Its name.
+    pub zone_name: Option<String>,
+    /// Clusters it feeds.
+    pub clusters: Vec<String>,
+    /// Intensity now.
+    pub now_grams_per_kwh: Option<f64>,
+    /// Where that came from.
+    pub now_from: Option<ProvenanceOut>,
+    /// Expected values.
+    pub forecast: Option<SeriesOut>,
+    /// Where the forecast came from.
+    pub forecast_from: Option<ProvenanceOut>,
+    /// What was.
+    pub actual: Option<SeriesOut>,
+}
+
+/// From when until when.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunOut {
+    /// Start.
+    pub from: String,
+    /// End; absent while it runs.
+    pub to: Option<String>,
+}
+
+impl From<&RunView> for RunOut {
+    fn from(r: &RunView) -> RunOut {
+        RunOut { from: time(r.from), to: r.to.map(time) }
+    }
+}
+
+/// A Job of the fleet.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyOut {
+    /// Home cluster.
+    pub cluster: String,
+    /// Namespace at home.
+    pub namespace: String,
+    /// Name at home.
+    pub name: String,
+}
+
+impl From<&JobKey> for KeyOut {
+    fn from(key: &JobKey) -> KeyOut {
+        KeyOut {
+            cluster: key.cluster.to_string(),
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+        }
+    }
+}
+
+/// A Job under placement.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobOut {
+    /// Home cluster, namespace, name.
+    pub key: KeyOut,
+    /// Uid at home.
+    pub uid: String,
+    /// `held`, `starting`, `running`, `paused`, `succeeded`, `failed` or `deleting`.
+    pub phase: String,
+    /// Whether it may run in another cluster.
+    pub movable: bool,
+    /// When it was created.
+    pub created: String,
+    /// Must be finished by then.
+    pub deadline: Option<String>,
+    /// Expected run time as its owner stated it.
+    pub expected_duration_seconds: Option<i64>,
+    /// Whether it may be paused.
+    pub interruptible: bool,
+    /// Label selector over clusters.
+    pub clusters: Option<String>,
+    /// Input data it needs.
+    pub data_gib: Option<f64>,
+    /// The cluster that data lies at.
+    pub data_at: Option<String>,
+    /// What is wrong with its annotations.
+    pub errors: Vec<String>,
+    /// What its pods ask for together.
+    pub demand: ResourcesOut,
+    /// Value of its PriorityClass.
+    pub priority: i32,
+    /// While it waits: it is released then, whatever happens.
+    pub latest_start: Option<String>,
+    /// Cluster it is planned for, runs or ran in.
+    pub target: Option<String>,
+    /// Name of its copy there.
+    pub copy: Option<String>,
+    /// Planned runs ahead.
+    pub planned: Vec<RunOut>,
+    /// Runs so far.
+    pub runs: Vec<RunOut>,
+    /// Forecast of what remains.
+    pub forecast: Option<FootprintOut>,
+    /// Why it will be late, if it will.
+    pub late: Option<String>,
+    /// What it waits for or did.
+    pub sentence: String,
+}
+
+impl JobOut {
+    /// Of a view.
+    pub fn new(j: &JobView) -> JobOut {
+        let contract = &j.contract;
+        JobOut {
+            key: (&j.key).into(),
+            uid: j.uid.clone(),
+            phase: word(&j.phase),
+            movable: j.movable,
+            created: time(j.created),
+            deadline: contract.deadline.map(time),
+            expected_duration_seconds: contract.expected_duration.map(|d| d.as_seconds()),
+            interruptible: contract.interruptible,
+            clusters: contract.clusters.clone(),
+            data_gib: contract.data.as_ref().map(|d| d.size.as_gib_f64()),
+            data_at: contract.data.as_ref().map(|d| d.at.to_string()),
+            errors: j.errors.clone(),
+            demand: j.demand.into(),
+            priority: j.priority,
+            latest_start: j.latest_start.map(time),
+            target: j.cluster.as_ref().map(ToString::to_string),
+            copy: j.copy.clone(),
+            planned: j.planned.iter().map(RunOut::from).collect(),
+            runs: j.runs.iter().map(RunOut::from).collect(),
+            forecast: j.forecast.map(FootprintOut::from),
+            late: j.late.clone(),
+            sentence: j.sentence.clone(),
+        }
+    }
+}
+
+/// A place and a time for a Job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlternativeOut {
+    /// Where.
+    pub cluster: String,
+    /// When.
+    pub start: String,
+    /// Expected end.
+    pub end: String,
+    /// Forecast energy in kWh.
+    pub energy_kwh: f64,
+    /// Forecast emissions in gCO2e.
+    pub carbon_grams: f64,
+    /// Expected money.
+    pub cost: f64,
+    /// Whether it ends by its deadline.
+    pub in_time: bool,
+}
+
+impl From<&Alternative> for AlternativeOut {
+    fn from(a: &Alternative) -> AlternativeOut {
+        AlternativeOut {
+            cluster: a.cluster.to_string(),
+            start: time(a.start),
+            end: time(a.end),
+            energy_kwh: a.energy.as_kwh_f64(),
+            carbon_grams: a.carbon.as_grams_f64(),
+            cost: a.cost.as_units_f64(),
+            in_time: a.in_time,
+        }
+    }
+}
+
+/// A cluster that could not take it, and why.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExclusionOut {
+    /// Which.
+    pub cluster: String,
+    /// The limit, with its figures.
+    pub limit: String,
+}
+
+/// Why here, why then.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplanationOut {
+    /// In one sentence.
+    pub sentence: String,
+    /// What was chosen.
+    pub chosen: AlternativeOut,
+    /// The next best, best first.
+    pub alternatives: Vec<AlternativeOut>,
+    /// What running at once, at home would have cost.
+    pub at_once_at_home: Option<AlternativeOut>,
+    /// Clusters that were out of the question.
+    pub excluded: Vec<ExclusionOut>,
+}
+
+impl From<&Explanation> for ExplanationOut {
+    fn from(e: &Explanation) -> ExplanationOut {
+        let out = |e: &planner::placement::Exclusion| ExclusionOut {
+            cluster: e.cluster.to_string(),
+            limit: e.limit.clone(),
+        };
+        ExplanationOut {
+            sentence: e.sentence.clone(),
+            chosen: (&e.chosen).into(),
+            alternatives: e.alternatives.iter().map(AlternativeOut::from).collect(),
+            at_once_at_home: e.at_once_at_home.as_ref().map(AlternativeOut::from),
+            excluded: e.excluded.iter().map(out).collect(),
+        }
+    }
+}
+
+/// A decision and why.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionOut {
+    /// The Job.
+    pub job: KeyOut,
+    /// When it was decided.
+    pub at: String,
+    /// It is released then at the latest.
+    pub latest_start: Option<String>,
+    /// Absent when it fits nowhere.
+    pub explanation: Option<ExplanationOut>,
+    /// What is wrong with it, or why it fits nowhere.
+    pub warnings: Vec<String>,
+    /// Currency of all money.
+    pub currency: String,
+}
+
+impl DecisionOut {
+    /// With the currency its money is in.
+    pub fn new(d: &Decision, currency: &str) -> DecisionOut {
+        DecisionOut {
+            job: (&d.job).into(),
+            at: time(d.at),
+            latest_start: d.latest_start.map(time),
+            explanation: d.explanation.as_ref().map(ExplanationOut::from),
+            warnings: d.warnings.clone(),
+            currency: currency.to_owned(),
+        }
+    }
+}
+
+/// A run that has been charged.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChargedRunOut {
+    /// Where.
+    pub cluster: String,
+    /// Start.
+    pub from: String,
+    /// End.
+    pub to: String,
+    /// What it burnt.
+    pub footprint: FootprintOut,
+    /// Where the intensity came from.
+    pub intensity_from: ProvenanceOut,
+}
+
+/// What would have been without placement.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BaselineOut {
+    /// The counterfactual in words.
+    pub what: String,
+    /// Where: the home cluster.
+    pub cluster: String,
+    /// Start.
+    pub from: String,
+    /// End.
+    pub to: String,
+    /// What it would have burnt.
+    pub footprint: FootprintOut,
+    /// Where the intensity came from.
+    pub intensity_from: ProvenanceOut,
+}
+
+/// A ledger line: one finished Job.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryOut {
+    /// `job/UID`; the cursor for `after`.
+    pub id: String,
+    /// The Job.
+    pub job: KeyOut,
+    /// When the line was made.
+    pub recorded: String,
+    /// When the Job was created.
+    pub created: String,
+    /// When it first ran.
+    pub started: String,
+    /// When it ended.
+    pub finished: String,
+    /// Its deadline.
+    pub deadline: Option<String>,
+    /// Whether it completed.
+    pub succeeded: bool,
+    /// Whether it ended by its deadline; absent without one.
+    pub in_time: Option<bool>,
+    /// Where and when it ran.
+    pub runs: Vec<ChargedRunOut>,
+    /// What moving its data burnt.
+    pub transfer: FootprintOut,
+    /// Runs and transfer together.
+    pub actual: FootprintOut,
+    /// The counterfactual.
+    pub baseline: BaselineOut,
+    /// Baseline less actual; negative where more was emitted.
+    pub saved_carbon_grams: f64,
+    /// Baseline less actual; negative where it cost more.
+    pub saved_cost: f64,
+    /// How the figures were come by.
+    pub method: String,
+}
+
+impl EntryOut {
+    /// As of `now`.
+    pub fn new(e: &Entry, now: Instant) -> EntryOut {
+        let run = |line: &ledger::RunLine| ChargedRunOut {
+            cluster: line.run.cluster.to_string(),
+            from: time(line.run.from),
+            to: time(line.run.to),
+            footprint: line.footprint.into(),
+            intensity_from: ProvenanceOut::new(&line.intensity, now),
+        };
+        EntryOut {
+            id: e.id.clone(),
+            job: (&e.job).into(),
+            recorded: time(e.recorded),
+            created: time(e.created),
+            started: time(e.started),
+            finished: time(e.finished),
+            deadline: e.deadline.map(time),
+            succeeded: e.succeeded,
+            in_time: e.in_time(),
+            runs: e.runs.iter().map(run).collect(),
+            transfer: e.transfer.into(),
+            actual: e.actual.into(),
+            baseline: BaselineOut {
+                what: e.baseline.what.clone(),
+                cluster: e.baseline.cluster.to_string(),
+                from: time(e.baseline.from),
+                to: time(e.baseline.to),
+                footprint: e.baseline.footprint.into(),
+                intensity_from: ProvenanceOut::new(&e.baseline.intensity, now),
+            },
+            saved_carbon_grams: e.saved_carbon().as_grams_f64(),
+            saved_cost: e.saved_cost().as_units_f64(),
+            method: e.method.clone(),
+        }
+    }
+}
+
+/// Sums over ledger lines.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LineOut {
+    /// Finished Jobs.
+    pub jobs: u64,
+    /// Of those, completed.
+    pub succeeded: u64,
+    /// Of those with a deadline, in time.
+    pub in_time: u64,
+    /// Of those with a deadline, late.
+    pub late: u64,
+    /// From creation to first start, on average.
+    pub mean_wait_seconds: f64,
+    /// What was burnt.
+    pub actual: FootprintOut,
+    /// What would have been burnt.
+    pub baseline: FootprintOut,
+    /// Baseline less actual.
+    pub saved_carbon_grams: f64,
+    /// Baseline less actual.
+    pub saved_cost: f64,
+}
+
+impl From<&Line> for LineOut {
+    fn from(l: &Line) -> LineOut {
+        LineOut {
+            jobs: l.jobs,
+            succeeded: l.succeeded,
+            in_time: l.in_time,
+            late: l.late,
+            mean_wait_seconds: l.wait.as_hours_f64() * 3600.0 / (l.jobs.max(1) as f64),
+            actual: l.actual.into(),
+            baseline: l.baseline.into(),
+            saved_carbon_grams: l.saved_carbon.as_grams_f64(),
+            saved_cost: l.saved_cost.as_units_f64(),
+        }
+    }
+}
+
+/// Sums over the whole ledger; by Job they are the ledger's lines themselves.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SummaryOut {
+    /// Everything.
+    pub total: LineOut,
+    /// By cluster, where it was burnt.
+    pub clusters: BTreeMap<String, LineOut>,
+    /// By namespace.
+    pub namespaces: BTreeMap<String, LineOut>,
+    /// The counterfactual in words.
+    pub baseline: String,
+    /// The worst provenance among all figures.
+    pub worst_provenance: Option<ProvenanceOut>,
+    /// How the figures were come by.
+    pub method: String,
+}
+
+impl SummaryOut {
+    /// As of `now`.
+    pub fn new(s: &Summary, now: Instant) -> SummaryOut {
+        SummaryOut {
+            total: (&s.total).into(),
+            clusters: s.clusters.iter().map(|(id, line)| (id.to_string(), line.into())).collect(),
+            namespaces: s.namespaces.iter().map(|(name, line)| (name.to_string(), line.into())).collect(),
+            baseline: ledger::BASELINE.to_owned(),
+            worst_provenance: s.provenance.as_ref().map(|p| ProvenanceOut::new(p, now)),
+            method: ledger::METHOD.to_owned(),
+        }
+    }
+}
+
+/// The clock.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockOut {
+    /// `twin` (virtual time) or `wall`.
+    pub kind: String,
+    /// `600x`, `1x`, `max`.
+    pub speed: String,
+    /// Whether it stands still.
+    pub paused: bool,
+    /// What it shows.
+    pub at: String,
+}
+
+impl From<Clock> for ClockOut {
+    fn from(c: Clock) -> ClockOut {
+        ClockOut {
+            kind: if c.twin { "twin" } else { "wall" }.to_owned(),
+            speed: c.speed.to_string(),
+            paused: c.paused,
+            at: time(c.at),
+        }
+    }
+}
+
+/// What is asked of a twin's clock; what is absent stays as it is.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClockIn {
+    /// `600x`, `1x`, `max`.
+    pub speed: Option<String>,
+    /// `true` stands still, `false` goes on.
+    pub paused: Option<bool>,
+}
+
+/// A Job to be placed.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlaceIn {
+    /// The cluster it is created in; may be left out where there is only one.
+    pub home: Option<String>,
+    /// A `batch/v1` Job.
+    #[schema(value_type = Object)]
+    pub job: Value,
+    /// How many next best to name, at most 50; 5 if absent.
+    pub alternatives: Option<usize>,
+}

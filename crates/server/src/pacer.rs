@@ -1,0 +1,152 @@
+//! Keeps a twin's virtual time and the loop in step.
+//!
+//! Time advances at most to the next timer of the loop, and not beyond until the loop has handled every
+//! earlier event and every call is answered: however fast the clock runs, no round trip makes anything
+//! late. When the loop is slower than the wanted speed, time simply passes more slowly.
+
+use crate::backend::Speed;
+use crate::engine::{Engine, FleetClock, Progress};
+use crate::twin_host::{CLOCK_EVERY, TwinHost};
+use crate::wall::Stopwatch;
+use fleet::{ClusterId, Instant, Span};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use twin::Kind;
+
+/// Kinds the loop follows, and so waits for.
+const FOLLOWED: [Kind; 4] = [Kind::Node, Kind::Pod, Kind::Job, Kind::PriorityClass];
+/// How often virtual time is moved on, in wall time.
+const TICK: Duration = Duration::from_millis(10);
+/// Falling further behind than this, in wall time, the lost time is given up instead of caught up with.
+const LAG_MAX: Span = Span::from_millis(250);
+/// With `max` speed: how far time goes in one go while nothing happens.
+const MAX_STRIDE: Span = Span::from_seconds(3600);
+
+/// Speed and pause of a twin; shared by the pacer and those who set it.
+pub struct Throttle {
+    state: Mutex<(Speed, bool)>,
+    changed: Notify,
+}
+
+impl Throttle {
+    /// Runs at this pace.
+    pub fn new(pace: Speed, paused: bool) -> Throttle {
+        Throttle { state: Mutex::new((pace, paused)), changed: Notify::new() }
+    }
+    /// Pace, and whether it is paused.
+    pub fn get(&self) -> (Speed, bool) {
+        *self.state.lock().expect("nothing panics while it is held")
+    }
+    /// Changes pace or pause.
+    pub fn set(&self, change: impl FnOnce(&mut Speed, &mut bool)) {
+        let mut state = self.state.lock().expect("nothing panics while it is held");
+        let (pace, paused) = &mut *state;
+        change(pace, paused);
+        self.changed.notify_one();
+    }
+}
+
+impl FleetClock for TwinHost {
+    fn now(&self) -> Instant {
+        TwinHost::now(self)
+    }
+}
+
+/// Moves a twin's time on, for ever.
+pub struct Pacer {
+    /// The twin.
+    pub host: Arc<TwinHost>,
+    /// The loop.
+    pub engine: Engine,
+    /// Its clusters.
+    pub clusters: Vec<ClusterId>,
+    /// Speed and pause.
+    pub throttle: Arc<Throttle>,
+}
+
+impl Pacer {
+    /// Runs until the task is dropped.
+    pub async fn run(self) {
+        let mut progress = self.engine.progress();
+        let mut saved = Stopwatch::start();
+        loop {
+            let (pace, paused) = self.throttle.get();
+            if paused {
+                self.save(&mut saved, true).await;
+                self.throttle.changed.notified().await;
+                continue;
+            }
+            match pace {
+                Speed::Max => self.advance_to(&mut progress, self.host.now() + MAX_STRIDE).await,
+                Speed::Times(times) => self.keep_pace(&mut progress, times).await,
+            }
+            self.save(&mut saved, false).await;
+        }
+    }
+
+    /// One stretch at a steady pace: until the throttle changes or a second has passed.
+    async fn keep_pace(&self, progress: &mut watch::Receiver<Progress>, times: f64) {
+        let mut watch = Stopwatch::start();
+        let mut base = self.host.now();
+        let scale = |wall: Span| Span::from_nanos((wall.as_nanos() as f64 * times) as i64);
+        let begun = Stopwatch::start();
+        while begun.elapsed() < Span::from_seconds(1) {
+            let target = base + scale(watch.elapsed());
+            self.advance_to(progress, target).await;
+            if base + scale(watch.elapsed()) - self.host.now() > scale(LAG_MAX) {
+                (watch, base) = (Stopwatch::start(), self.host.now());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = self.throttle.changed.notified() => return,
+            }
+        }
+    }
+
+    /// Moves time to `target`, in step with the loop.
+    async fn advance_to(&self, progress: &mut watch::Receiver<Progress>, target: Instant) {
+        loop {
+            let timer = self.caught_up(progress).await;
+            let now = self.host.now();
+            if now >= target || self.throttle.get().1 {
+                return;
+            }
+            self.host.advance(timer.filter(|at| *at > now).unwrap_or(Instant::FAR_FUTURE).min(target));
+            self.engine.nudge().await;
+        }
+    }
+
+    /// Waits until the loop has handled everything up to the present instant; gives its next timer.
+    async fn caught_up(&self, progress: &mut watch::Receiver<Progress>) -> Option<Instant> {
+        let quiet = |p: &Progress| {
+            let followed = |cluster: &ClusterId| {
+                FOLLOWED.into_iter().all(|kind| {
+                    let seen = p.seen.get(&(cluster.clone(), kind)).copied();
+                    seen.is_some_and(|seen| seen >= self.host.last_version(cluster, kind))
+                })
+            };
+            p.under_way == 0 && p.stepped_at >= self.host.now() && self.clusters.iter().all(followed)
+        };
+        let timer = progress.wait_for(quiet).await.map(|p| p.next_timer);
+        match timer {
+            Ok(timer) => timer,
+            // The loop has ended: nothing may pass any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn save(&self, saved: &mut Stopwatch, now: bool) {
+        if now || saved.elapsed() >= CLOCK_EVERY {
+            *saved = Stopwatch::start();
+            if let Err(error) = self.host.save_clock().await {
+                tracing::error!(error = format!("{error:#}"), "write the twin's clock");
+            }
+        }
+        if self.host.snapshot_due()
+            && let Err(error) = self.host.snapshot().await
+        {
+            tracing::error!(error = format!("{error:#}"), "save the twin");
+        }
+    }
+}

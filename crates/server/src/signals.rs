@@ -1,0 +1,95 @@
+//! Feeds the loop with carbon signals: a CSV file where one is given and covers the time, else the
+//! built-in typical year.
+
+use crate::engine::{Engine, FleetClock};
+use anyhow::Context;
+use connect::observe::carbon::{self, CarbonFile};
+use control::Event;
+use fleet::{GridZone, Instant, Provenance, SignalKind, Span};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest carbon or trace file read, in bytes (before decompression).
+pub const FILE_MAX: u64 = 256 << 20;
+/// How far forecasts reach.
+const FORECAST_HOURS: usize = 14 * 24;
+/// History a forecast and a ledger line may look back on.
+const HISTORY: Span = Span::from_seconds(30 * 86_400);
+
+/// Reads a file whole, within [`FILE_MAX`].
+pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let size = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?.len();
+    anyhow::ensure!(size <= FILE_MAX, "{}: {size} bytes: expected at most {FILE_MAX}", path.display());
+    std::fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// Reads a carbon CSV file.
+pub fn read_carbon(path: &Path) -> anyhow::Result<CarbonFile> {
+    let bytes = read_bounded(path)?;
+    Ok(carbon::read_csv(&path.display().to_string(), &bytes)?)
+}
+
+/// Where a zone's intensity comes from.
+pub struct Chain {
+    /// The file, if one was given.
+    pub file: Option<CarbonFile>,
+}
+
+impl Chain {
+    /// What is known of a zone at `now`; `None` when no source knows it.
+    pub fn signal(&self, zone: &GridZone, now: Instant) -> Option<Event> {
+        let typical = || carbon::typical_year(zone, now).map(|known| known.into_event(zone.clone()));
+        self.from_file(zone, now).or_else(typical)
+    }
+
+    /// The file's hours up to now, and a forecast made from them; `None` where the file does not reach.
+    fn from_file(&self, zone: &GridZone, now: Instant) -> Option<Event> {
+        let file = self.file.as_ref()?;
+        let (first, _) = file.period(zone)?;
+        let actual = match file.series(zone, first.max(now - HISTORY), now + Span::HOUR) {
+            Ok(known) => known.series,
+            Err(error) => {
+                tracing::warn!(%error, "the typical year stands in");
+                return None;
+            }
+        };
+        let from = Provenance { source: file.name.clone(), kind: SignalKind::Measured, as_of: now };
+        let source = format!("profile of the last 7 days of {}", from.source);
+        Some(Event::Intensity {
+            zone: zone.clone(),
+            forecast: planner::forecast::forecast(&actual, now, FORECAST_HOURS),
+            actual,
+            actual_from: from,
+            forecast_from: Provenance { source, kind: SignalKind::Forecast, as_of: now },
+        })
+    }
+
+    /// Tells the loop every zone's signal, now.
+    pub async fn tell(&self, engine: &Engine, zones: &[GridZone], now: Instant) -> anyhow::Result<()> {
+        for zone in zones {
+            match self.signal(zone, now) {
+                Some(event) => engine.tell(event).await?,
+                None => {
+                    tracing::warn!(%zone, "no source knows this grid zone: nothing is placed in its clusters")
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the signals anew at each hour of the fleet's time.
+pub async fn run(chain: Chain, engine: Engine, clock: Arc<dyn FleetClock>, zones: Vec<GridZone>) {
+    let mut told = clock.now().floor_to(Span::HOUR);
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let hour = clock.now().floor_to(Span::HOUR);
+        if hour > told {
+            told = hour;
+            if chain.tell(&engine, &zones, hour).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Holds the twin: one world behind a lock, every request from outside logged before it is answered.
+//!
+//! The world is deterministic, so a snapshot and the log of what came in from outside, each with the
+//! instant it came in at, bring it back byte for byte after `kill -9`. Refused requests and dry runs
+//! are logged too: they may have drawn a uid. Twin time stands still while the process is down.
+
+use anyhow::{Context, bail};
+use fleet::{ClusterId, FleetSpec, Instant, Span};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, MutexGuard};
+use store::{Store, Write};
+use tokio::sync::watch;
+use twin::{Kind, Objects, Request, Response, Status, World};
+
+/// Requests logged after which a new snapshot is taken, so that a start stays quick.
+const INPUTS_PER_SNAPSHOT: u64 = 2_000;
+/// How often the clock is written down, in wall time.
+pub const CLOCK_EVERY: Span = Span::from_millis(500);
+
+/// A logged request.
+#[derive(Serialize, Deserialize)]
+struct Input {
+    cluster: ClusterId,
+    request: Request,
+}
+
+struct Held {
+    world: World,
+    inputs: u64,
+}
+
+/// The twin of this process.
+pub struct TwinHost {
+    held: Mutex<Held>,
+    store: Store,
+    tick: watch::Sender<u64>,
+}
+
+impl TwinHost {
+    /// The world of `store`, or a new one of `fleet` that starts at `start`. A state made from another
+    /// fleet or seed is refused: nothing of it is lost, and nothing of it is mixed up.
+    pub async fn open(
+        store: Store,
+        fleet: &FleetSpec,
+        start: Instant,
+        seed: u64,
+    ) -> anyhow::Result<Arc<TwinHost>> {
+        let origin = serde_json::to_string(&(fleet, seed)).context("write down the fleet")?;
+        let saved = store.twin().await.context("read the saved twin")?;
+        let mut fresh = false;
+        let world = match saved.and_then(|s| Some((s.snapshot?, s.inputs, s.clock))) {
+            Some(((at, snapshot), inputs, clock)) => {
+                if store.setting("fleet").await?.is_some_and(|kept| kept != origin) {
+                    bail!(
+                        "the state directory holds a twin of another fleet file, seed or --no-demo\n\nhint: start with the same ones, or give --state another directory, or add --fresh to begin anew"
+                    );
+                }
+                let mut world: World =
+                    serde_json::from_slice(&snapshot).context("read the twin's snapshot")?;
+                world.advance_to(at);
+                for (at, body) in inputs {
+                    let input: Input = serde_json::from_slice(&body).context("read the twin's log")?;
+                    world.advance_to(at);
+                    // What was refused then is refused now; the client has had its answer.
+                    let _answer = world.request(&input.cluster, &input.request);
+                }
+                world.advance_to(clock.unwrap_or(at).max(world.now()));
+                world
+            }
+            None => {
+                fresh = true;
+                World::new(fleet, start, seed)
+            }
+        };
+        let host = Arc::new(TwinHost {
+            held: Mutex::new(Held { world, inputs: 0 }),
+            store: store.clone(),
+            tick: watch::Sender::new(0),
+        });
+        if fresh {
+            store.append(Write::Setting { key: "fleet".to_owned(), value: origin }).await?;
+        }
+        host.snapshot().await.context("save the twin")?;
+        Ok(host)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().expect("no thread panics while it holds the world")
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> Instant {
+        self.lock().world.now()
+    }
+
+    /// Lets time pass to `limit`, or to the end of the first instant in which something changed.
+    pub fn advance(&self, limit: Instant) {
+        self.lock().world.advance_until_change(limit);
+        self.tick.send_modify(|n| *n += 1);
+    }
+
+    /// Names of a cluster's nodes.
+    pub fn node_names(&self, cluster: &ClusterId) -> Vec<String> {
+        let held = self.lock();
+        let nodes = held.world.objects(cluster).into_iter().flat_map(|o| o.list(Kind::Node, None));
+        nodes.map(|node| node.object.name().to_owned()).collect()
+    }
+
+    /// Version of the last write of `kind` in `cluster`.
+    pub fn last_version(&self, cluster: &ClusterId, kind: Kind) -> u64 {
+        self.lock().world.objects(cluster).map_or(0, |o| o.last_version(kind))
+    }
+
+    /// Saves the whole world; what was logged before is no longer needed.
+    pub async fn snapshot(&self) -> anyhow::Result<()> {
+        let receipt = {
+            let mut held = self.lock();
+            held.inputs = 0;
+            let body = serde_json::to_vec(&held.world).context("write the twin's snapshot")?;
+            self.store.append(Write::TwinSnapshot { at: held.world.now(), body })
+        };
+        Ok(receipt.await?)
+    }
+
+    /// Writes the clock down.
+    pub async fn save_clock(&self) -> anyhow::Result<()> {
+        let at = self.now();
+        Ok(self.store.append(Write::TwinClock { at }).await?)
+    }
+
+    /// Whether enough has been logged that a new snapshot pays.
+    pub fn snapshot_due(&self) -> bool {
+        self.lock().inputs >= INPUTS_PER_SNAPSHOT
+    }
+}
+
+impl kubeapi::Twin for TwinHost {
+    fn read(&self, cluster: &ClusterId, read: &mut dyn FnMut(&Objects, Instant)) -> bool {
+        let held = self.lock();
+        let Some(objects) = held.world.objects(cluster) else { return false };
+        read(objects, held.world.now());
+        true
+    }
+
+    fn write(&self, cluster: &ClusterId, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
+        let (answer, receipt) = {
+            let mut held = self.lock();
+            let at = held.world.now();
+            let input = Input { cluster: cluster.clone(), request };
+            let body = serde_json::to_vec(&input).unwrap_or_default();
+            let answer = held.world.request(cluster, &input.request);
+            held.inputs += 1;
+            (answer, self.store.append(Write::TwinInput { at, body }))
+        };
+        self.tick.send_modify(|n| *n += 1);
+        Box::pin(async move {
+            match receipt.await {
+                Ok(()) => answer,
+                Err(error) => Err(Status::new(
+                    500,
+                    "InternalError",
+                    format!("the twin's log could not be written: {error}"),
+                )),
+            }
+        })
+    }
+
+    fn changed(&self, cluster: &ClusterId, seen: u64) -> BoxFuture<'static, ()> {
+        let mut tick = self.tick.subscribe();
+        let past = |host: &TwinHost, cluster: &ClusterId| {
+            host.lock().world.objects(cluster).is_none_or(|o| o.version() > seen)
+        };
+        if past(self, cluster) {
+            return Box::pin(std::future::ready(()));
+        }
+        Box::pin(async move {
+            // Any change wakes every watch; each looks at its own cluster again.
+            let _closed = tick.changed().await;
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! `kubercarbon up`: the whole product in one process, on twins.
+
+use crate::backend::Speed;
+use crate::engine::{self, Engine, FleetClock, Input};
+use crate::kubeconfig::{self, ServerFile};
+use crate::live::Live;
+use crate::pacer::{Pacer, Throttle};
+use crate::signals::{self, Chain};
+use crate::twin_host::TwinHost;
+use crate::wall;
+use anyhow::Context;
+use connect::act::kube::Hands;
+use connect::observe::kube::{Source, watch};
+use control::{Control, Event, twin_driver};
+use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, Span};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Store, Write};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// The fleet file of the examples, for a binary far from its source.
+const EXAMPLE_FLEET: &str = include_str!("../../../examples/fleet.yaml");
+/// First port tried for the console; the clusters' APIs follow it.
+pub const PORT: u16 = 7878;
+
+/// What `up` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Fleet file; `None`: examples/fleet.yaml, or the copy built in.
+    pub fleet: Option<PathBuf>,
+    /// State directory.
+    pub state: PathBuf,
+    /// Console address; `None`: loopback at [`PORT`], or a free port when that is taken.
+    pub listen: Option<SocketAddr>,
+    /// Pace of the twins' clock.
+    pub pace: Speed,
+    /// Start with the clock stopped.
+    pub paused: bool,
+    /// Whether the demo stream of Jobs runs.
+    pub demo: bool,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Carbon CSV.
+    pub carbon: Option<PathBuf>,
+    /// First instant of a new twin; `None`: the present hour.
+    pub start: Option<Instant>,
+    /// Who may change clusters.
+    pub mode: Mode,
+    /// Forget an earlier state.
+    pub fresh: bool,
+}
+
+/// A running product.
+pub struct Running {
+    /// Console and REST API.
+    pub url: String,
+    /// The clusters and their API addresses.
+    pub clusters: Vec<(ClusterId, SocketAddr)>,
+    /// The kubeconfig file.
+    pub kubeconfig: PathBuf,
+    /// The fleet.
+    pub fleet: FleetSpec,
+    /// Virtual time at the start.
+    pub at: Instant,
+    host: Arc<TwinHost>,
+    store: Store,
+    state: PathBuf,
+}
+
+impl Running {
+    /// Ends cleanly: saves the twin and everything queued.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.host.save_clock().await?;
+        self.host.snapshot().await?;
+        self.store.close().await?;
+        // The next start writes it anew; that it is gone already is as good.
+        let _gone = std::fs::remove_file(self.state.join("server.json"));
+        Ok(())
+    }
+}
+
+/// Reads the fleet file.
+pub fn read_fleet(path: Option<&Path>) -> anyhow::Result<FleetSpec> {
+    let example = Path::new("examples/fleet.yaml");
+    let path = path.or_else(|| example.exists().then_some(example));
+    let Some(path) = path else {
+        return fleet::file::parse(EXAMPLE_FLEET).context("read the built-in example fleet");
+    };
+    let bytes = signals::read_bounded(path)?;
+    let text =
+        String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
+    fleet::file::parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Starts everything and comes back when it is ready.
+pub async fn up(options: Options) -> anyhow::Result<Running> {
+    let mut fleet = read_fleet(options.fleet.as_deref())?;
+    if !options.demo {
+        fleet.demo = None;
+    }
+    let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
+    let store = open_store(&options.state, options.fresh).await?;
+    let start = options.start.unwrap_or_else(|| wall::now().floor_to(Span::HOUR));
+    let host = TwinHost::open(store.clone(), &fleet, start, options.seed).await?;
+    let listeners = bind(&store, &fleet, options.listen).await?;
+    let addresses: Vec<(ClusterId, SocketAddr)> =
+        listeners.clusters.iter().map(|(id, _, address)| (id.clone(), *address)).collect();
+    for (id, listener, _) in listeners.clusters {
+        let router = kubeapi::router(host.clone(), id);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+    let kubeconfig = kubeconfig::write(&options.state, &addresses)?;
+    let clients = clients(&addresses)?;
+    let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
+    let zones: BTreeSet<GridZone> = fleet.clusters.iter().map(|c| c.grid_zone.clone()).collect();
+    let zones: Vec<GridZone> = zones.into_iter().collect();
+    let chain = Chain { file };
+    chain.tell(&engine, &zones, host.now().floor_to(Span::HOUR)).await?;
+    let clock: Arc<dyn FleetClock> = host.clone();
+    tokio::spawn(signals::run(chain, engine.clone(), clock, zones));
+    let throttle = Arc::new(Throttle::new(options.pace, options.paused));
+    let pacer = Pacer {
+        host: host.clone(),
+        engine: engine.clone(),
+        clusters: addresses.iter().map(|(id, _)| id.clone()).collect(),
+        throttle: throttle.clone(),
+    };
+    tokio::spawn(pacer.run());
+    let live = Live::new(engine, host.clone(), throttle, store.clone(), clients);
+    let router = crate::console::site(Arc::new(live));
+    tokio::spawn(async move { axum::serve(listeners.console, router).await });
+    let url = format!("http://{}", listeners.console_address);
+    let server =
+        ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: Some(kubeconfig.clone()) };
+    kubeconfig::write_server(&options.state, &server)?;
+    let at = host.now();
+    Ok(Running { url, clusters: addresses, kubeconfig, fleet, at, host, store, state: options.state })
+}
+
+/// Opens the state, forgetting an earlier one if asked to; never under a running process.
+async fn open_store(state: &Path, fresh: bool) -> anyhow::Result<Store> {
+    let open = || async {
+        Store::open(state).await.map_err(|error| match error.hint() {
+            Some(hint) => anyhow::anyhow!("{:#}\n\nhint: {hint}", anyhow::Error::new(error)),
+            None => error.into(),
+        })
+    };
+    if !fresh {
+        return open().await;
+    }
+    match Store::open(state).await {
+        Err(error @ store::Error::InUse { .. }) => return Err(error.into()),
+        Err(_) => {}
+        Ok(store) => store.close().await?,
+    }
+    forget(state)?;
+    open().await
+}
+
+/// Removes an earlier state, and nothing else that may lie in the directory.
+fn forget(state: &Path) -> anyhow::Result<()> {
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let path = state.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<ClusterId, kube::Client>> {
+    let client = |(id, address): &(ClusterId, SocketAddr)| {
+        let url = format!("http://{address}").parse().context("make the cluster's address")?;
+        let client = kube::Client::try_from(kube::Config::new(url)).context("make a client")?;
+        Ok((id.clone(), client))
+    };
+    addresses.iter().map(client).collect()
+}
+
+/// Starts the loop and one watch a cluster.
+async fn start_loop(
+    fleet: &FleetSpec,
+    options: &Options,
+    host: &Arc<TwinHost>,
+    store: &Store,
+    clients: &BTreeMap<ClusterId, kube::Client>,
+) -> anyhow::Result<Engine> {
+    let mut control = Control::new(twin_driver::settings(fleet));
+    for row in store.ledger_all().await? {
+        if let Ok(entry) = serde_json::from_str(&row.body) {
+            control.remember(&entry);
+        }
+    }
+    let (inbox, receiver) = mpsc::channel(engine::INBOX);
+    let hands = Arc::new(Hands { clients: clients.clone() });
+    let clock: Arc<dyn FleetClock> = host.clone();
+    let engine = Engine::start(control, clock, hands, store.clone(), (inbox.clone(), receiver));
+    for spec in &fleet.clusters {
+        let facts = twin_driver::facts(spec, options.mode);
+        engine.tell(Event::Cluster(facts.clone())).await?;
+        let Some(client) = clients.get(&spec.id) else { continue };
+        let rates = |name: String| Some((name.clone(), twin_driver::known_rates(spec, &name)?));
+        let known = host.node_names(&spec.id).into_iter().filter_map(rates).collect();
+        let source = Source { facts, client: client.clone(), known };
+        let (seen, mut observed) = mpsc::channel(engine::INBOX);
+        tokio::spawn(watch(source, seen));
+        let inbox = inbox.clone();
+        tokio::spawn(async move {
+            while let Some(observed) = observed.recv().await {
+                if inbox.send(Input::Observed(observed)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(engine)
+}
+
+struct Listeners {
+    console: TcpListener,
+    console_address: SocketAddr,
+    clusters: Vec<(ClusterId, TcpListener, SocketAddr)>,
+}
+
+/// Binds the console and each cluster's API on loopback: the ports of the last time where they are
+/// free, so that a kubeconfig stays good; else the usual ones; else any.
+async fn bind(store: &Store, fleet: &FleetSpec, listen: Option<SocketAddr>) -> anyhow::Result<Listeners> {
+    let kept = store.setting("ports").await?;
+    let kept: BTreeMap<String, u16> =
+        kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut ports = BTreeMap::new();
+    let console = match listen {
+        Some(address) => TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?,
+        None => bind_one(kept.get("console").copied(), PORT).await?,
+    };
+    let console_address = console.local_addr().context("read the console's address")?;
+    ports.insert("console".to_owned(), console_address.port());
+    let mut clusters = Vec::new();
+    for (i, spec) in fleet.clusters.iter().enumerate() {
+        let usual = PORT.saturating_add(1 + u16::try_from(i).unwrap_or(u16::MAX));
+        let listener = bind_one(kept.get(&format!("cluster/{}", spec.id)).copied(), usual).await?;
+        let address = listener.local_addr().context("read the API's address")?;
+        ports.insert(format!("cluster/{}", spec.id), address.port());
+        clusters.push((spec.id.clone(), listener, address));
+    }
+    let value = serde_json::to_string(&ports)?;
+    store.append(Write::Setting { key: "ports".to_owned(), value }).await?;
+    Ok(Listeners { console, console_address, clusters })
+}
+
+async fn bind_one(kept: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
+    for port in kept.into_iter().chain([usual, 0]) {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            return Ok(listener);
+        }
+    }
+    anyhow::bail!("listen on 127.0.0.1: no free port")
+}

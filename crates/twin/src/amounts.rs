@@ -1,0 +1,220 @@
+//! Amounts of resources as objects state them: quantities parsed, a pod's effective request, a node's room.
+//!
+//! Units: CPU in thousandths of a core, rounded up as kube-scheduler does; everything else in whole
+//! units, rounded up. The rule of a pod's request is the API's: the larger of all containers (and
+//! sidecars) together and each init container with the sidecars started before it, plus overhead.
+//! Left out: pod-level `spec.resources` and in-place resize.
+
+use crate::apiserver::quantity;
+use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// CPU a container without a CPU request counts as when nodes are scored (kube-scheduler's default).
+const CPU_MILLIS_UNSTATED: i64 = 100;
+/// Memory a container without a memory request counts as when nodes are scored: 200 MiB.
+const MEMORY_BYTES_UNSTATED: i64 = 200 << 20;
+
+/// Amounts of the resources the scheduler counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Amounts {
+    /// Thousandths of a core.
+    pub cpu_millis: i64,
+    /// Bytes.
+    pub memory_bytes: i64,
+    /// Pods.
+    pub pods: i64,
+    /// Everything else (`ephemeral-storage`, `nvidia.com/gpu`…), in whole units.
+    pub others: BTreeMap<String, i64>,
+}
+
+impl Amounts {
+    pub(crate) fn add(&mut self, other: &Amounts) {
+        self.change(other, 1);
+    }
+    pub(crate) fn subtract(&mut self, other: &Amounts) {
+        self.change(other, -1);
+    }
+    fn change(&mut self, other: &Amounts, sign: i64) {
+        self.cpu_millis += sign * other.cpu_millis;
+        self.memory_bytes += sign * other.memory_bytes;
+        self.pods += sign * other.pods;
+        for (name, amount) in &other.others {
+            let entry = self.others.entry(name.clone()).or_default();
+            *entry += sign * amount;
+            if *entry == 0 {
+                self.others.remove(name);
+            }
+        }
+    }
+    fn other(&self, name: &str) -> i64 {
+        self.others.get(name).copied().unwrap_or(0)
+    }
+    fn max(&mut self, other: &Amounts) {
+        self.cpu_millis = self.cpu_millis.max(other.cpu_millis);
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        for (name, amount) in &other.others {
+            let entry = self.others.entry(name.clone()).or_default();
+            *entry = (*entry).max(*amount);
+        }
+    }
+    /// The resources of which `self` wants more than `allocatable` has beyond `used`. A request of
+    /// nothing always fits, as in kube-scheduler.
+    pub(crate) fn lacking<'a>(&'a self, allocatable: &'a Amounts, used: &'a Amounts) -> Vec<&'a str> {
+        let mut lacking = Vec::new();
+        let short = |want: i64, have: i64| want > 0 && want > have;
+        if short(self.pods, allocatable.pods - used.pods) {
+            lacking.push("pods");
+        }
+        if short(self.cpu_millis, allocatable.cpu_millis - used.cpu_millis) {
+            lacking.push("cpu");
+        }
+        if short(self.memory_bytes, allocatable.memory_bytes - used.memory_bytes) {
+            lacking.push("memory");
+        }
+        for (name, want) in &self.others {
+            if short(*want, allocatable.other(name) - used.other(name)) {
+                lacking.push(name);
+            }
+        }
+        lacking
+    }
+    /// Whether `self` fits beside `used` into `allocatable`.
+    pub(crate) fn fits(&self, allocatable: &Amounts, used: &Amounts) -> bool {
+        let short = |want: i64, have: i64| want > 0 && want > have;
+        !(short(self.pods, allocatable.pods - used.pods)
+            || short(self.cpu_millis, allocatable.cpu_millis - used.cpu_millis)
+            || short(self.memory_bytes, allocatable.memory_bytes - used.memory_bytes)
+            || self
+                .others
+                .iter()
+                .any(|(name, want)| short(*want, allocatable.other(name) - used.other(name))))
+    }
+}
+
+/// A quantity in billionths of its unit. Quantities were validated when they were written; one that is
+/// not readable counts as none.
+fn nanos(text: &str) -> i128 {
+    quantity::Quantity::parse(text).map_or(0, quantity::Quantity::nanos)
+}
+
+fn rounded_up(nanos: i128, unit: i128) -> i64 {
+    let down = nanos.div_euclid(unit);
+    let up = if nanos.rem_euclid(unit) == 0 { down } else { down + 1 };
+    i64::try_from(up).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+}
+
+fn amounts(list: &BTreeMap<String, Quantity>) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (name, quantity) in list {
+        let nanos = nanos(&quantity.0);
+        match name.as_str() {
+            "cpu" => amounts.cpu_millis = rounded_up(nanos, 1_000_000),
+            "memory" => amounts.memory_bytes = rounded_up(nanos, 1_000_000_000),
+            "pods" => amounts.pods = rounded_up(nanos, 1_000_000_000),
+            _ => {
+                let whole = rounded_up(nanos, 1_000_000_000);
+                if whole != 0 {
+                    amounts.others.insert(name.clone(), whole);
+                }
+            }
+        }
+    }
+    amounts
+}
+
+fn container(container: &Container, scored: bool) -> Amounts {
+    let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let mut amounts = requests.map(amounts).unwrap_or_default();
+    amounts.pods = 0;
+    let states = |name: &str| requests.is_some_and(|r| r.contains_key(name));
+    if scored && !states("cpu") {
+        amounts.cpu_millis = CPU_MILLIS_UNSTATED;
+    }
+    if scored && !states("memory") {
+        amounts.memory_bytes = MEMORY_BYTES_UNSTATED;
+    }
+    amounts
+}
+
+fn of_spec(spec: &PodSpec, scored: bool) -> Amounts {
+    let mut total = Amounts::default();
+    for each in &spec.containers {
+        total.add(&container(each, scored));
+    }
+    let mut sidecars = Amounts::default();
+    let mut peak = Amounts::default();
+    for each in spec.init_containers.iter().flatten() {
+        let mut need = container(each, scored);
+        if each.restart_policy.as_deref() == Some("Always") {
+            total.add(&need);
+            sidecars.add(&need);
+            need = sidecars.clone();
+        } else {
+            need.add(&sidecars);
+        }
+        peak.max(&need);
+    }
+    total.max(&peak);
+    if let Some(overhead) = &spec.overhead {
+        total.add(&amounts(overhead));
+    }
+    total.pods = 1;
+    total
+}
+
+/// What a pod asks for.
+pub(crate) fn requested(pod: &Pod) -> Amounts {
+    pod.spec.as_ref().map(|spec| of_spec(spec, false)).unwrap_or_default()
+}
+
+/// What a pod counts as when nodes are scored: containers without requests get kube-scheduler's
+/// 100m and 200 MiB. Only CPU and memory are meant.
+pub(crate) fn scored(pod: &Pod) -> (i64, i64) {
+    let amounts = pod.spec.as_ref().map(|spec| of_spec(spec, true)).unwrap_or_default();
+    (amounts.cpu_millis, amounts.memory_bytes)
+}
+
+/// What a node has for pods.
+pub(crate) fn allocatable(node: &Node) -> Amounts {
+    node.status.as_ref().and_then(|s| s.allocatable.as_ref()).map(amounts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ResourceRequirements;
+
+    fn asking(cpu: &str, always: bool) -> Container {
+        let requests = BTreeMap::from([("cpu".to_owned(), Quantity(cpu.to_owned()))]);
+        Container {
+            resources: Some(ResourceRequirements { requests: Some(requests), ..Default::default() }),
+            restart_policy: always.then(|| "Always".to_owned()),
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn init_containers_and_sidecars_count_as_the_api_says() {
+        let spec = PodSpec {
+            containers: vec![asking("1", false), asking("500m", false)],
+            init_containers: Some(vec![asking("200m", true), asking("3", false), asking("100m", true)]),
+            ..PodSpec::default()
+        };
+        let amounts = of_spec(&spec, false);
+        // Containers and sidecars: 1500 + 300; the init container beside the first sidecar: 3200.
+        assert_eq!((amounts.cpu_millis, amounts.pods), (3200, 1));
+        assert_eq!(of_spec(&spec, true).memory_bytes, 4 * MEMORY_BYTES_UNSTATED);
+    }
+
+    #[test]
+    fn asking_for_nothing_fits_where_nothing_is_left() {
+        let full = Amounts { cpu_millis: 1000, pods: 2, ..Amounts::default() };
+        let over = Amounts { cpu_millis: 1200, pods: 1, ..Amounts::default() };
+        let small = Amounts { cpu_millis: 1, pods: 1, ..Amounts::default() };
+        assert!(Amounts { pods: 1, ..Amounts::default() }.fits(&full, &over));
+        assert_eq!(small.lacking(&full, &over), ["cpu"]);
+        assert!(!small.fits(&full, &over));
+    }
+}

@@ -1,0 +1,314 @@
+//! What the API server fills in, on documents.
+//!
+//! Invariant: defaulting twice gives the same document. Leaves out defaults of fields the twin does not
+//! act on and of volume sources other than those listed.
+
+use super::Context;
+use super::status::Status;
+use crate::kind::Kind;
+use crate::object::Object;
+use serde_json::{Map, Value, json};
+
+/// Seconds a pod stays on a node that is not ready or unreachable, unless it says otherwise.
+const NODE_TOLERATION_SECONDS: i64 = 300;
+
+type Doc = Map<String, Value>;
+
+/// Sets `key` where it is missing or null.
+fn set(map: &mut Doc, key: &str, value: Value) {
+    let slot = map.entry(key).or_insert(Value::Null);
+    if slot.is_null() {
+        *slot = value;
+    }
+}
+
+/// The object under `key`, made if missing; `None` if something else stands there.
+fn child<'a>(map: &'a mut Doc, key: &str) -> Option<&'a mut Doc> {
+    set(map, key, json!({}));
+    map.get_mut(key)?.as_object_mut()
+}
+
+/// The objects in the list under `key`.
+fn each<'a>(map: &'a mut Doc, key: &str) -> impl Iterator<Item = &'a mut Doc> {
+    map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+/// Fills in everything that depends on the document alone.
+pub(crate) fn apply(kind: Kind, doc: &mut Value) {
+    let Some(doc) = doc.as_object_mut() else { return };
+    match kind {
+        Kind::Pod => {
+            if let Some(spec) = child(doc, "spec") {
+                pod_spec(spec, true);
+            }
+        }
+        Kind::Job => job(doc),
+        Kind::Namespace => namespace(doc),
+        Kind::PriorityClass => set(doc, "preemptionPolicy", json!("PreemptLowerPriority")),
+        Kind::Node => node(doc),
+        Kind::Event => {
+            for key in ["reportingComponent", "reportingInstance"] {
+                set(doc, key, json!(""));
+            }
+            set(doc, "source", json!({}));
+        }
+        Kind::ConfigMap | Kind::Lease => {}
+    }
+}
+
+fn namespace(doc: &mut Doc) {
+    let name = doc.get("metadata").and_then(|m| m.get("name")).cloned();
+    if let (Some(name @ Value::String(_)), Some(meta)) = (name, child(doc, "metadata"))
+        && let Some(labels) = child(meta, "labels")
+    {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), name);
+    }
+    if let Some(status) = child(doc, "status") {
+        set(status, "phase", json!("Active"));
+    }
+}
+
+fn node(doc: &mut Doc) {
+    child(doc, "spec");
+    let Some(status) = child(doc, "status") else { return };
+    let capacity = status.get("capacity").cloned();
+    if let Some(capacity) = capacity {
+        set(status, "allocatable", capacity);
+    }
+}
+
+fn job(doc: &mut Doc) {
+    child(doc, "status");
+    let Some(spec) = child(doc, "spec") else { return };
+    if spec.get("completions").is_none_or(Value::is_null)
+        && spec.get("parallelism").is_none_or(Value::is_null)
+    {
+        set(spec, "completions", json!(1));
+    }
+    set(spec, "parallelism", json!(1));
+    let per_index = spec.get("backoffLimitPerIndex").is_some_and(|v| !v.is_null());
+    set(spec, "backoffLimit", json!(if per_index { i32::MAX } else { 6 }));
+    set(spec, "completionMode", json!("NonIndexed"));
+    set(spec, "suspend", json!(false));
+    let failure_policy = spec.get("podFailurePolicy").is_some_and(|v| !v.is_null());
+    set(spec, "podReplacementPolicy", json!(if failure_policy { "Failed" } else { "TerminatingOrFailed" }));
+    if let Some(template) = child(spec, "template") {
+        child(template, "metadata");
+        if let Some(pod) = child(template, "spec") {
+            pod_spec(pod, false);
+        }
+    }
+}
+
+/// A pod's spec. Requests follow limits in pods only; a template keeps what was written.
+fn pod_spec(spec: &mut Doc, is_pod: bool) {
+    for (key, value) in [
+        ("restartPolicy", json!("Always")),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("terminationGracePeriodSeconds", json!(30)),
+        ("schedulerName", json!("default-scheduler")),
+        ("securityContext", json!({})),
+    ] {
+        set(spec, key, value);
+    }
+    if is_pod {
+        set(spec, "enableServiceLinks", json!(true));
+    }
+    for list in ["containers", "initContainers"] {
+        for container in each(spec, list) {
+            container_defaults(container, is_pod);
+        }
+    }
+    for volume in each(spec, "volumes") {
+        if volume.keys().all(|k| k == "name") {
+            set(volume, "emptyDir", json!({}));
+        }
+        for source in ["configMap", "secret", "projected", "downwardAPI"] {
+            if let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) {
+                set(source, "defaultMode", json!(0o644));
+            }
+        }
+        if let Some(path) = volume.get_mut("hostPath").and_then(Value::as_object_mut) {
+            set(path, "type", json!(""));
+        }
+    }
+}
+
+fn container_defaults(container: &mut Doc, is_pod: bool) {
+    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+    // No tag and no digest means the tag `latest`, which is always pulled.
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    let policy = if tag == "latest" && !name.contains('@') { "Always" } else { "IfNotPresent" };
+    set(container, "imagePullPolicy", json!(policy));
+    set(container, "terminationMessagePath", json!("/dev/termination-log"));
+    set(container, "terminationMessagePolicy", json!("File"));
+    for port in each(container, "ports") {
+        set(port, "protocol", json!("TCP"));
+    }
+    for env in each(container, "env") {
+        if let Some(field) = env.get_mut("valueFrom").and_then(|v| v.get_mut("fieldRef"))
+            && let Some(field) = field.as_object_mut()
+        {
+            set(field, "apiVersion", json!("v1"));
+        }
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {
+            for (key, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
+                set(probe, key, json!(value));
+            }
+            if let Some(get) = probe.get_mut("httpGet").and_then(Value::as_object_mut) {
+                set(get, "path", json!("/"));
+                set(get, "scheme", json!("HTTP"));
+            }
+        }
+    }
+    if let Some(resources) = child(container, "resources")
+        && is_pod
+        && let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned()
+        && let Some(requests) = child(resources, "requests")
+    {
+        for (name, amount) in limits {
+            set(requests, &name, amount);
+        }
+    }
+}
+
+/// Fills in what depends on the object's new identity, at create.
+pub(crate) fn at_create(kind: Kind, doc: &mut Value, uid: &str) {
+    let Some(doc) = doc.as_object_mut() else { return };
+    match kind {
+        Kind::Job => job_selector(doc, uid),
+        Kind::Namespace => {
+            if let Some(spec) = child(doc, "spec") {
+                spec.insert("finalizers".to_owned(), json!(["kubernetes"]));
+            }
+            doc.insert("status".to_owned(), json!({"phase": "Active"}));
+        }
+        Kind::Pod => {
+            let qos = doc.get("spec").map_or("BestEffort", qos_class);
+            doc.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": qos}));
+        }
+        _ => {}
+    }
+    if kind == Kind::Job {
+        doc.insert("status".to_owned(), json!({}));
+    }
+}
+
+/// The selector and the labels a Job's pods are found by. With `manualSelector` the user's stay.
+fn job_selector(doc: &mut Doc, uid: &str) {
+    let name = doc.get("metadata").and_then(|m| m.get("name")).cloned().unwrap_or(json!(""));
+    let Some(spec) = child(doc, "spec") else { return };
+    if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
+        return;
+    }
+    if let Some(labels) =
+        child(spec, "template").and_then(|t| child(t, "metadata")).and_then(|m| child(m, "labels"))
+    {
+        for (key, value) in [
+            ("batch.kubernetes.io/controller-uid", json!(uid)),
+            ("controller-uid", json!(uid)),
+            ("batch.kubernetes.io/job-name", name.clone()),
+            ("job-name", name),
+        ] {
+            set(labels, key, value);
+        }
+    }
+    set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+}
+
+/// Quality of service class of a pod's spec.
+pub(crate) fn qos_class(spec: &Value) -> &'static str {
+    let containers = ["containers", "initContainers"]
+        .iter()
+        .filter_map(|list| spec.get(list).and_then(Value::as_array))
+        .flatten();
+    let (mut any, mut guaranteed) = (false, true);
+    for container in containers {
+        let resources = container.get("resources");
+        let list = |name: &str| resources.and_then(|r| r.get(name)).and_then(Value::as_object);
+        let amount = |list: Option<&Doc>, name: &str| {
+            list.and_then(|l| l.get(name)).filter(|q| q.as_str() != Some("0")).cloned()
+        };
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (amount(list("requests"), name), amount(list("limits"), name));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+/// Admission of a new pod: its priority, and its tolerations of nodes that fail.
+pub(crate) fn admit_pod(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
+    let name = doc.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(spec) = doc.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
+    let wanted = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (class, value, policy) = priority(ctx, &wanted).ok_or_else(|| {
+        let why = format!("no PriorityClass with name {wanted} was found");
+        Status::forbidden(Kind::Pod.resource(), &name, &why)
+    })?;
+    if let Some(given) = spec.get("priority").and_then(Value::as_i64).filter(|p| *p != value) {
+        let why = format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        );
+        return Err(Status::forbidden(Kind::Pod.resource(), &name, &why));
+    }
+    spec.insert("priority".to_owned(), json!(value));
+    set(spec, "preemptionPolicy", json!(policy));
+    if !class.is_empty() {
+        spec.insert("priorityClassName".to_owned(), json!(class));
+    }
+    set(spec, "tolerations", json!([]));
+    if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
+        for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            let covered = tolerations.iter().any(|t| {
+                let text = |field: &str| t.get(field).and_then(Value::as_str).unwrap_or_default();
+                matches!(text("key"), "" | "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+                    && (text("key") == key || text("key").is_empty())
+                    && matches!(text("effect"), "" | "NoExecute")
+            });
+            if !covered {
+                tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_TOLERATION_SECONDS}));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name, value and preemption policy of a priority class; of the default when `wanted` is empty.
+fn priority(ctx: &Context<'_>, wanted: &str) -> Option<(String, i64, String)> {
+    const LOWER: &str = "PreemptLowerPriority";
+    let classes = ctx.objects.list(Kind::PriorityClass, None).filter_map(|stored| match &stored.object {
+        Object::PriorityClass(class) => Some(class),
+        _ => None,
+    });
+    let found = if wanted.is_empty() {
+        classes.filter(|c| c.global_default == Some(true)).min_by_key(|c| c.value)
+    } else {
+        classes.into_iter().find(|c| c.metadata.name.as_deref() == Some(wanted))
+    };
+    match (found, wanted) {
+        (Some(class), _) => Some((
+            class.metadata.name.clone().unwrap_or_default(),
+            i64::from(class.value.unwrap_or(0)),
+            class.preemption_policy.clone().unwrap_or_else(|| LOWER.to_owned()),
+        )),
+        (None, "") => Some((String::new(), 0, LOWER.to_owned())),
+        // Kubernetes has these two from the start.
+        (None, "system-cluster-critical") => Some((wanted.to_owned(), 2_000_000_000, LOWER.to_owned())),
+        (None, "system-node-critical") => Some((wanted.to_owned(), 2_000_001_000, LOWER.to_owned())),
+        (None, _) => None,
+    }
+}

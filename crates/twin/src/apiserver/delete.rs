@@ -1,0 +1,295 @@
+//! Deletion: finalizers, grace, propagation.
+//!
+//! Invariants: an object is gone once nothing holds it (no finalizers, no grace left; for a namespace no
+//! spec finalizers either). Orphaning and the end of a foreground deletion happen at once, here;
+//! dependents of an owner deleted in the background are the garbage collector's. Times are whole seconds.
+
+use super::request::{DeleteOptions, Propagation, Request, Response};
+use super::selector::Selectors;
+use super::status::Status;
+use super::{Context, list};
+use crate::kind::{Kind, Resource};
+use crate::object::Object;
+use crate::store::Stored;
+use fleet::{Instant, Span};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const FOREGROUND: &str = "foregroundDeletion";
+/// Namespaces the API server never lets go.
+const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// Longest chain of owners followed when the last dependent of a foreground deletion goes.
+const OWNERS_MAX: usize = 16;
+
+fn whole_seconds(instant: Instant) -> Time {
+    Time(Instant::from_unix_seconds(instant.as_unix_seconds()).to_jiff())
+}
+
+/// Whether something keeps an object that is being deleted.
+fn is_held(object: &Object) -> bool {
+    let meta = object.meta();
+    let finalizers = meta.finalizers.as_ref().is_some_and(|f| !f.is_empty());
+    let graceful = meta.deletion_grace_period_seconds.is_some_and(|s| s > 0);
+    let content = match object {
+        Object::Namespace(namespace) => namespace
+            .spec
+            .as_ref()
+            .and_then(|s| s.finalizers.as_ref())
+            .is_some_and(|finalizers| !finalizers.is_empty()),
+        _ => false,
+    };
+    finalizers || graceful || content
+}
+
+/// Removes an object that is being deleted and that nothing holds any more.
+/// Returns its last state if it is gone.
+pub fn remove_if_unheld(
+    ctx: &mut Context<'_>,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Option<Arc<Stored>> {
+    let stored = ctx.objects.get(kind, namespace, name)?;
+    if stored.object.meta().deletion_timestamp.is_none() || is_held(&stored.object) {
+        return None;
+    }
+    remove(ctx, kind, namespace, name)
+}
+
+/// Takes an object away, and with it every owner that only waited for it (foreground deletion).
+fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+    let removed = ctx.objects.remove(kind, namespace, name)?;
+    let mut owners = waiting_owners(ctx, &removed.object);
+    for _ in 0..OWNERS_MAX {
+        let Some((kind, owner)) = owners.pop() else { break };
+        let mut object = owner.object.clone();
+        if let Some(finalizers) = &mut object.meta_mut().finalizers {
+            finalizers.retain(|f| f != FOREGROUND);
+        }
+        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+        let gone = !is_held(&object);
+        ctx.objects.put(object);
+        if gone && let Some(removed) = ctx.objects.remove(kind, &namespace, &name) {
+            owners.extend(waiting_owners(ctx, &removed.object));
+        }
+    }
+    Some(removed)
+}
+
+/// Owners of `object` in foreground deletion that have no other dependents.
+fn waiting_owners(ctx: &Context<'_>, object: &Object) -> Vec<(Kind, Arc<Stored>)> {
+    let mut owners = Vec::new();
+    for reference in object.meta().owner_references.iter().flatten() {
+        let Some(resource) = crate::kind::RESOURCES.iter().find(|r| r.name == reference.kind) else {
+            continue;
+        };
+        let namespace = if resource.namespaced { object.namespace() } else { "" };
+        let Some(owner) = ctx.objects.get(resource.kind, namespace, &reference.name) else { continue };
+        let waits = owner.object.meta().finalizers.iter().flatten().any(|f| f == FOREGROUND);
+        if owner.object.uid() == reference.uid && waits && dependents(ctx, &owner.object).is_empty() {
+            owners.push((resource.kind, owner.clone()));
+        }
+    }
+    owners
+}
+
+/// Objects in the same namespace that name `owner` by uid.
+fn dependents(ctx: &Context<'_>, owner: &Object) -> Vec<Arc<Stored>> {
+    let namespace = owner.kind().resource().namespaced.then(|| owner.namespace());
+    let owned = |stored: &&Arc<Stored>| {
+        stored.object.meta().owner_references.iter().flatten().any(|r| r.uid == owner.uid())
+    };
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.resource().namespaced || namespace.is_none())
+        .flat_map(|kind| ctx.objects.list(kind, namespace).filter(owned))
+        .cloned()
+        .collect()
+}
+
+/// What a controller calls when it is done with an object that is being deleted: the kubelet when a
+/// pod's containers have ended, the namespace controller when a namespace is empty. No grace is left
+/// and a namespace's own finalizer goes; the object is removed unless finalizers hold it.
+/// Returns the last state if it is gone.
+pub fn finish_delete(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+    let stored = ctx.objects.get(kind, namespace, name)?;
+    let mut object = stored.object.clone();
+    object.meta().deletion_timestamp.as_ref()?;
+    if object.meta().deletion_grace_period_seconds.is_some_and(|s| s > 0) {
+        object.meta_mut().deletion_grace_period_seconds = Some(0);
+    }
+    if let Object::Namespace(namespace) = &mut object
+        && let Some(spec) = &mut namespace.spec
+    {
+        spec.finalizers = None;
+    }
+    if is_held(&object) {
+        if object != stored.object {
+            ctx.objects.put(object);
+        }
+        return None;
+    }
+    remove(ctx, kind, namespace, name)
+}
+
+/// Seconds of grace a delete gives: only pods that may be running have any.
+fn grace_seconds(object: &Object, options: &DeleteOptions) -> i64 {
+    let Some(pod) = object.as_pod() else { return 0 };
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    let scheduled = spec.and_then(|s| s.node_name.as_deref()).is_some_and(|n| !n.is_empty());
+    if !scheduled || matches!(phase, "Succeeded" | "Failed") {
+        return 0;
+    }
+    let own = spec.and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+    let seconds = options.grace_period_seconds.unwrap_or(own);
+    if seconds < 0 { 1 } else { seconds }
+}
+
+fn check_preconditions(resource: &Resource, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid());
+        return Err(Status::conflict(resource, object.name(), &why));
+    }
+    let version = object.meta().resource_version.as_deref().unwrap_or_default();
+    if let Some(wanted) = options.resource_version.as_deref().filter(|v| *v != version) {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
+        );
+        return Err(Status::conflict(resource, object.name(), &why));
+    }
+    Ok(())
+}
+
+/// Takes `owner` out of the owner references of its dependents.
+fn orphan(ctx: &mut Context<'_>, owner: &Object) {
+    for dependent in dependents(ctx, owner) {
+        let mut object = dependent.object.clone();
+        let references = &mut object.meta_mut().owner_references;
+        if let Some(list) = references {
+            list.retain(|r| r.uid != owner.uid());
+        }
+        if references.as_ref().is_some_and(Vec::is_empty) {
+            *references = None;
+        }
+        ctx.objects.put(object);
+    }
+}
+
+/// A batch/v1 Job deleted without a policy orphans its pods; everything else leaves them to the
+/// garbage collector.
+fn default_propagation(kind: Kind) -> Propagation {
+    if kind == Kind::Job { Propagation::Orphan } else { Propagation::Background }
+}
+
+/// Marks an object as being deleted. Returns it, and whether it changed.
+fn mark(ctx: &Context<'_>, object: &Object, grace: i64, hold: bool) -> (Object, bool) {
+    let mut marked = object.clone();
+    let earlier = object.meta().deletion_timestamp.is_some();
+    let meta = marked.meta_mut();
+    if hold && !meta.finalizers.iter().flatten().any(|f| f == FOREGROUND) {
+        meta.finalizers.get_or_insert_default().push(FOREGROUND.to_owned());
+    }
+    // A second delete can only shorten the time left.
+    if !earlier || meta.deletion_grace_period_seconds.unwrap_or(0) > grace {
+        meta.deletion_timestamp = Some(whole_seconds(ctx.now + Span::from_seconds(grace)));
+        meta.deletion_grace_period_seconds = Some(grace);
+    }
+    if !earlier && let Some(generation) = &mut meta.generation {
+        *generation += 1;
+    }
+    if let Object::Namespace(namespace) = &mut marked {
+        namespace.metadata.deletion_grace_period_seconds = None;
+        namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
+    }
+    let changed = marked != *object;
+    (marked, changed)
+}
+
+/// Deletes one object. Returns its last or marked state, and whether it is gone.
+fn delete_one(
+    ctx: &mut Context<'_>,
+    stored: &Arc<Stored>,
+    options: &DeleteOptions,
+) -> Result<(Arc<Stored>, bool), Status> {
+    let object = &stored.object;
+    let (kind, resource) = (object.kind(), object.kind().resource());
+    check_preconditions(resource, object, options)?;
+    if kind == Kind::Namespace && KEPT_NAMESPACES.contains(&object.name()) {
+        return Err(Status::forbidden(resource, object.name(), "this namespace may not be deleted"));
+    }
+    let propagation = options.propagation.unwrap_or_else(|| default_propagation(kind));
+    if propagation == Propagation::Orphan {
+        orphan(ctx, object);
+    }
+    let waits_for = if propagation == Propagation::Foreground { dependents(ctx, object) } else { Vec::new() };
+    let grace = grace_seconds(object, options);
+    let (marked, changed) = mark(ctx, object, grace, !waits_for.is_empty());
+    let (namespace, name) = (marked.namespace().to_owned(), marked.name().to_owned());
+    if !is_held(&marked) {
+        let gone = remove(ctx, kind, &namespace, &name).unwrap_or_else(|| stored.clone());
+        return Ok((gone, true));
+    }
+    let marked = if changed { ctx.objects.put(marked) } else { stored.clone() };
+    for dependent in waits_for {
+        // The owner's preconditions are not its dependents'. One that refuses keeps its owner waiting.
+        let options =
+            DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+        let _ = delete_one(ctx, &dependent, &options);
+    }
+    let gone = ctx.objects.get(kind, &namespace, &name).is_none();
+    Ok((marked, gone))
+}
+
+/// The `Status` of a delete that is done.
+fn success(resource: &Resource, object: &Object) -> Value {
+    let mut details = json!({"name": object.name(), "kind": resource.plural, "uid": object.uid()});
+    if !resource.group.is_empty() {
+        details["group"] = json!(resource.group);
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+/// DELETE of one object.
+pub(super) fn delete(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let (kind, resource) = (request.kind, request.kind.resource());
+    let Some(stored) = ctx.objects.get(kind, &request.namespace, &request.name).cloned() else {
+        return Err(Status::not_found(resource, &request.name));
+    };
+    let options = &request.options.delete;
+    if request.options.dry_run {
+        check_preconditions(resource, &stored.object, options)?;
+        return Ok(Response { code: 200, body: stored.object.to_value(), warnings: Vec::new() });
+    }
+    let (object, gone) = delete_one(ctx, &stored, options)?;
+    // A pod is answered with itself, as the API server does, other kinds with a Status.
+    let body =
+        if gone && kind != Kind::Pod { success(resource, &object.object) } else { object.object.to_value() };
+    Ok(Response { code: 200, body, warnings: Vec::new() })
+}
+
+/// DELETE of all objects the selectors match.
+pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let (kind, resource) = (request.kind, request.kind.resource());
+    let selectors = Selectors::parse(
+        kind,
+        request.options.label_selector.as_deref().unwrap_or_default(),
+        request.options.field_selector.as_deref().unwrap_or_default(),
+    )?;
+    let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
+    let matching: Vec<_> =
+        ctx.objects.list(kind, namespace).filter(|s| selectors.matches(s)).cloned().collect();
+    let mut items = Vec::new();
+    for stored in &matching {
+        if request.options.dry_run {
+            items.push(stored.object.to_value());
+            continue;
+        }
+        let (object, _) = delete_one(ctx, stored, &request.options.delete)?;
+        items.push(object.object.to_value());
+    }
+    let body = list::document(resource, ctx.objects.version(), None, None, items);
+    Ok(Response { code: 200, body, warnings: Vec::new() })
+}

@@ -1,0 +1,67 @@
+//! Field errors in the API server's words.
+//!
+//! A path is the JSON path of the field, e.g. `spec.containers[0].image`. Leaves out the values of
+//! whole objects, which the server prints in Go syntax: here they are compact JSON.
+
+use super::status::Cause;
+use serde_json::Value;
+
+/// More field errors than this are not collected: nobody reads them.
+pub const CAUSES_MAX: usize = 100;
+
+/// Errors found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Errors {
+    causes: Vec<Cause>,
+}
+
+impl Errors {
+    fn push(&mut self, reason: &str, field: &str, message: String) {
+        if self.causes.len() < CAUSES_MAX {
+            self.causes.push(Cause { reason: reason.to_owned(), message, field: field.to_owned() });
+        }
+    }
+    /// A field that must be there is not.
+    pub fn required(&mut self, field: &str, detail: &str) {
+        let tail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        self.push("FieldValueRequired", field, format!("Required value{tail}"));
+    }
+    /// The value is wrong.
+    pub fn invalid(&mut self, field: &str, value: &Value, detail: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {value}: {detail}"));
+    }
+    /// The value is wrong and not worth printing.
+    pub fn invalid_unprinted(&mut self, field: &str, detail: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {detail}"));
+    }
+    /// The field may not be set or changed.
+    pub fn forbidden(&mut self, field: &str, detail: &str) {
+        self.push("FieldValueForbidden", field, format!("Forbidden: {detail}"));
+    }
+    /// Not one of the values there are.
+    pub fn not_supported(&mut self, field: &str, value: &Value, supported: &[&str]) {
+        let all: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", all.join(", "));
+        self.push("FieldValueNotSupported", field, message);
+    }
+    /// Used twice.
+    pub fn duplicate(&mut self, field: &str, value: &Value) {
+        self.push("FieldValueDuplicate", field, format!("Duplicate value: {value}"));
+    }
+    /// Refers to what is not there.
+    pub fn not_found(&mut self, field: &str, value: &Value) {
+        self.push("FieldValueNotFound", field, format!("Not found: {value}"));
+    }
+    /// Longer than `max` bytes.
+    pub fn too_long(&mut self, field: &str, max: usize) {
+        self.push("FieldValueTooLong", field, format!("Too long: may not be more than {max} bytes"));
+    }
+    /// Whether none was found.
+    pub fn is_empty(&self) -> bool {
+        self.causes.is_empty()
+    }
+    /// All of them, in the order found.
+    pub fn into_causes(self) -> Vec<Cause> {
+        self.causes
+    }
+}

@@ -1,0 +1,75 @@
+//! Patches: from a document and a patch to the document wanted.
+//!
+//! Pure functions on JSON; the result is judged like any update. Server-side apply needs ownership of
+//! every field and is refused with 415, which makes clients fall back or say so.
+
+mod json;
+mod strategic;
+
+use super::request::PatchType;
+use super::status::Status;
+use crate::kind::Kind;
+use serde_json::{Map, Value};
+
+/// Deepest nesting of a patch.
+const DEPTH_MAX: usize = 128;
+
+/// Applies `patch` to `current`.
+pub(crate) fn apply(
+    patch_type: PatchType,
+    kind: Kind,
+    current: &Value,
+    patch: &Value,
+) -> Result<Value, Status> {
+    document(patch_type, kind.resource().name, current, patch)
+}
+
+/// As [`apply`], for a kind by name: strategic merges need to know which lists a kind has.
+pub fn document(patch_type: PatchType, kind: &str, current: &Value, patch: &Value) -> Result<Value, Status> {
+    match patch_type {
+        PatchType::Json => json::apply(current, patch),
+        PatchType::Merge => {
+            if !patch.is_object() {
+                return Err(Status::bad_request("a merge patch must be an object"));
+            }
+            let mut doc = current.clone();
+            merge(&mut doc, patch, 0)?;
+            Ok(doc)
+        }
+        PatchType::StrategicMerge => strategic::apply(kind, current, patch),
+        PatchType::Apply => Err(apply_unsupported()),
+    }
+}
+
+/// The refusal of server-side apply.
+pub(crate) fn apply_unsupported() -> Status {
+    let message = "server-side apply is not supported by this twin yet: accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+    Status::new(415, "UnsupportedMediaType", message)
+}
+
+fn too_deep() -> Status {
+    Status::bad_request(format!("patch nested deeper than {DEPTH_MAX} levels"))
+}
+
+/// RFC 7386: null removes, objects merge, everything else replaces.
+fn merge(doc: &mut Value, patch: &Value, depth: usize) -> Result<(), Status> {
+    if depth > DEPTH_MAX {
+        return Err(too_deep());
+    }
+    let Value::Object(patch) = patch else {
+        *doc = patch.clone();
+        return Ok(());
+    };
+    if !doc.is_object() {
+        *doc = Value::Object(Map::new());
+    }
+    let Some(map) = doc.as_object_mut() else { return Ok(()) };
+    for (key, value) in patch {
+        if value.is_null() {
+            map.remove(key);
+        } else {
+            merge(map.entry(key).or_insert(Value::Null), value, depth + 1)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Pods and pod templates.
+
+use super::super::field::Errors;
+use super::super::names::{env_name_problems, key_problems, label_problems, label_value_problems};
+use super::super::quantity::{NANO, Quantity};
+use super::{list, one_of, text, value};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+const POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
+
+/// Checks a new Pod.
+pub(super) fn create(errors: &mut Errors, doc: &Value) {
+    spec(errors, value(doc, "/spec"), "spec");
+}
+
+/// Checks a pod's spec under `path`.
+pub(super) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
+    let volumes = volumes(errors, spec, path);
+    let mut names = BTreeSet::new();
+    if list(spec, "/containers").is_empty() {
+        errors.required(&format!("{path}.containers"), "");
+    }
+    for kind in ["initContainers", "containers"] {
+        for (i, item) in list(spec, &format!("/{kind}")).iter().enumerate() {
+            let path = format!("{path}.{kind}[{i}]");
+            let name = text(item, "/name");
+            if !name.is_empty() && !names.insert(name) {
+                errors.duplicate(&format!("{path}.name"), &json!(name));
+            }
+            container(errors, item, &path, &volumes, kind == "initContainers");
+        }
+    }
+    let policy = value(spec, "/restartPolicy");
+    one_of(errors, policy, &format!("{path}.restartPolicy"), &POLICIES);
+    let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    one_of(errors, value(spec, "/dnsPolicy"), &format!("{path}.dnsPolicy"), &dns);
+    if let Some(seconds) = value(spec, "/activeDeadlineSeconds").as_i64()
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let field = format!("{path}.activeDeadlineSeconds");
+        errors.invalid(&field, &json!(seconds), "must be between 1 and 2147483647, inclusive");
+    }
+    if value(spec, "/terminationGracePeriodSeconds").as_i64().is_some_and(|s| s < 0) {
+        let field = format!("{path}.terminationGracePeriodSeconds");
+        errors.invalid(
+            &field,
+            value(spec, "/terminationGracePeriodSeconds"),
+            "must be greater than or equal to 0",
+        );
+    }
+    tolerations(errors, spec, path);
+    for (key, wanted) in value(spec, "/nodeSelector").as_object().into_iter().flatten() {
+        let field = format!("{path}.nodeSelector");
+        for problem in key_problems(key) {
+            errors.invalid(&field, &json!(key), &problem);
+        }
+        for problem in label_value_problems(wanted.as_str().unwrap_or_default()) {
+            errors.invalid(&field, wanted, &problem);
+        }
+    }
+    if let Some(overhead) = value(spec, "/overhead").as_object() {
+        amounts(errors, overhead, &format!("{path}.overhead"));
+    }
+}
+
+fn volumes<'a>(errors: &mut Errors, spec: &'a Value, path: &str) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    for (i, volume) in list(spec, "/volumes").iter().enumerate() {
+        let field = format!("{path}.volumes[{i}]");
+        let name = text(volume, "/name");
+        if name.is_empty() {
+            errors.required(&format!("{field}.name"), "");
+            continue;
+        }
+        for problem in label_problems(name) {
+            errors.invalid(&format!("{field}.name"), &json!(name), &problem);
+        }
+        if !names.insert(name) {
+            errors.duplicate(&format!("{field}.name"), &json!(name));
+        }
+        let sources = volume.as_object().map_or(0, |v| v.keys().filter(|k| *k != "name").count());
+        if sources > 1 {
+            errors.forbidden(&field, "may not specify more than 1 volume type");
+        }
+    }
+    names
+}
+
+fn tolerations(errors: &mut Errors, spec: &Value, path: &str) {
+    for (i, toleration) in list(spec, "/tolerations").iter().enumerate() {
+        let path = format!("{path}.tolerations[{i}]");
+        let (key, operator) = (text(toleration, "/key"), text(toleration, "/operator"));
+        if key.is_empty() && operator != "Exists" {
+            let why =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            errors.invalid(&format!("{path}.operator"), &json!(operator), why);
+        }
+        if !key.is_empty() {
+            for problem in key_problems(key) {
+                errors.invalid(&format!("{path}.key"), &json!(key), &problem);
+            }
+        }
+        match operator {
+            "" | "Equal" => {}
+            "Exists" => {
+                if !text(toleration, "/value").is_empty() {
+                    let why = "value must be empty when `operator` is 'Exists'";
+                    errors.invalid(&format!("{path}.operator"), value(toleration, "/value"), why);
+                }
+            }
+            other => errors.not_supported(&format!("{path}.operator"), &json!(other), &["Equal", "Exists"]),
+        }
+        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        if !text(toleration, "/effect").is_empty() {
+            one_of(errors, value(toleration, "/effect"), &format!("{path}.effect"), &effects);
+        }
+        if !value(toleration, "/tolerationSeconds").is_null() && text(toleration, "/effect") != "NoExecute" {
+            let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+            errors.invalid(&format!("{path}.effect"), &json!(text(toleration, "/effect")), why);
+        }
+    }
+}
+
+fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) {
+    let name = text(container, "/name");
+    if name.is_empty() {
+        errors.required(&format!("{path}.name"), "");
+    } else {
+        for problem in label_problems(name) {
+            errors.invalid(&format!("{path}.name"), &json!(name), &problem);
+        }
+    }
+    let image = text(container, "/image");
+    if image.is_empty() {
+        errors.required(&format!("{path}.image"), "");
+    } else if image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        errors.invalid(&format!("{path}.image"), &json!(image), why);
+    }
+    let pull = ["Always", "IfNotPresent", "Never"];
+    one_of(errors, value(container, "/imagePullPolicy"), &format!("{path}.imagePullPolicy"), &pull);
+    let message = value(container, "/terminationMessagePolicy");
+    one_of(errors, message, &format!("{path}.terminationMessagePolicy"), &["File", "FallbackToLogsOnError"]);
+    if init {
+        one_of(errors, value(container, "/restartPolicy"), &format!("{path}.restartPolicy"), &POLICIES);
+    }
+    for (i, env) in list(container, "/env").iter().enumerate() {
+        let field = format!("{path}.env[{i}].name");
+        if text(env, "/name").is_empty() {
+            errors.required(&field, "");
+        }
+        for problem in env_name_problems(text(env, "/name")) {
+            errors.invalid(&field, value(env, "/name"), &problem);
+        }
+    }
+    for (i, port) in list(container, "/ports").iter().enumerate() {
+        let field = format!("{path}.ports[{i}]");
+        match value(port, "/containerPort").as_i64().unwrap_or(0) {
+            0 => errors.required(&format!("{field}.containerPort"), ""),
+            1..=65_535 => {}
+            found => {
+                let why = "must be between 1 and 65535, inclusive";
+                errors.invalid(&format!("{field}.containerPort"), &json!(found), why);
+            }
+        }
+        one_of(errors, value(port, "/protocol"), &format!("{field}.protocol"), &["SCTP", "TCP", "UDP"]);
+    }
+    for (i, mount) in list(container, "/volumeMounts").iter().enumerate() {
+        let field = format!("{path}.volumeMounts[{i}]");
+        if text(mount, "/name").is_empty() {
+            errors.required(&format!("{field}.name"), "");
+        } else if !volumes.contains(text(mount, "/name")) {
+            errors.not_found(&format!("{field}.name"), value(mount, "/name"));
+        }
+        if text(mount, "/mountPath").is_empty() {
+            errors.required(&format!("{field}.mountPath"), "");
+        }
+    }
+    resources(errors, value(container, "/resources"), &format!("{path}.resources"));
+}
+
+/// Names of resources every node may have without a domain in front.
+fn is_standard(name: &str) -> bool {
+    ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-")
+}
+
+fn amounts(errors: &mut Errors, amounts: &Map<String, Value>, path: &str) {
+    for (name, amount) in amounts {
+        let field = format!("{path}[{name}]");
+        if !name.contains('/') && !is_standard(name) {
+            errors.invalid(path, &json!(name), "must be a standard resource type or fully qualified");
+            errors.invalid(path, &json!(name), "must be a standard resource for containers");
+        }
+        let Ok(quantity) = Quantity::parse(amount.as_str().unwrap_or_default()) else { continue };
+        if quantity.nanos() < 0 {
+            errors.invalid(&field, amount, "must be greater than or equal to 0");
+        } else if name.contains('/') && quantity.nanos() % NANO != 0 {
+            errors.invalid(&field, amount, "must be an integer");
+        }
+    }
+}
+
+fn resources(errors: &mut Errors, resources: &Value, path: &str) {
+    let empty = Map::new();
+    let (limits, requests) = (
+        value(resources, "/limits").as_object().unwrap_or(&empty),
+        value(resources, "/requests").as_object().unwrap_or(&empty),
+    );
+    amounts(errors, limits, &format!("{path}.limits"));
+    amounts(errors, requests, &format!("{path}.requests"));
+    for (name, request) in requests {
+        let field = format!("{path}.requests");
+        let parse = |v: &Value| Quantity::parse(v.as_str().unwrap_or_default()).ok().map(Quantity::nanos);
+        let extended = name.contains('/');
+        match limits.get(name) {
+            Some(limit) if extended && parse(request) != parse(limit) => {
+                let why = format!("must be equal to {name} limit of {}", limit.as_str().unwrap_or_default());
+                errors.invalid(&field, request, &why);
+            }
+            Some(limit) if parse(request) > parse(limit) => {
+                let limit = limit.as_str().unwrap_or_default();
+                let why = format!("must be less than or equal to {name} limit of {limit}");
+                errors.invalid(&field, request, &why);
+            }
+            None if extended => {
+                errors.required(
+                    &format!("{path}.limits"),
+                    "Limit must be set for non overcommitable resources",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks an update of a Pod: of the spec, only few fields may change.
+pub(super) fn update(errors: &mut Errors, old: &Value, new: &Value) {
+    create(errors, new);
+    let mut allowed = new.clone();
+    for kind in ["containers", "initContainers"] {
+        let before = list(old, &format!("/spec/{kind}"));
+        let Some(after) = allowed.pointer_mut(&format!("/spec/{kind}")).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        if before.len() != after.len() {
+            let why = "pod updates may not add or remove containers";
+            errors.forbidden(&format!("spec.{kind}"), why);
+            return;
+        }
+        for (before, after) in before.iter().zip(after) {
+            after["image"] = before["image"].clone();
+        }
+    }
+    let (had, has) = (list(old, "/spec/tolerations"), list(new, "/spec/tolerations"));
+    let only_added = had.iter().all(|t| has.contains(t));
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        if field == "tolerations" && !only_added {
+            continue;
+        }
+        match old["spec"].get(field) {
+            Some(before) => allowed["spec"][field] = before.clone(),
+            None => {
+                allowed["spec"].as_object_mut().map(|spec| spec.remove(field));
+            }
+        }
+    }
+    if allowed["spec"] != old["spec"] {
+        errors.forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+    }
+}

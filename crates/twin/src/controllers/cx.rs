@@ -1,0 +1,111 @@
+//! What every controller acts through: the cluster's objects, the time, names to draw, timers to set.
+
+use crate::kind::Kind;
+use crate::object::Object;
+use crate::random::Stream;
+use crate::store::{Objects, Stored};
+use crate::world::Timers;
+use fleet::{Instant, Span};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use std::sync::Arc;
+
+/// Seconds a pod gets to end when it does not say.
+const GRACE_SECONDS_DEFAULT: i64 = 30;
+
+/// One controller's grip on its cluster, for as long as it runs.
+pub(crate) struct Cx<'a> {
+    pub(crate) objects: &'a mut Objects,
+    pub(crate) now: Instant,
+    pub(crate) names: &'a mut Stream,
+    pub(crate) timers: Timers<'a>,
+    /// Seed of the world, for streams keyed by object.
+    pub(crate) seed: u64,
+}
+
+/// An instant as `metav1.Time`: whole seconds, as the API keeps it.
+pub(crate) fn time(at: Instant) -> Time {
+    Time(Instant::from_unix_seconds(at.as_unix_seconds()).to_jiff())
+}
+
+/// An instant as `metav1.MicroTime`: whole microseconds.
+pub(crate) fn micro_time(at: Instant) -> MicroTime {
+    MicroTime(at.floor_to(Span::from_nanos(1000)).to_jiff())
+}
+
+/// A pod's phase; `Pending` when it has none yet.
+pub(crate) fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// Whether a pod has ended.
+pub(crate) fn is_terminal(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether an object is being deleted.
+pub(crate) fn is_deleting(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
+}
+
+fn is_held(meta: &ObjectMeta) -> bool {
+    meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+}
+
+impl Cx<'_> {
+    /// A pod by name, if it is still the one with this uid.
+    pub(crate) fn pod(&self, namespace: &str, name: &str, uid: &str) -> Option<Arc<Stored>> {
+        self.objects.get(Kind::Pod, namespace, name).filter(|s| s.object.uid() == uid).cloned()
+    }
+    /// A node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        self.objects.get(Kind::Node, "", name)?.object.as_node()
+    }
+    /// Metadata of a new object.
+    pub(crate) fn new_meta(&mut self, namespace: &str, name: String) -> ObjectMeta {
+        ObjectMeta {
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            name: Some(name),
+            uid: Some(self.names.uid()),
+            creation_timestamp: Some(time(self.now)),
+            ..ObjectMeta::default()
+        }
+    }
+    /// Puts a pod in place.
+    pub(crate) fn put_pod(&mut self, pod: impl Into<Box<Pod>>) {
+        self.objects.put(Object::Pod(pod.into()));
+    }
+    /// Deletes as the API does: what is held by finalizers (or, for a pod, is still running) is only
+    /// marked. Returns whether anything changed.
+    pub(crate) fn delete(&mut self, kind: Kind, namespace: &str, name: &str) -> bool {
+        let Some(stored) = self.objects.get(kind, namespace, name).cloned() else { return false };
+        let meta = stored.object.meta();
+        if is_deleting(meta) {
+            return false;
+        }
+        let grace = stored.object.as_pod().map_or(0, |pod| {
+            let spec = pod.spec.as_ref();
+            let bound = spec.is_some_and(|s| s.node_name.is_some());
+            let stated = spec.and_then(|s| s.termination_grace_period_seconds);
+            if bound && !is_terminal(pod) { stated.unwrap_or(GRACE_SECONDS_DEFAULT).max(0) } else { 0 }
+        });
+        if grace == 0 && !is_held(meta) && kind != Kind::Namespace {
+            self.objects.remove(kind, namespace, name);
+            return true;
+        }
+        let mut object = stored.object.clone();
+        object.meta_mut().deletion_timestamp = Some(time(self.now + Span::from_seconds(grace)));
+        object.meta_mut().deletion_grace_period_seconds = Some(grace);
+        if let Object::Namespace(namespace) = &mut object {
+            namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
+        }
+        self.objects.put(object);
+        true
+    }
+    /// Takes away an object that is being deleted, unless a finalizer still holds it.
+    pub(crate) fn finish_delete(&mut self, kind: Kind, namespace: &str, name: &str) {
+        if self.objects.get(kind, namespace, name).is_some_and(|s| !is_held(s.object.meta())) {
+            self.objects.remove(kind, namespace, name);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Events about objects, and the bound on how many are kept.
+//!
+//! The real server drops an Event after an hour (`--event-ttl`). A world at 600 times real time would
+//! show each for six seconds, so here the number is bounded instead: the oldest go first.
+
+use super::{Cx, time};
+use crate::kind::Kind;
+use crate::object::Object;
+use crate::store::{Change, ChangeKind};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Most Events a cluster keeps.
+pub(crate) const EVENTS_MAX: usize = 1000;
+/// Longest message of an Event, in bytes (the API's limit).
+const MESSAGE_LENGTH_MAX: usize = 1024;
+
+/// The object an Event is about.
+#[derive(Clone, Debug)]
+pub(crate) struct About<'a> {
+    kind: Kind,
+    namespace: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    version: u64,
+    field: Option<String>,
+}
+
+impl<'a> About<'a> {
+    pub(crate) fn new(object: &'a Object) -> About<'a> {
+        let version = object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
+        About {
+            kind: object.kind(),
+            namespace: object.namespace(),
+            name: object.name(),
+            uid: object.uid(),
+            version,
+            field: None,
+        }
+    }
+    /// The same, narrowed to one container.
+    pub(crate) fn container(mut self, container: &str) -> About<'a> {
+        self.field = Some(format!("spec.containers{{{container}}}"));
+        self
+    }
+}
+
+/// Who says it, and on which node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) component: &'a str,
+    pub(crate) host: Option<&'a str>,
+}
+
+impl Cx<'_> {
+    /// Records a Normal Event.
+    pub(crate) fn normal(&mut self, about: &About<'_>, source: Source<'_>, reason: &str, message: String) {
+        self.event(about, source, ("Normal", reason), message);
+    }
+    /// Records a Warning.
+    pub(crate) fn warning(&mut self, about: &About<'_>, source: Source<'_>, reason: &str, message: String) {
+        self.event(about, source, ("Warning", reason), message);
+    }
+    fn event(
+        &mut self,
+        about: &About<'_>,
+        source: Source<'_>,
+        (kind, reason): (&str, &str),
+        mut message: String,
+    ) {
+        // Events of cluster-scoped objects live in `default`, as in Kubernetes.
+        let namespace = if about.namespace.is_empty() { "default" } else { about.namespace };
+        let name = format!("{}.{:016x}", about.name, self.names.bits());
+        if message.len() > MESSAGE_LENGTH_MAX {
+            let cut = (0..=MESSAGE_LENGTH_MAX).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+            message.truncate(cut);
+        }
+        let event = Event {
+            metadata: self.new_meta(namespace, name),
+            involved_object: ObjectReference {
+                api_version: Some(about.kind.resource().api_version()),
+                kind: Some(about.kind.resource().name.to_owned()),
+                namespace: (!about.namespace.is_empty()).then(|| about.namespace.to_owned()),
+                name: Some(about.name.to_owned()),
+                uid: Some(about.uid.to_owned()),
+                resource_version: Some(about.version.to_string()),
+                field_path: about.field.clone(),
+            },
+            type_: Some(kind.to_owned()),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            count: Some(1),
+            first_timestamp: Some(time(self.now)),
+            last_timestamp: Some(time(self.now)),
+            event_time: None,
+            source: Some(EventSource {
+                component: Some(source.component.to_owned()),
+                host: source.host.map(str::to_owned),
+            }),
+            reporting_component: Some(source.component.to_owned()),
+            reporting_instance: Some(source.host.unwrap_or_default().to_owned()),
+            ..Event::default()
+        };
+        self.objects.put(Object::Event(Box::new(event)));
+    }
+}
+
+/// Keeps the number of Events bounded.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct EventLimit {
+    kept: VecDeque<(Arc<str>, Arc<str>)>,
+}
+
+impl EventLimit {
+    pub(crate) fn observe(&mut self, change: &Change) {
+        if change.kind == ChangeKind::Added && change.object.object.kind() == Kind::Event {
+            let object = &change.object.object;
+            self.kept.push_back((object.namespace().into(), object.name().into()));
+        }
+    }
+    pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
+        let over = self.kept.len().saturating_sub(EVENTS_MAX);
+        for (namespace, name) in self.kept.drain(..over) {
+            cx.objects.remove(Kind::Event, &namespace, &name);
+        }
+        over > 0
+    }
+}

@@ -1,0 +1,84 @@
+//! What a kubelet knows of its machine: addresses for pods, images it has, whether it is up.
+
+use crate::controllers::events::Source;
+use k8s_openapi::api::core::v1::Node;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Pod addresses of a node: `.2` to `.254` of its /24.
+const ADDRESS_FIRST: u16 = 2;
+const ADDRESS_LAST: u16 = 254;
+/// Most images a node remembers; a real one collects garbage by disk use.
+const IMAGES_MAX: usize = 500;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Host {
+    ip: String,
+    /// First three numbers of the pods' addresses, with a dot at the end.
+    prefix: String,
+    next: u16,
+    taken: BTreeSet<u16>,
+    images: BTreeSet<Arc<str>>,
+    pub(super) down: bool,
+    /// Counts how often the machine has gone down or come up.
+    pub(super) turn: u32,
+    /// Whether the control plane has noticed that the machine is down.
+    pub(super) noticed: bool,
+}
+
+/// Addresses of a node and of a pod on it.
+pub(super) struct Addresses {
+    pub(super) host: String,
+    pub(super) pod: String,
+}
+
+impl Host {
+    pub(super) fn new(node: &Node) -> Host {
+        let addresses = node.status.as_ref().and_then(|s| s.addresses.as_ref());
+        let ip = addresses.into_iter().flatten().find(|a| a.type_ == "InternalIP");
+        let cidr = node.spec.as_ref().and_then(|s| s.pod_cidr.as_deref()).unwrap_or("10.244.0.0/24");
+        let base = cidr.split('/').next().unwrap_or_default();
+        Host {
+            ip: ip.map(|a| a.address.clone()).unwrap_or_default(),
+            prefix: base.rsplit_once('.').map(|(head, _)| format!("{head}.")).unwrap_or_default(),
+            next: ADDRESS_FIRST,
+            taken: BTreeSet::new(),
+            images: BTreeSet::new(),
+            down: false,
+            turn: 0,
+            noticed: false,
+        }
+    }
+    /// The next free address; `None` when all are taken.
+    pub(super) fn take(&mut self) -> Option<u16> {
+        for _ in ADDRESS_FIRST..=ADDRESS_LAST {
+            let address = self.next;
+            self.next = if address >= ADDRESS_LAST { ADDRESS_FIRST } else { address + 1 };
+            if self.taken.insert(address) {
+                return Some(address);
+            }
+        }
+        None
+    }
+    pub(super) fn free(&mut self, address: u16) {
+        self.taken.remove(&address);
+    }
+    /// Makes an image present; whether it had to be pulled.
+    pub(super) fn pull(&mut self, image: &str) -> bool {
+        if self.images.contains(image) {
+            return false;
+        }
+        if self.images.len() >= IMAGES_MAX {
+            self.images.pop_first();
+        }
+        self.images.insert(image.into())
+    }
+    pub(super) fn addresses(&self, address: Option<u16>) -> Addresses {
+        let pod = address.map(|n| format!("{}{n}", self.prefix)).unwrap_or_default();
+        Addresses { host: self.ip.clone(), pod }
+    }
+    pub(super) fn source<'a>(&self, node: &'a str) -> Source<'a> {
+        Source { component: "kubelet", host: Some(node) }
+    }
+}

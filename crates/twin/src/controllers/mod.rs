@@ -1,0 +1,21 @@
+//! The controllers of one cluster: state machines woken by object changes and timers, one module each,
+//! named as in Kubernetes. They read and write only through the store; none knows another.
+//!
+//! Each has `observe`, which hears of every change, and `run`, which acts on what it heard and says
+//! whether it did anything. At one instant they run in a fixed order until all are quiet.
+
+mod cx;
+pub(crate) mod events;
+pub(crate) mod garbagecollector;
+pub(crate) mod job;
+pub(crate) mod kubelet;
+pub(crate) mod namespace;
+pub(crate) mod nodelifecycle;
+pub(crate) mod podgc;
+pub(crate) mod scheduler;
+pub(crate) mod ttlafterfinished;
+
+pub(crate) use cx::{Cx, is_deleting, is_terminal, micro_time, phase, time};
+
+/// Where a namespaced object is.
+pub(crate) type Place = (std::sync::Arc<str>, std::sync::Arc<str>);

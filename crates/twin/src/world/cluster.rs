@@ -1,0 +1,180 @@
+//! One cluster: its objects, its controllers, and the loop that runs them until they are quiet.
+
+use super::{NodeChange, Queue, Task, Timers, machine, write};
+use crate::apiserver::{Context, Request, Response, Status};
+use crate::controllers::events::EventLimit;
+use crate::controllers::garbagecollector::GarbageCollector;
+use crate::controllers::job::JobController;
+use crate::controllers::kubelet::Kubelet;
+use crate::controllers::namespace::NamespaceController;
+use crate::controllers::nodelifecycle::{self, NodeLifecycle};
+use crate::controllers::podgc::PodGc;
+use crate::controllers::scheduler::Scheduler;
+use crate::controllers::{Cx, ttlafterfinished};
+use crate::physics::Physics;
+use crate::random::Stream;
+use crate::store::{Change, Objects};
+use fleet::{ClusterSpec, Instant};
+use serde::{Deserialize, Serialize};
+
+/// Most rounds of controllers at one instant: each round answers the changes of the one before, and no
+/// chain of causes here is longer than a few dozen links, or than 5,000 pods in batches of 500.
+const ROUNDS_MAX: usize = 10_000;
+
+/// A cluster of a world.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Cluster {
+    pub(super) spec: ClusterSpec,
+    seed: u64,
+    pub(super) objects: Objects,
+    names: Stream,
+    controllers: Controllers,
+    pub(super) physics: Physics,
+}
+
+/// The state of every controller.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Controllers {
+    namespace: NamespaceController,
+    garbagecollector: GarbageCollector,
+    podgc: PodGc,
+    nodelifecycle: NodeLifecycle,
+    job: JobController,
+    scheduler: Scheduler,
+    kubelet: Kubelet,
+    events: EventLimit,
+}
+
+impl Controllers {
+    fn observe(&mut self, cx: &mut Cx<'_>, change: &Change) {
+        self.namespace.observe(change);
+        self.garbagecollector.observe(change);
+        self.podgc.observe(cx, change);
+        self.nodelifecycle.observe(change);
+        self.job.observe(cx, change);
+        ttlafterfinished::observe(cx, change);
+        self.scheduler.observe(change);
+        self.kubelet.observe(change);
+        self.events.observe(change);
+    }
+    /// One round; whether any controller did something.
+    fn run(&mut self, cx: &mut Cx<'_>) -> bool {
+        [
+            self.namespace.run(cx),
+            self.garbagecollector.run(cx),
+            self.podgc.run(cx),
+            self.nodelifecycle.run(cx),
+            self.job.run(cx),
+            self.scheduler.run(cx),
+            self.kubelet.run(cx),
+            self.events.run(cx),
+        ]
+        .contains(&true)
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(
+        spec: &ClusterSpec,
+        number: usize,
+        namespace: Option<&str>,
+        start: Instant,
+        seed: u64,
+    ) -> Cluster {
+        let mut cluster = Cluster {
+            spec: spec.clone(),
+            seed,
+            objects: Objects::new(),
+            names: Stream::new(seed, &format!("names/{}", spec.id)),
+            controllers: Controllers::default(),
+            physics: Physics::default(),
+        };
+        let (objects, names) = (&mut cluster.objects, &mut cluster.names);
+        machine::found(spec, number, namespace, start, objects, names);
+        for (group, names) in machine::node_names(spec) {
+            for name in names {
+                cluster.physics.add_machine(&name, spec, group, start);
+            }
+        }
+        cluster
+    }
+    fn parts<'a>(
+        &'a mut self,
+        queue: &'a mut Queue,
+        now: Instant,
+    ) -> (&'a mut Controllers, &'a mut Physics, Cx<'a>) {
+        let timers = Timers { queue, cluster: &self.spec.id };
+        let cx = Cx { objects: &mut self.objects, now, names: &mut self.names, timers, seed: self.seed };
+        (&mut self.controllers, &mut self.physics, cx)
+    }
+    /// Carries out a write of the API. Controllers have not heard of it until [`Cluster::settle`].
+    pub(super) fn write(&mut self, request: &Request, now: Instant) -> Result<Response, Status> {
+        write::write(&mut Context { objects: &mut self.objects, now, names: &mut self.names }, request)
+    }
+    /// Lets the controllers hear of every change and act, until none has anything left to do.
+    pub(super) fn settle(&mut self, queue: &mut Queue, now: Instant) {
+        let id = self.spec.id.clone();
+        let (controllers, physics, mut cx) = self.parts(queue, now);
+        for _ in 0..ROUNDS_MAX {
+            let mut heard = false;
+            while let Some(change) = cx.objects.next_unseen() {
+                heard = true;
+                physics.observe(&change, now);
+                controllers.observe(&mut cx, &change);
+            }
+            let acted = controllers.run(&mut cx);
+            if !heard && !acted {
+                return;
+            }
+        }
+        unreachable!("controllers of cluster {id} did not come to rest at {now} within {ROUNDS_MAX} rounds");
+    }
+    /// Carries out a timer.
+    pub(super) fn wake(&mut self, queue: &mut Queue, now: Instant, task: Task) {
+        let (controllers, _, mut cx) = self.parts(queue, now);
+        match task {
+            Task::Pod { uid, turn } => controllers.kubelet.wake(&mut cx, &uid, turn),
+            Task::Job { uid } => controllers.job.wake(&uid),
+            Task::Expire { namespace, name, uid } => {
+                ttlafterfinished::expire(&mut cx, &(namespace, name), &uid);
+            }
+            Task::Evict { namespace, name, uid } => {
+                nodelifecycle::consider(&mut cx, &(namespace, name), Some(&uid));
+            }
+            Task::Silence { node, turn } => {
+                if controllers.kubelet.notice(&node, turn) {
+                    nodelifecycle::mark_unreachable(&mut cx, &node);
+                }
+            }
+            Task::Input(_) | Task::Demo => {}
+        }
+    }
+    /// Stops or starts a machine; whether there is one of that name.
+    pub(super) fn set_machine(
+        &mut self,
+        queue: &mut Queue,
+        now: Instant,
+        node: &str,
+        change: NodeChange,
+    ) -> bool {
+        let (controllers, physics, mut cx) = self.parts(queue, now);
+        let Some(up) = controllers.kubelet.is_up(node) else { return false };
+        match (up, change) {
+            (true, NodeChange::Stop) => {
+                physics.switch(node, false, now);
+                controllers.kubelet.machine_down(&mut cx, node);
+            }
+            (false, NodeChange::Start) => {
+                physics.switch(node, true, now);
+                if controllers.kubelet.machine_up(&mut cx, node) {
+                    nodelifecycle::mark_ready(&mut cx, node);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+    pub(super) fn overcommitted(&self) -> Option<(&str, String)> {
+        self.controllers.scheduler.overcommitted()
+    }
+}

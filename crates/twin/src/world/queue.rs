@@ -1,0 +1,82 @@
+//! What is going to happen: tasks ordered by (instant, priority, sequence).
+//!
+//! The sequence is that of scheduling, so two tasks never tie and the order never depends on how the
+//! time between them is stepped through. A task that has become pointless is not taken out; whoever it
+//! wakes sees that (by uid and turn) and does nothing.
+
+use crate::apiserver::Request;
+use fleet::{ClusterId, Instant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most tasks that may wait; more means that something schedules without end.
+const TASKS_MAX: usize = 8_000_000;
+
+/// What goes first at one instant: what frees room, then controllers, then what comes from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Priority {
+    Kubelet,
+    Controller,
+    Input,
+}
+
+/// Something to be done at an instant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Task {
+    /// The next step of a pod's life; void if the pod's run has since moved on to another turn.
+    Pod { uid: Arc<str>, turn: u32 },
+    /// The job controller looks at a Job again.
+    Job { uid: Arc<str> },
+    /// A finished Job's time to live may be over.
+    Expire { namespace: Arc<str>, name: Arc<str>, uid: Arc<str> },
+    /// A pod's toleration of its node's taints may be over.
+    Evict { namespace: Arc<str>, name: Arc<str>, uid: Arc<str> },
+    /// A silent node's grace period is over, if it has been silent since `turn`.
+    Silence { node: Arc<str>, turn: u32 },
+    /// A request known beforehand.
+    Input(Box<Request>),
+    /// A Job of the demo stream arrives, and draws the next.
+    Demo,
+}
+
+type Key = (Instant, Priority, u64);
+
+/// The queue of a world.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    sequence: u64,
+    #[serde(with = "super::pairs")]
+    tasks: BTreeMap<Key, (ClusterId, Task)>,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at: Instant, priority: Priority, cluster: &ClusterId, task: Task) {
+        assert!(
+            self.tasks.len() < TASKS_MAX,
+            "more than {TASKS_MAX} tasks wait, the last for {cluster}: {task:?}"
+        );
+        self.sequence += 1;
+        self.tasks.insert((at, priority, self.sequence), (cluster.clone(), task));
+    }
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.tasks.first_key_value().map(|((at, ..), _)| *at)
+    }
+    /// Takes the next task due at or before `to`.
+    pub(crate) fn pop(&mut self, to: Instant) -> Option<(ClusterId, Task)> {
+        self.next_at().filter(|at| *at <= to)?;
+        self.tasks.pop_first().map(|(_, entry)| entry)
+    }
+}
+
+/// The queue as one cluster's controllers see it.
+pub(crate) struct Timers<'a> {
+    pub(crate) queue: &'a mut Queue,
+    pub(crate) cluster: &'a ClusterId,
+}
+
+impl Timers<'_> {
+    pub(crate) fn set(&mut self, at: Instant, priority: Priority, task: Task) {
+        self.queue.push(at, priority, self.cluster, task);
+    }
+}

@@ -1,0 +1,87 @@
+//! Machines: what they draw and cost, and what happens when one stops.
+
+use crate::fixture::*;
+use fleet::{GramsCo2, GramsCo2PerKwh, Series, Span};
+use serde_json::json;
+use twin::Kind;
+use twin::world::NodeChange;
+
+#[test]
+fn energy_carbon_and_money_are_integrated_exactly() {
+    let mut world = world(2);
+    let spec = world.spec(&kr()).unwrap().clone();
+    let group = &spec.node_groups[0];
+    let hours = [200.0, 400.0].map(GramsCo2PerKwh::from_grams_f64).to_vec();
+    assert!(world.set_intensity(&kr(), Series::new(start(), Span::HOUR, hours).unwrap()));
+    create(&mut world, Kind::Job, job("e", "4", &["sleep", "3600"], json!({})));
+    let idle = group.power.idle.scaled(spec.pue_milli, 1000);
+    let work = (group.power.full - group.power.idle).scaled(spec.pue_milli, 1000).scaled(4, 8);
+    assert_eq!(world.power(&kr()).unwrap(), idle + idle);
+    pass(&mut world, 3600);
+    assert_eq!(world.power(&kr()).unwrap(), idle + idle + work);
+    pass(&mut world, 3600);
+    let totals = world.energy(&kr()).unwrap();
+    let two_hours = Span::HOUR.scaled(2, 1);
+    assert_eq!(totals.idle, idle * two_hours + idle * two_hours);
+    // The work runs from 10 s to 3610 s: 3590 s at 200 g, 10 s at 400 g.
+    assert_eq!(totals.dynamic, work * Span::HOUR);
+    let expected = work.as_watts_f64() * (3590.0 * 200.0 + 10.0 * 400.0) / 3.6e6;
+    let carbon = totals.carbon_dynamic - GramsCo2::from_grams_f64(expected);
+    assert!(carbon.as_micrograms().abs() <= 2, "{carbon:?}");
+    assert_eq!(totals.cost, group.price * two_hours + group.price * two_hours);
+    assert_eq!(totals.busy_share(), 4.0 / 8.0 / 2.0 / 2.0);
+    let by_node = world.energy_by_node(&kr()).unwrap();
+    assert_eq!(by_node.iter().map(|(_, t)| t.energy()).sum::<fleet::Joules>(), totals.energy());
+    assert_eq!(by_node.len(), 2);
+}
+
+#[test]
+fn a_stopped_machine_is_noticed_its_pods_evicted_and_the_job_goes_on_elsewhere() {
+    let mut world = world(2);
+    create(&mut world, Kind::Job, job("n", "1", &["sleep", "2000"], json!({})));
+    pass(&mut world, 100);
+    assert_eq!(pods(&world)[0]["spec"]["nodeName"], "kr-general-1");
+    world.set_node(&kr(), &node(1), NodeChange::Stop).unwrap();
+    pass(&mut world, 49);
+    assert_eq!(condition(&get(&world, Kind::Node, "kr-general-1"), "Ready"), "True KubeletReady");
+    pass(&mut world, 1);
+    let silent = get(&world, Kind::Node, "kr-general-1");
+    assert_eq!(condition(&silent, "Ready"), "Unknown NodeStatusUnknown");
+    assert_eq!(silent["spec"]["taints"].as_array().unwrap().len(), 2);
+    assert_eq!(condition(&pods(&world)[0], "Ready"), "False NodeNotReady");
+    pass(&mut world, 299);
+    assert_eq!(pods(&world).len(), 1);
+    pass(&mut world, 1);
+    // The pod stays until its machine is back; the Job counts it as failed and makes another.
+    let lost = pods(&world).into_iter().find(|p| p["spec"]["nodeName"] == "kr-general-1").unwrap();
+    assert!(lost["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(condition(&lost, "DisruptionTarget"), "True DeletionByTaintManager");
+    assert_eq!(get(&world, Kind::Job, "n")["status"]["failed"], 1);
+    pass(&mut world, 60);
+    assert_eq!(pods(&world).len(), 2);
+    world.set_node(&kr(), &node(1), NodeChange::Start).unwrap();
+    let back = get(&world, Kind::Node, "kr-general-1");
+    assert_eq!(condition(&back, "Ready"), "True KubeletReady");
+    assert!(back["spec"]["taints"].is_null());
+    assert_eq!(pods(&world).len(), 1);
+    pass(&mut world, 2100);
+    assert_eq!(condition(&get(&world, Kind::Job, "n"), "Complete"), "True CompletionsReached");
+}
+
+#[test]
+fn a_machine_that_restarts_quickly_fails_what_ran_on_it() {
+    let mut world = world(1);
+    create(&mut world, Kind::Job, job("q", "1", &["sleep", "2000"], json!({})));
+    pass(&mut world, 100);
+    let power = world.power(&kr()).unwrap();
+    world.set_node(&kr(), &node(1), NodeChange::Stop).unwrap();
+    assert!(world.power(&kr()).unwrap().is_zero());
+    pass(&mut world, 20);
+    world.set_node(&kr(), &node(1), NodeChange::Start).unwrap();
+    assert!(world.power(&kr()).unwrap() < power);
+    assert_eq!(phases(&world), ["Failed"]);
+    pass(&mut world, 10 + 2 + 2000);
+    assert_eq!(condition(&get(&world, Kind::Job, "q"), "Complete"), "True CompletionsReached");
+    let unknown = world.set_node(&kr(), &node(9), NodeChange::Stop).unwrap_err();
+    assert_eq!(unknown.to_string(), "cluster \"kr\" has no node \"kr-general-9\"");
+}

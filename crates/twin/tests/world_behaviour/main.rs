@@ -1,0 +1,11 @@
+//! What a world does over time: Jobs and their pods, nodes and their faults, energy, and that the same
+//! seed and requests always give the same bytes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what a test unwraps is what it asserts")]
+
+mod determinism;
+mod fixture;
+mod jobs;
+mod machines;
+mod objects;
+mod scheduling;

@@ -1,0 +1,126 @@
+//! Namespaces, owners, bounds, and inputs known beforehand.
+
+use crate::fixture::*;
+use fleet::Span;
+use serde_json::json;
+use twin::apiserver::Verb;
+use twin::{Kind, Request};
+
+#[test]
+fn a_new_cluster_looks_like_one() {
+    let world = world(3);
+    let names = |kind| -> Vec<String> {
+        let of = |v: &serde_json::Value| v["metadata"]["name"].as_str().unwrap().to_owned();
+        all(&world, kind).iter().map(of).collect()
+    };
+    assert_eq!(names(Kind::Namespace), ["default", "kube-node-lease", "kube-public", "kube-system"]);
+    assert_eq!(names(Kind::Node), ["kr-general-1", "kr-general-2", "kr-general-3"]);
+    let leases = world.objects(&kr()).unwrap().list(Kind::Lease, Some("kube-node-lease")).count();
+    assert_eq!(leases, 3);
+    let node = get(&world, Kind::Node, "kr-general-2");
+    assert_eq!(node["metadata"]["labels"]["topology.kubernetes.io/zone"], "ap-northeast-2b");
+    assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.36.3");
+    let mut ips: Vec<String> = all(&world, Kind::Node)
+        .iter()
+        .map(|n| n["status"]["addresses"][0]["address"].as_str().unwrap().to_owned())
+        .collect();
+    ips.dedup();
+    assert_eq!(ips.len(), 3);
+}
+
+#[test]
+fn a_namespace_takes_everything_in_it_along() {
+    let mut world = world(1);
+    let mut body = job("x", "1", &["sleep", "600"], json!({}));
+    create(
+        &mut world,
+        Kind::Namespace,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"},
+        "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}),
+    );
+    body["metadata"]["namespace"] = json!("team");
+    let mut create_job = request(Verb::Create, Kind::Job, body);
+    create_job.namespace = "team".to_owned();
+    world.request(&kr(), &create_job).unwrap();
+    pass(&mut world, 60);
+    edit(&mut world, Kind::Namespace, "team", |ns| {
+        ns["metadata"]["labels"] = json!({"team": "a"});
+    });
+    // As the API marks a namespace that is deleted.
+    twin_delete_namespace(&mut world);
+    let there = |world: &twin::World, kind| world.objects(&kr()).unwrap().list(kind, Some("team")).count();
+    assert_eq!((there(&world, Kind::Job), there(&world, Kind::Pod)), (0, 1));
+    assert_eq!(get(&world, Kind::Namespace, "team")["status"]["phase"], "Terminating");
+    pass(&mut world, 1);
+    assert_eq!((there(&world, Kind::Pod), there(&world, Kind::Event)), (0, 0));
+    assert!(find(&world, Kind::Namespace, "team").is_none());
+}
+
+fn twin_delete_namespace(world: &mut twin::World) {
+    delete(world, Kind::Namespace, "team");
+}
+
+#[test]
+fn owners_that_are_gone_take_their_dependents() {
+    let mut world = world(1);
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE}});
+    create(&mut world, Kind::ConfigMap, map("owner"));
+    let uid = get(&world, Kind::ConfigMap, "owner")["metadata"]["uid"].clone();
+    let mut owned = map("owned");
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]);
+    create(&mut world, Kind::ConfigMap, owned.clone());
+    assert!(find(&world, Kind::ConfigMap, "owned").is_some());
+    delete(&mut world, Kind::ConfigMap, "owner");
+    assert!(find(&world, Kind::ConfigMap, "owned").is_none());
+    // Born an orphan: its owner is already gone.
+    create(&mut world, Kind::ConfigMap, owned);
+    assert!(find(&world, Kind::ConfigMap, "owned").is_none());
+}
+
+#[test]
+fn pods_of_a_deleted_node_go_and_are_replaced() {
+    let mut world = world(2);
+    create(&mut world, Kind::Job, job("g", "1", &["sleep", "600"], json!({})));
+    pass(&mut world, 60);
+    let node = pods(&world)[0]["spec"]["nodeName"].as_str().unwrap().to_owned();
+    delete(&mut world, Kind::Node, &node);
+    assert_eq!(pods(&world).len(), 0);
+    pass(&mut world, 11);
+    assert_ne!(pods(&world)[0]["spec"]["nodeName"].as_str(), Some(node.as_str()));
+}
+
+#[test]
+fn inputs_known_beforehand_come_at_their_time_and_refusals_are_kept() {
+    let mut world = world(1);
+    let create_job = |name: &str| request(Verb::Create, Kind::Job, job(name, "1", &["true"], json!({})));
+    world.schedule(start() + Span::HOUR, &kr(), create_job("later"));
+    world.schedule(start() + Span::HOUR, &kr(), create_job("later"));
+    assert_eq!(world.next_event(), Some(start() + Span::HOUR));
+    world.advance_to(start() + Span::HOUR - Span::from_nanos(1));
+    assert!(find(&world, Kind::Job, "later").is_none());
+    assert!(world.advance_until_change(start() + Span::DAY));
+    assert_eq!(world.now(), start() + Span::HOUR);
+    assert!(find(&world, Kind::Job, "later").is_some());
+    let refused: Vec<_> = world.refused().collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].object.as_str(), refused[0].status.code), ("jobs default/later", 409));
+    // Running, ended; then nothing more happens that day.
+    assert!(world.advance_until_change(start() + Span::DAY));
+    assert!(!world.advance_until_change(start() + Span::DAY) || world.now() < start() + Span::DAY);
+}
+
+#[test]
+fn events_are_bounded() {
+    let mut world = world(2);
+    for i in 0..900 {
+        let at = start() + Span::from_seconds(i * 30);
+        let body = job(&format!("e{i}"), "100m", &["true"], json!({"ttlSecondsAfterFinished": 60}));
+        let create: Request = request(Verb::Create, Kind::Job, body);
+        world.schedule(at, &kr(), create);
+    }
+    pass(&mut world, 900 * 30 + 120);
+    assert_eq!(world.objects(&kr()).unwrap().count(Kind::Event), 4000);
+    assert_eq!((pods(&world).len(), all(&world, Kind::Job).len()), (0, 0));
+    assert_eq!(world.refused().count(), 0);
+}

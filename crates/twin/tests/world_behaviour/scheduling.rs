@@ -1,0 +1,105 @@
+//! Where pods go, and what they are told when there is no place.
+
+use crate::fixture::*;
+use serde_json::{Value, json};
+use twin::Kind;
+
+fn on_node(world: &twin::World, prefix: &str) -> Vec<String> {
+    let of = |p: &Value| p["metadata"]["name"].as_str().unwrap().starts_with(prefix);
+    let node = |p: &Value| p["spec"]["nodeName"].as_str().unwrap_or("-").to_owned();
+    let mut nodes: Vec<String> = pods(world).iter().filter(|p| of(p)).map(node).collect();
+    nodes.sort();
+    nodes
+}
+
+#[test]
+fn pods_spread_over_the_emptiest_nodes() {
+    let mut world = world(3);
+    create(
+        &mut world,
+        Kind::Job,
+        job("a", "2", &["sleep", "60"], json!({"parallelism": 3, "completions": 3})),
+    );
+    assert_eq!(on_node(&world, "a"), ["kr-general-1", "kr-general-2", "kr-general-3"]);
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why_and_goes_when_there_is_room() {
+    let mut world = world(2);
+    create(
+        &mut world,
+        Kind::Job,
+        job("big", "6", &["sleep", "600"], json!({"parallelism": 2, "completions": 2})),
+    );
+    create(&mut world, Kind::Job, job("late", "4", &["sleep", "60"], json!({})));
+    let waiting = pods(&world).into_iter().find(|p| p["spec"]["nodeName"].is_null()).unwrap();
+    assert_eq!(condition(&waiting, "PodScheduled"), "False Unschedulable");
+    let name = waiting["metadata"]["name"].as_str().unwrap();
+    assert_eq!(events(&world, name), ["FailedScheduling: 0/2 nodes are available: 2 Insufficient cpu."]);
+    pass(&mut world, 609);
+    assert_eq!(on_node(&world, "late"), ["-"]);
+    pass(&mut world, 1);
+    assert_eq!(on_node(&world, "late").len(), 1);
+    assert_ne!(on_node(&world, "late"), ["-"]);
+    let told = events(&world, name);
+    assert!(told[1].starts_with("Scheduled: Successfully assigned default/late-"), "{told:?}");
+}
+
+#[test]
+fn higher_priority_goes_first_when_room_appears() {
+    let mut world = world(1);
+    create(
+        &mut world,
+        Kind::PriorityClass,
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "value": 1000}),
+    );
+    create(&mut world, Kind::Job, job("first", "6", &["sleep", "100"], json!({})));
+    create(&mut world, Kind::Job, job("low", "6", &["sleep", "100"], json!({})));
+    let urgent = json!({"template": {"spec": {"priorityClassName": "urgent"}}});
+    create(&mut world, Kind::Job, job("high", "6", &["sleep", "100"], urgent));
+    pass(&mut world, 120);
+    assert_eq!(
+        (on_node(&world, "high"), on_node(&world, "low")),
+        (vec!["kr-general-1".into()], vec!["-".into()])
+    );
+}
+
+#[test]
+fn cordons_taints_and_selectors_are_respected() {
+    let mut world = world(3);
+    edit(&mut world, Kind::Node, "kr-general-1", |node| node["spec"]["unschedulable"] = json!(true));
+    edit(&mut world, Kind::Node, "kr-general-2", |node| {
+        node["spec"]["taints"] = json!([{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]);
+    });
+    create(
+        &mut world,
+        Kind::Job,
+        job("plain", "1", &["sleep", "9"], json!({"parallelism": 2, "completions": 2})),
+    );
+    assert_eq!(on_node(&world, "plain"), ["kr-general-3", "kr-general-3"]);
+    let selector =
+        json!({"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": "kr-general-2"}}}});
+    create(&mut world, Kind::Job, job("picky", "1", &["sleep", "9"], selector));
+    let pod = pods(&world).into_iter().find(|p| p["spec"]["nodeName"].is_null()).unwrap();
+    assert_eq!(
+        events(&world, pod["metadata"]["name"].as_str().unwrap()),
+        ["FailedScheduling: 0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, \
+          1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."]
+    );
+    edit(&mut world, Kind::Node, "kr-general-2", |node| node["spec"]["taints"] = json!([]));
+    assert_eq!(on_node(&world, "picky"), ["kr-general-2"]);
+}
+
+#[test]
+fn a_node_holds_no_more_than_its_allocatable() {
+    let mut world = world(1);
+    let node = get(&world, Kind::Node, "kr-general-1");
+    // 8 vCPU less 90m, 32 GiB less 255 + 110 × 11 + 100 MiB: what EKS keeps.
+    assert_eq!(node["status"]["allocatable"]["cpu"], "7910m");
+    assert_eq!(node["status"]["allocatable"]["memory"], "31951872Ki");
+    let many = json!({"parallelism": 20, "completions": 20});
+    create(&mut world, Kind::Job, job("m", "500m", &["sleep", "9"], many));
+    assert_eq!(on_node(&world, "m").iter().filter(|n| *n != "-").count(), 15);
+    pass(&mut world, 60);
+    assert_eq!(condition(&get(&world, Kind::Job, "m"), "Complete"), "True CompletionsReached");
+}
