@@ -99,18 +99,11 @@ impl Control {
     /// Tells why a Job waits, when its plan is new to it, and at once when it will be late.
     pub(crate) fn tell_waiting(&mut self, tracked: &Tracked) {
         let key = &tracked.key;
-        if let Some(schedule) = &self.schedule {
-            if let Some(late) = schedule.late.iter().find(|late| late.key == *key) {
-                let text = format!(
-                    "will be late: expected to finish after the deadline {}: {}",
-                    late.deadline.to_rfc3339_seconds(),
-                    late.reason
-                );
-                self.tell(key, Tone::Warning, "Late", &text);
-            } else if let Some(unplaced) = schedule.unplaced.iter().find(|u| u.key == *key) {
-                let text = unplaced.reason.clone();
-                self.tell(key, Tone::Warning, "Unplaceable", &text);
-            }
+        let unplaced = self.schedule.as_ref().and_then(|s| s.unplaced.iter().find(|u| u.key == *key));
+        if let Some(late) = self.late(tracked) {
+            self.tell(key, Tone::Warning, "Late", &format!("will be late: {late}"));
+        } else if let Some(text) = unplaced.map(|u| u.reason.clone()) {
+            self.tell(key, Tone::Warning, "Unplaceable", &text);
         }
         let Some(assignment) = self.assignment(key) else { return };
         let planned = (assignment.cluster.to_string(), assignment.start().to_rfc3339_seconds());

@@ -48,6 +48,17 @@ pub(crate) enum Style {
     InPlace,
 }
 
+/// Why a cluster cannot take a copy for now.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// The server's words, or ours.
+    pub words: String,
+    /// Until when that counts.
+    pub until: Instant,
+    /// Only a want of room; when a start cannot wait, the cluster is tried all the same.
+    pub passing: bool,
+}
+
 /// A home Job and what we remember of it. Everything here but the bookkeeping at the end can be read
 /// from the clusters again.
 #[derive(Clone, Debug)]
@@ -67,8 +78,8 @@ pub(crate) struct Tracked {
     /// After a failure: not before.
     pub retry_at: Option<Instant>,
     pub failures: u32,
-    /// Clusters that refused the copy, with the server's words, and until when that counts.
-    pub refused: BTreeMap<ClusterId, (String, Instant)>,
+    /// Clusters that cannot take the copy for now.
+    pub refused: BTreeMap<ClusterId, Refusal>,
     /// Whether a dry run of the copy in this cluster succeeded.
     pub dry_run_ok: Option<ClusterId>,
     /// A person said yes.

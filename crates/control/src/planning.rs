@@ -5,7 +5,8 @@ use crate::guard;
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
 use fleet::{
-    ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Snapshot, Span, Workload, builtin,
+    ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Snapshot, Span,
+    Workload, builtin,
 };
 use k8s_openapi::api::batch::v1::Job;
 use planner::placement::{self, Assignment};
@@ -141,7 +142,7 @@ impl Control {
         Some(Workload {
             key: tracked.key.clone(),
             release: tracked.created.max(self.now),
-            deadline: if tracked.released { None } else { tracked.contract.deadline },
+            deadline: self.planned_deadline(tracked),
             duration,
             duration_stated: tracked.contract.expected_duration.is_some(),
             pod: tracked.pod,
@@ -155,6 +156,29 @@ impl Control {
         })
     }
 
+    /// The deadline plans are made for: a little before the real one, where there is slack.
+    fn planned_deadline(&self, tracked: &Tracked) -> Option<Instant> {
+        let deadline = tracked.contract.deadline.filter(|_| !tracked.released)?;
+        let whole = guard::safe_duration(self.expected(tracked), &self.settings.policy);
+        let slack = (deadline - tracked.created - whole).max(Span::ZERO);
+        let margin = slack.scaled(1, 4);
+        Some(deadline - if margin < self.settings.plan_margin { margin } else { self.settings.plan_margin })
+    }
+
+    /// Why a Job will miss its real deadline, as far as one can see now.
+    pub(crate) fn late(&self, tracked: &Tracked) -> Option<String> {
+        let late = self.schedule.as_ref()?.late.iter().find(|late| late.key == tracked.key)?;
+        let deadline = tracked.contract.deadline?;
+        (late.finish > deadline).then(|| {
+            format!(
+                "expected to finish at {}, after the deadline {}: {}",
+                late.finish.to_rfc3339_seconds(),
+                deadline.to_rfc3339_seconds(),
+                late.reason
+            )
+        })
+    }
+
     /// Clusters the Job may run in: its selector, less those that refused it, or home only when it
     /// cannot leave. `None`: all.
     pub(crate) fn allowed(&self, tracked: &Tracked) -> Option<Vec<ClusterId>> {
@@ -162,7 +186,7 @@ impl Control {
             return Some(vec![tracked.key.cluster.clone()]);
         }
         let now = self.now;
-        let refused = |id: &ClusterId| tracked.refused.get(id).is_some_and(|(_, until)| *until > now);
+        let refused = |id: &ClusterId| tracked.refused.get(id).is_some_and(|r| r.until > now);
         let selector = match tracked.contract.clusters.as_deref().map(planner::selector::Selector::parse) {
             // Nobody can say where it may go, so it stays where it is.
             Some(Err(_)) => return Some(vec![tracked.key.cluster.clone()]),
@@ -184,7 +208,9 @@ impl Control {
 
     /// What the planner sees.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let clusters: Vec<ClusterSnapshot> = self.clusters.values().filter_map(cluster_snapshot).collect();
+        let packing = self.settings.packing_percent;
+        let clusters: Vec<ClusterSnapshot> =
+            self.clusters.values().filter_map(|c| cluster_snapshot(c, packing)).collect();
         let (near, far) = self.settings.transfer_kwh_per_gb;
         let pairs = |f: &dyn Fn(&ClusterSnapshot, &ClusterSnapshot) -> f64| -> Vec<Vec<f64>> {
             clusters
@@ -238,7 +264,7 @@ impl Control {
 
     /// When a Job wants to be looked at next although nothing happens.
     pub(crate) fn job_timer(&self, tracked: &Tracked) -> Option<Instant> {
-        let refusals = tracked.refused.values().map(|(_, until)| *until);
+        let refusals = tracked.refused.values().map(|r| r.until);
         let open = tracked.finished().is_none();
         let runs = self.assignment(&tracked.key).into_iter().flat_map(|a| &a.runs);
         let starts =
@@ -247,9 +273,16 @@ impl Control {
     }
 }
 
-fn cluster_snapshot(cluster: &Cluster) -> Option<ClusterSnapshot> {
+fn cluster_snapshot(cluster: &Cluster, packing_percent: i64) -> Option<ClusterSnapshot> {
     let signal = cluster.signal.as_ref()?;
     let allocatable = cluster.allocatable();
+    let free = allocatable.saturating_sub(cluster.held_by_others());
+    let part = |amount: i64| (i128::from(amount) * i128::from(packing_percent) / 100) as i64;
+    let free = Resources {
+        cpu: fleet::Cpu::from_nanos(part(free.cpu.as_nanos())),
+        memory: fleet::Bytes::from_bytes(part(free.memory.as_bytes())),
+        ..free
+    };
     Some(ClusterSnapshot {
         id: cluster.facts.id.clone(),
         region: cluster.facts.region.clone(),
@@ -257,7 +290,7 @@ fn cluster_snapshot(cluster: &Cluster) -> Option<ClusterSnapshot> {
         reachable: cluster.reachable && cluster.synced,
         labels: cluster.facts.labels.clone(),
         allocatable,
-        free: allocatable.saturating_sub(cluster.held_by_others()),
+        free,
         nodes: cluster.node_sizes(),
         rates: cluster.rates(),
         intensity: signal.forecast.clone(),

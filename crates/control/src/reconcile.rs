@@ -4,7 +4,7 @@
 //! twice: names are fixed, patches carry the uid, and what exists already is as good as created.
 
 use crate::effect::ApiCall;
-use crate::jobs::{self, Style, Tracked};
+use crate::jobs::{self, Refusal, Style, Tracked};
 use crate::mirror::{self, Source, Write};
 use crate::notices::Tone;
 use crate::state::{Control, CopyKey, Purpose};
@@ -71,18 +71,39 @@ impl Control {
         self.clusters.get(cluster).map_or(Mode::Observe, |c| c.facts.mode)
     }
 
-    /// Where to start: as planned; when the guard speaks without a plan, at home, else wherever it may.
+    /// Where to start: as planned, while the pods fit there now. When the guard speaks and they do not,
+    /// wherever they fit, the cleanest first; when they fit nowhere, as planned or at home, so that they
+    /// are first in line.
     fn target(&self, tracked: &Tracked) -> Option<ClusterId> {
         let usable = |id: &&ClusterId| {
-            let refused = tracked.refused.get(*id).is_some_and(|(_, until)| *until > self.now);
+            let refused = tracked.refused.get(*id).is_some_and(|r| r.until > self.now && !r.passing);
             !refused && self.may_write(id)
         };
-        let planned = self.assignment(&tracked.key).map(|a| &a.cluster);
         let allowed = self.allowed(tracked);
-        let may = |id: &&ClusterId| allowed.as_ref().is_none_or(|all| all.contains(id));
-        let home = Some(&tracked.key.cluster).filter(may);
-        let first = planned.into_iter().chain(home).find(usable);
-        first.or_else(|| self.clusters.keys().filter(may).find(usable)).cloned()
+        let may = |id: &&ClusterId| allowed.as_ref().is_none_or(|all| all.contains(id)) && usable(id);
+        let planned = self.assignment(&tracked.key).map(|a| &a.cluster);
+        let home = Some(&tracked.key.cluster);
+        let first = planned.into_iter().chain(home).find(may);
+        let fits = |id: &&ClusterId| self.has_room(tracked, id);
+        if first.as_ref().is_some_and(fits) || !self.hurried(tracked) {
+            return first.cloned();
+        }
+        let intensity = |id: &&ClusterId| {
+            self.clusters.get(*id).and_then(|c| c.signal.as_ref()).map(|s| s.actual.at(self.now))
+        };
+        let roomy = self.clusters.keys().filter(may).filter(fits).min_by_key(intensity);
+        roomy.or(first).or_else(|| self.clusters.keys().find(may)).cloned()
+    }
+
+    /// Whether the start cannot wait for a better place.
+    fn hurried(&self, tracked: &Tracked) -> bool {
+        tracked.released || tracked.contract.deadline.is_none() || self.guarded(tracked)
+    }
+
+    /// Whether the pods would fit the nodes of a cluster as they are now.
+    fn has_room(&self, tracked: &Tracked, cluster: &ClusterId) -> bool {
+        let pods = jobs::parallelism(&tracked.job);
+        self.clusters.get(cluster).is_some_and(|c| c.has_room_for(tracked.pod, pods))
     }
 
     fn reconcile_mirrored(&mut self, tracked: &Tracked) {
@@ -134,16 +155,13 @@ impl Control {
     /// long as the guard allows; that cluster is left out of the plan for a while.
     fn wait_for_room(&mut self, tracked: &Tracked, target: &ClusterId) -> bool {
         const TRY_ELSEWHERE: Span = Span::from_seconds(900);
-        let fits = self
-            .clusters
-            .get(target)
-            .is_some_and(|c| c.has_room_for(tracked.pod, jobs::parallelism(&tracked.job)));
-        if fits || tracked.released || tracked.contract.deadline.is_none() || self.guarded(tracked) {
+        if self.has_room(tracked, target) || self.hurried(tracked) {
             return false;
         }
         let until = self.now + TRY_ELSEWHERE;
         if let Some(t) = self.jobs.get_mut(&tracked.key) {
-            t.refused.insert(target.clone(), ("its nodes have no room for the pods now".to_owned(), until));
+            let words = "its nodes have no room for the pods now".to_owned();
+            t.refused.insert(target.clone(), Refusal { words, until, passing: true });
         }
         self.want_plan(true);
         true

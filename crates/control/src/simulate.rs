@@ -104,8 +104,8 @@ impl Default for Assumptions {
     fn default() -> Assumptions {
         Assumptions {
             memory_gib_per_core: 3.0,
-            pod_cores_max: 4.0,
-            job_cores_max: 64.0,
+            pod_cores_max: 1.95,
+            job_cores_max: 32.0,
             interruptible_share: 0.0,
         }
     }

@@ -29,6 +29,12 @@ pub struct Settings {
     pub transfer_kwh_per_gb: (f64, f64),
     /// ISO 4217 code of every price.
     pub currency: String,
+    /// Share of a cluster's free resources that is promised, in per cent: pods come in whole pieces, and
+    /// what is left over on single nodes adds up. 92 leaves a twelfth of each node.
+    pub packing_percent: i64,
+    /// A planned end stays this far from the deadline (at most a quarter of the slack), so that a start
+    /// that finds no room can still be moved.
+    pub plan_margin: Span,
 }
 
 impl Default for Settings {
@@ -40,6 +46,8 @@ impl Default for Settings {
             transfer_price_per_gb: 0.02,
             transfer_kwh_per_gb: (0.0025, 0.0075),
             currency: "USD".to_owned(),
+            packing_percent: 92,
+            plan_margin: Span::from_seconds(900),
         }
     }
 }
@@ -500,7 +508,7 @@ impl Control {
         const REFUSAL_COUNTS: Span = Span::from_seconds(600);
         let until = self.now + REFUSAL_COUNTS;
         if let Some(tracked) = self.jobs.get_mut(key) {
-            tracked.refused.insert(cluster, (words, until));
+            tracked.refused.insert(cluster, jobs::Refusal { words, until, passing: false });
             tracked.dry_run_ok = None;
         }
         self.want_plan(true);

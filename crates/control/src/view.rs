@@ -216,10 +216,11 @@ impl Control {
             let ahead = a.runs.iter().filter(|run| run.to > self.now);
             ahead.map(|run| RunView { from: run.from, to: Some(run.to) }).collect()
         });
-        let late = self.schedule.as_ref().filter(|_| open).and_then(|s| {
-            let late = s.late.iter().find(|l| l.key == tracked.key).map(|l| l.reason.clone());
-            late.or_else(|| s.unplaced.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone()))
-        });
+        let unplaced = || {
+            let all = &self.schedule.as_ref()?.unplaced;
+            all.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone())
+        };
+        let late = if open { self.late(tracked).or_else(unplaced) } else { None };
         let cluster = committed
             .as_ref()
             .map(|(cluster, _)| cluster.clone())
