@@ -1,6 +1,8 @@
 //! `kill -9` at many points, and `up` again on the same state: no Job is lost, none runs twice, no
 //! figure counts twice.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! `kubercarbon simulate`: the same seed gives the same bytes, in two processes; wrong input is refused
 //! with its place.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

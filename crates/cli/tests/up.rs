@@ -1,5 +1,7 @@
 //! The product as its users meet it: `up`, then kubectl, the command line and the REST API against it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 mod support;
 
 use serde_json::Value;

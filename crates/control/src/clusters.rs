@@ -15,6 +15,8 @@ pub(crate) struct Cluster {
     pods: BTreeMap<String, Pod>,
     /// Jobs of ours here (copies, and home Jobs shifted in place), as (namespace, name).
     ours: BTreeSet<(String, String)>,
+    /// Pods of Jobs just started here that have not been seen yet: what each asks for, and how many.
+    expected: BTreeMap<(String, String), (Resources, i64)>,
     pub signal: Option<Signal>,
     meter: Option<Meter>,
 }
@@ -44,6 +46,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             ours: BTreeSet::new(),
+            expected: BTreeMap::new(),
             signal: None,
             meter: None,
         }
@@ -64,7 +67,17 @@ impl Cluster {
     /// other people's pods hold has changed.
     pub fn see_pod(&mut self, name: String, now: Option<PodObservation>) -> bool {
         let held = |pod: Option<&Pod>| pod.filter(|p| !p.ours).map(|p| p.seen.requests);
-        let before = held(self.pods.get(&name));
+        let known = self.pods.get(&name);
+        let before = held(known);
+        if known.is_none()
+            && let Some(job) = now.as_ref().and_then(|seen| Some((seen.namespace.clone(), seen.job.clone()?)))
+            && let Some((_, count)) = self.expected.get_mut(&job)
+        {
+            *count -= 1;
+            if *count <= 0 {
+                self.expected.remove(&job);
+            }
+        }
         let pod = now.filter(|seen| seen.active).map(|seen| {
             let job = seen.job.as_ref().map(|job| (seen.namespace.clone(), job.clone()));
             Pod { ours: job.is_some_and(|job| self.ours.contains(&job)), seen }
@@ -75,6 +88,14 @@ impl Cluster {
             None => self.pods.remove(&name),
         };
         before != after
+    }
+    /// Pods of a Job will come; until they are seen they count against the room.
+    pub fn expect(&mut self, namespace: &str, name: &str, pods: Option<(Resources, i64)>) {
+        let job = (namespace.to_owned(), name.to_owned());
+        match pods {
+            Some(pods) => self.expected.insert(job, pods),
+            None => self.expected.remove(&job),
+        };
     }
     /// A Job of ours is here, or no longer; its pods are counted accordingly.
     pub fn see_ours(&mut self, namespace: &str, name: &str, here: bool) {
@@ -106,15 +127,16 @@ impl Cluster {
         };
         self.nodes.iter().filter(|(_, n)| n.ready && n.schedulable).map(free).collect()
     }
-    /// Whether `count` pods of this size could be bound now: first fit over the nodes' free room,
-    /// pods still waiting for a node counted against it first.
+    /// Whether `count` pods of this size could be bound now: first fit over the nodes' free room, pods
+    /// that wait for a node, or are expected, counted against it first.
     pub fn has_room_for(&self, pod: Resources, count: i64) -> bool {
         let mut room = self.room();
-        let waiting: Vec<Resources> =
-            self.pods.values().filter(|p| p.seen.node.is_none()).map(|p| p.seen.requests).collect();
-        for need in &waiting {
-            if let Some(node) = room.iter_mut().find(|free| need.fits(**free)) {
-                *node = node.saturating_sub(*need);
+        let waiting = self.pods.values().filter(|p| p.seen.node.is_none()).map(|p| (p.seen.requests, 1));
+        for (need, pods) in waiting.chain(self.expected.values().copied()) {
+            for _ in 0..pods {
+                if let Some(node) = room.iter_mut().find(|free| need.fits(**free)) {
+                    *node = node.saturating_sub(need);
+                }
             }
         }
         let places: i64 = room.iter().map(|free| free.count_of(pod).unwrap_or(i64::MAX).min(count)).sum();

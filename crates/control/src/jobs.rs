@@ -51,12 +51,8 @@ pub(crate) enum Style {
 /// Why a cluster cannot take a copy for now.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
-    /// The server's words, or ours.
-    pub words: String,
     /// Until when that counts.
     pub until: Instant,
-    /// Only a want of room; when a start cannot wait, the cluster is tried all the same.
-    pub passing: bool,
 }
 
 /// A home Job and what we remember of it. Everything here but the bookkeeping at the end can be read
@@ -84,10 +80,14 @@ pub(crate) struct Tracked {
     pub dry_run_ok: Option<ClusterId>,
     /// A person said yes.
     pub approved: bool,
+    /// Its slot came and its pods found no room: it starts wherever there is room first.
+    pub missed: bool,
     /// A person said: now.
     pub released: bool,
     /// Events already asked for, by their name's suffix.
     pub told: Vec<u64>,
+    /// Calls made at the last instant any was made.
+    pub calls: (Instant, u32),
     /// Whether its ledger line has been handed over in this run of the process.
     pub accounted: bool,
 }

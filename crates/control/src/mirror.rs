@@ -43,7 +43,7 @@ pub(crate) fn next_write(home: &Job, source: Source<'_>, now: Instant) -> Option
         Source::Finished(copy) => finished(&current, copy, now),
     };
     let patch = difference(&current, &wanted);
-    (!patch.is_empty()).then(|| Write::Status(Value::Object(patch)))
+    (!patch.is_empty()).then_some(Write::Status(Value::Object(patch)))
 }
 
 fn held(current: &JobStatus, reason: &str, now: Instant) -> JobStatus {

@@ -4,7 +4,7 @@
 //! twice: names are fixed, patches carry the uid, and what exists already is as good as created.
 
 use crate::effect::ApiCall;
-use crate::jobs::{self, Refusal, Style, Tracked};
+use crate::jobs::{self, Style, Tracked};
 use crate::mirror::{self, Source, Write};
 use crate::notices::Tone;
 use crate::state::{Control, CopyKey, Purpose};
@@ -13,10 +13,18 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// A pause shorter than this costs more in stopping and starting than it saves.
+const PAUSE_MIN: Span = Span::from_seconds(600);
+/// What was started runs at least this long before it is paused.
+const RUN_MIN: Span = Span::from_seconds(300);
+
 impl Control {
     /// Decides the next step of every Job something happened to.
     pub(crate) fn reconcile_dirty(&mut self) {
-        for key in std::mem::take(&mut self.dirty) {
+        let mut keys: Vec<JobKey> = std::mem::take(&mut self.dirty).into_iter().collect();
+        // Room goes to those that can wait least.
+        keys.sort_by_cached_key(|key| self.jobs.get(key).and_then(|tracked| self.latest_start(tracked)));
+        for key in keys {
             self.reconcile(&key);
             let timer = self.jobs.get(&key).and_then(|tracked| self.job_timer(tracked));
             self.timers.set(&key, timer);
@@ -52,7 +60,7 @@ impl Control {
 
     /// Whether the work should run now: its slot has come, the guard lets it go, or a person said so.
     fn due(&self, tracked: &Tracked) -> bool {
-        if tracked.released || self.guarded(tracked) {
+        if tracked.released || tracked.missed || self.guarded(tracked) {
             return true;
         }
         if self.mode(&tracked.key.cluster) == Mode::Approve && !tracked.approved {
@@ -71,12 +79,12 @@ impl Control {
         self.clusters.get(cluster).map_or(Mode::Observe, |c| c.facts.mode)
     }
 
-    /// Where to start: as planned, while the pods fit there now. When the guard speaks and they do not,
-    /// wherever they fit, the cleanest first; when they fit nowhere, as planned or at home, so that they
+    /// Where to start: as planned, while the pods fit there now. When they do not and the slot was missed or
+    /// the guard speaks, wherever they fit, the cleanest first; when they fit nowhere, as planned or at home, so that they
     /// are first in line.
     fn target(&self, tracked: &Tracked) -> Option<ClusterId> {
         let usable = |id: &&ClusterId| {
-            let refused = tracked.refused.get(*id).is_some_and(|r| r.until > self.now && !r.passing);
+            let refused = tracked.refused.get(*id).is_some_and(|r| r.until > self.now);
             !refused && self.may_write(id)
         };
         let allowed = self.allowed(tracked);
@@ -85,7 +93,7 @@ impl Control {
         let home = Some(&tracked.key.cluster);
         let first = planned.into_iter().chain(home).find(may);
         let fits = |id: &&ClusterId| self.has_room(tracked, id);
-        if first.as_ref().is_some_and(fits) || !self.hurried(tracked) {
+        if first.as_ref().is_some_and(fits) || !(tracked.missed || self.hurried(tracked)) {
             return first.cloned();
         }
         let intensity = |id: &&ClusterId| {
@@ -125,23 +133,19 @@ impl Control {
         if !self.ready() && !self.guarded(tracked) {
             return;
         }
-        if self.due(tracked)
-            && let Some(target) = self.target(tracked)
-        {
-            if self.wait_for_room(tracked, &target) {
+        if self.due(tracked) {
+            if let Some(agreed) = tracked.dry_run_ok.clone().filter(|cluster| self.may_write(cluster)) {
+                self.commit(tracked, &agreed);
                 return;
             }
-            if tracked.dry_run_ok.as_ref() == Some(&target) {
-                self.commit(tracked, &target);
-            } else {
+            if let Some(target) = self.target(tracked)
+                && !self.wait_for_room(tracked, &target)
+            {
                 let job = Box::new(self.copy_of(tracked));
-                self.call(
-                    Purpose::DryRun(key.clone(), target.clone()),
-                    target,
-                    ApiCall::CreateJob { job, dry_run: true },
-                );
+                let purpose = Purpose::DryRun(key.clone(), target.clone());
+                self.call(purpose, target, ApiCall::CreateJob { job, dry_run: true });
+                return;
             }
-            return;
         }
         let reason = self.waiting_sentence(tracked);
         if let Some(write) = mirror::next_write(&tracked.job, Source::Held(&reason), self.now) {
@@ -151,20 +155,39 @@ impl Control {
         self.annotate(tracked);
     }
 
-    /// A start whose pods would not fit the nodes as they are now waits for the next plan instead, as
-    /// long as the guard allows; that cluster is left out of the plan for a while.
+    /// A start whose pods would not fit the nodes as they are now waits for room, wherever that comes
+    /// first, as long as the guard allows.
     fn wait_for_room(&mut self, tracked: &Tracked, target: &ClusterId) -> bool {
-        const TRY_ELSEWHERE: Span = Span::from_seconds(900);
-        if self.has_room(tracked, target) || self.hurried(tracked) {
-            return false;
-        }
-        let until = self.now + TRY_ELSEWHERE;
+        let room = self.has_room(tracked, target) && !self.gives_way(tracked);
+        let waits = !room && !self.hurried(tracked);
         if let Some(t) = self.jobs.get_mut(&tracked.key) {
-            let words = "its nodes have no room for the pods now".to_owned();
-            t.refused.insert(target.clone(), Refusal { words, until, passing: true });
+            t.missed = waits;
         }
-        self.want_plan(true);
-        true
+        if waits {
+            self.waiting_for_room.insert(tracked.key.clone());
+        } else {
+            self.waiting_for_room.remove(&tracked.key);
+            let name = match tracked.style {
+                Style::Mirrored => jobs::copy_name(&tracked.job),
+                Style::InPlace => tracked.key.name.to_string(),
+            };
+            let pods = (tracked.pod, jobs::parallelism(&tracked.job));
+            if let Some(cluster) = self.clusters.get_mut(target) {
+                cluster.expect(tracked.key.namespace.as_str(), &name, Some(pods));
+            }
+        }
+        waits
+    }
+
+    /// Whether a Job that can wait less is waiting for room: small Jobs must not keep taking the room a
+    /// larger one needs. A Job near its own guard gives way to nobody.
+    fn gives_way(&self, tracked: &Tracked) -> bool {
+        const NEAR: Span = Span::from_seconds(3600);
+        let Some(latest) = self.latest_start(tracked).filter(|latest| *latest - self.now > NEAR) else {
+            return false;
+        };
+        let waiting = self.waiting_for_room.iter().filter(|key| **key != tracked.key);
+        waiting.filter_map(|key| self.latest_start(self.jobs.get(key)?)).any(|other| other < latest)
     }
 
     /// Writes down where the copy will be, before it is created: after a crash it is looked for there.
@@ -283,12 +306,20 @@ impl Control {
         }
     }
 
+    /// Whether a pause is worth it: the run so far and the pause to come are long enough, and the guard
+    /// is farther away than the pause could be. So a Job never flutters between the two.
+    fn worth_a_pause(&self, tracked: &Tracked, since: Instant) -> bool {
+        let next = self
+            .assignment(&tracked.key)
+            .and_then(|a| a.runs.iter().map(|r| r.from).find(|at| *at > self.now));
+        let slack = self.latest_start(tracked).is_some_and(|latest| latest - self.now >= PAUSE_MIN);
+        slack && self.now - since >= RUN_MIN && next.is_some_and(|at| at - self.now >= PAUSE_MIN)
+    }
+
     /// Pauses or resumes interruptible work; `true` when a call was made. A Job whose slot has not
-    /// come, or is over, is paused only when its plan goes on later, and never past the guard.
+    /// come, or is over, is paused only when its plan goes on later, and never near the guard.
     fn pause_or_resume(&mut self, tracked: &Tracked, place: &CopyKey, running: &Arc<Job>) -> bool {
         let due = self.due(tracked);
-        let goes_on_later =
-            self.assignment(&tracked.key).is_some_and(|a| a.runs.iter().any(|run| run.from > self.now));
         let suspended = jobs::suspended(running);
         let (cluster, namespace, name) = place.clone();
         if suspended && due {
@@ -298,9 +329,9 @@ impl Control {
             self.call(Purpose::Patch(tracked.key.clone()), cluster, call);
             return true;
         }
-        let Some(since) = jobs::start_time(running).filter(|_| !suspended && !due && goes_on_later) else {
-            return false;
-        };
+        let since = jobs::start_time(running)
+            .filter(|since| !suspended && !due && self.worth_a_pause(tracked, *since));
+        let Some(since) = since else { return false };
         let mut runs = jobs::earlier_runs(running);
         runs.push((since, Instant::from_unix_seconds(self.now.as_unix_seconds()).max(since)));
         self.record(&tracked.key, "pause", format!("{name} in {cluster}"));

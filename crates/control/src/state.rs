@@ -5,6 +5,7 @@ use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, Order, Outcome};
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
+use crate::notices::Tone;
 use crate::observe;
 use crate::timers::Timers;
 use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, Span};
@@ -30,7 +31,7 @@ pub struct Settings {
     /// ISO 4217 code of every price.
     pub currency: String,
     /// Share of a cluster's free resources that is promised, in per cent: pods come in whole pieces, and
-    /// what is left over on single nodes adds up. 92 leaves a twelfth of each node.
+    /// what is left over on single nodes adds up. 85 leaves about one core of an eight-core node.
     pub packing_percent: i64,
     /// A planned end stays this far from the deadline (at most a quarter of the slack), so that a start
     /// that finds no room can still be moved.
@@ -46,7 +47,7 @@ impl Default for Settings {
             transfer_price_per_gb: 0.02,
             transfer_kwh_per_gb: (0.0025, 0.0075),
             currency: "USD".to_owned(),
-            packing_percent: 92,
+            packing_percent: 85,
             plan_margin: Span::from_seconds(900),
         }
     }
@@ -83,6 +84,8 @@ pub struct Control {
     pub(crate) dirty: BTreeSet<JobKey>,
     /// When each Job wants to be looked at although nothing happens.
     pub(crate) timers: Timers,
+    /// Jobs that start as soon as there is room for them.
+    pub(crate) waiting_for_room: BTreeSet<JobKey>,
     /// Home Jobs by cluster and uid, to find the original of a copy.
     pub(crate) by_uid: BTreeMap<(ClusterId, String), JobKey>,
     /// Whether there may be copies whose original is gone.
@@ -110,6 +113,7 @@ impl Control {
             sweeping: BTreeMap::new(),
             dirty: BTreeSet::new(),
             timers: Timers::default(),
+            waiting_for_room: BTreeSet::new(),
             by_uid: BTreeMap::new(),
             sweep_wanted: true,
             plan_wanted: None,
@@ -208,9 +212,13 @@ impl Control {
     }
 
     fn take_in_pod(&mut self, cluster: &ClusterId, pod: String, now: Option<crate::PodObservation>) {
+        let gone = now.as_ref().is_none_or(|seen| !seen.active);
         // Only other people's pods change what may be promised.
         if self.on_cluster(cluster, |c| c.see_pod(pod, now)) == Some(true) {
             self.want_plan(false);
+        }
+        if gone {
+            self.dirty.extend(self.waiting_for_room.iter().cloned());
         }
     }
 
@@ -302,6 +310,7 @@ impl Control {
         let Some(old) = self.jobs.remove(key) else { return };
         self.by_uid.remove(&(key.cluster.clone(), jobs::uid(&old.job).to_owned()));
         self.timers.set(key, None);
+        self.waiting_for_room.remove(key);
         if old.style == Style::InPlace {
             self.on_cluster(&key.cluster, |c| c.see_ours(key.namespace.as_str(), key.name.as_str(), false));
         }
@@ -351,8 +360,10 @@ impl Control {
             refused: BTreeMap::new(),
             dry_run_ok: None,
             approved: false,
+            missed: false,
             released: false,
             told: Vec::new(),
+            calls: (self.now, 0),
             accounted: false,
         };
         tracked.errors.extend(self.window_errors(&tracked));
@@ -471,7 +482,7 @@ impl Control {
         match purpose {
             Purpose::DryRun(key, cluster) => {
                 if refused {
-                    self.refuse(&key, cluster, words);
+                    self.refuse(&key, cluster, &words);
                 } else {
                     self.put_off(&key);
                 }
@@ -479,7 +490,7 @@ impl Control {
             Purpose::Create(key, cluster) => {
                 if refused {
                     // A definite no: there is no copy, so the commitment can be taken back.
-                    self.refuse(&key, cluster, words);
+                    self.refuse(&key, cluster, &words);
                     self.uncommit(&key);
                 } else {
                     self.put_off(&key);
@@ -504,11 +515,16 @@ impl Control {
     }
 
     /// Keeps a cluster that refused a copy out of the choice for a while.
-    fn refuse(&mut self, key: &JobKey, cluster: ClusterId, words: String) {
+    fn refuse(&mut self, key: &JobKey, cluster: ClusterId, words: &str) {
         const REFUSAL_COUNTS: Span = Span::from_seconds(600);
         let until = self.now + REFUSAL_COUNTS;
+        self.tell(key, Tone::Warning, "Refused", &format!("{cluster} refused the copy: {words}"));
         if let Some(tracked) = self.jobs.get_mut(key) {
-            tracked.refused.insert(cluster, jobs::Refusal { words, until, passing: false });
+            let copy = jobs::copy_name(&tracked.job);
+            if let Some(c) = self.clusters.get_mut(&cluster) {
+                c.expect(key.namespace.as_str(), &copy, None);
+            }
+            tracked.refused.insert(cluster, jobs::Refusal { until });
             tracked.dry_run_ok = None;
         }
         self.want_plan(true);
@@ -523,8 +539,18 @@ impl Control {
         }
     }
 
-    /// Registers a call and queues it.
+    /// Registers a call and queues it. A Job that wants more calls within one instant than any life needs
+    /// is put off for a minute: no mistake may make the loop spin.
     pub(crate) fn call(&mut self, purpose: Purpose, cluster: ClusterId, call: ApiCall) {
+        const CALLS_MAX: u32 = 48;
+        let now = self.now;
+        if let Some(tracked) = purpose_key(&purpose).and_then(|key| self.jobs.get_mut(key)) {
+            tracked.calls = if tracked.calls.0 == now { (now, tracked.calls.1 + 1) } else { (now, 1) };
+            if tracked.calls.1 > CALLS_MAX {
+                tracked.retry_at = Some(now + Span::MINUTE);
+                return;
+            }
+        }
         self.next_effect += 1;
         let id = EffectId(self.next_effect);
         if !matches!(purpose, Purpose::Tell(..))

@@ -94,7 +94,7 @@ pub struct DemoSpec {
 
 impl Default for DemoSpec {
     fn default() -> DemoSpec {
-        DemoSpec { jobs_per_hour: 5.0, namespace: "demo".to_owned() }
+        DemoSpec { jobs_per_hour: 3.0, namespace: "demo".to_owned() }
     }
 }
 

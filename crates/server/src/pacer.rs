@@ -6,7 +6,7 @@
 
 use crate::backend::Speed;
 use crate::engine::{Engine, FleetClock, Progress};
-use crate::twin_host::{CLOCK_EVERY, TwinHost};
+use crate::twin_host::TwinHost;
 use crate::wall::Stopwatch;
 use fleet::{ClusterId, Instant, Span};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,8 @@ const FOLLOWED: [Kind; 4] = [Kind::Node, Kind::Pod, Kind::Job, Kind::PriorityCla
 const TICK: Duration = Duration::from_millis(10);
 /// Falling further behind than this, in wall time, the lost time is given up instead of caught up with.
 const LAG_MAX: Span = Span::from_millis(250);
+/// How often the clock is written down, in wall time.
+const CLOCK_EVERY: Duration = Duration::from_millis(500);
 /// With `max` speed: how far time goes in one go while nothing happens.
 const MAX_STRIDE: Span = Span::from_seconds(3600);
 
@@ -69,11 +71,9 @@ impl Pacer {
     /// Runs until the task is dropped.
     pub async fn run(self) {
         let mut progress = self.engine.progress();
-        let mut saved = Stopwatch::start();
         loop {
             let (pace, paused) = self.throttle.get();
             if paused {
-                self.save(&mut saved, true).await;
                 self.throttle.changed.notified().await;
                 continue;
             }
@@ -81,7 +81,6 @@ impl Pacer {
                 Speed::Max => self.advance_to(&mut progress, self.host.now() + MAX_STRIDE).await,
                 Speed::Times(times) => self.keep_pace(&mut progress, times).await,
             }
-            self.save(&mut saved, false).await;
         }
     }
 
@@ -135,16 +134,22 @@ impl Pacer {
             Err(_) => std::future::pending().await,
         }
     }
+}
 
-    async fn save(&self, saved: &mut Stopwatch, now: bool) {
-        if now || saved.elapsed() >= CLOCK_EVERY {
-            *saved = Stopwatch::start();
-            if let Err(error) = self.host.save_clock().await {
+/// Writes the twin's clock down, and a snapshot when one is due, for ever.
+pub async fn keep(host: Arc<TwinHost>) {
+    let mut written = None;
+    loop {
+        tokio::time::sleep(CLOCK_EVERY).await;
+        let now = host.now();
+        if written != Some(now) {
+            written = Some(now);
+            if let Err(error) = host.save_clock().await {
                 tracing::error!(error = format!("{error:#}"), "write the twin's clock");
             }
         }
-        if self.host.snapshot_due()
-            && let Err(error) = self.host.snapshot().await
+        if host.snapshot_due()
+            && let Err(error) = host.snapshot().await
         {
             tracing::error!(error = format!("{error:#}"), "save the twin");
         }

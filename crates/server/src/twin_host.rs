@@ -5,7 +5,7 @@
 //! are logged too: they may have drawn a uid. Twin time stands still while the process is down.
 
 use anyhow::{Context, bail};
-use fleet::{ClusterId, FleetSpec, Instant, Span};
+use fleet::{ClusterId, FleetSpec, Instant};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,8 +15,6 @@ use twin::{Kind, Objects, Request, Response, Status, World};
 
 /// Requests logged after which a new snapshot is taken, so that a start stays quick.
 const INPUTS_PER_SNAPSHOT: u64 = 2_000;
-/// How often the clock is written down, in wall time.
-pub const CLOCK_EVERY: Span = Span::from_millis(500);
 
 /// A logged request.
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use crate::backend::Speed;
 use crate::engine::{self, Engine, FleetClock, Input};
 use crate::kubeconfig::{self, ServerFile};
 use crate::live::Live;
-use crate::pacer::{Pacer, Throttle};
+use crate::pacer::{self, Pacer, Throttle};
 use crate::signals::{self, Chain};
 use crate::twin_host::TwinHost;
 use crate::wall;
@@ -129,6 +129,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         throttle: throttle.clone(),
     };
     tokio::spawn(pacer.run());
+    tokio::spawn(pacer::keep(host.clone()));
     let live = Live::new(engine, host.clone(), throttle, store.clone(), clients);
     let router = crate::console::site(Arc::new(live));
     tokio::spawn(async move { axum::serve(listeners.console, router).await });

@@ -61,6 +61,13 @@ fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<Box<T>, Decod
         .map_err(|error| DecodeError { path: error.path().to_string(), message: error.inner().to_string() })
 }
 
+/// The document as the API serves it.
+impl serde::Serialize for Object {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        each!(self, o => o.serialize(s))
+    }
+}
+
 impl Object {
     /// Its kind.
     pub const fn kind(&self) -> Kind {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 /// How many changes a cluster remembers for watches; a watch that fell further behind gets 410 Gone.
-pub const HISTORY_MAX: usize = 4_000;
+pub const HISTORY_MAX: usize = 1_500;
 
 /// An object as stored, with its version and (once asked for) its bytes.
 #[derive(Debug)]
@@ -166,18 +166,34 @@ impl Objects {
 }
 
 /// A cluster's objects as saved: the history is not kept, so watches begin anew with a list.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Saved {
     version: u64,
     objects: Vec<(Kind, serde_json::Value)>,
     last: BTreeMap<Kind, u64>,
 }
 
-impl Serialize for Objects {
+/// The same on the way out, object by object: a whole tree of documents would be many times as large.
+#[derive(Serialize)]
+struct Saving<'a> {
+    version: u64,
+    objects: SavingObjects<'a>,
+    last: &'a BTreeMap<Kind, u64>,
+}
+
+struct SavingObjects<'a>(&'a BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>);
+
+impl Serialize for SavingObjects<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let all =
-            self.kinds.iter().flat_map(|(kind, all)| all.values().map(|o| (*kind, o.object.to_value())));
-        Saved { version: self.version, objects: all.collect(), last: self.last.clone() }.serialize(s)
+            self.0.iter().flat_map(|(kind, all)| all.values().map(move |stored| (*kind, &stored.object)));
+        s.collect_seq(all)
+    }
+}
+
+impl Serialize for Objects {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        Saving { version: self.version, objects: SavingObjects(&self.kinds), last: &self.last }.serialize(s)
     }
 }
 

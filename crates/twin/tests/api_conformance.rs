@@ -3,6 +3,8 @@
 //! Cases are read from `$CONFORMANCE_DIR/<family>/*.jsonl.gz`, else `$KUBERCARBON_TESTDATA/conformance`;
 //! without either the tests say so and pass.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 use fleet::Instant;
 use serde_json::Value;
 use std::collections::BTreeMap;

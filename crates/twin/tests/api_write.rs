@@ -1,5 +1,7 @@
 //! Writes through the API machinery, without a server: what is stored, what is refused, what is drawn.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 use fleet::Instant;
 use serde_json::{Value, json};
 use twin::apiserver::{

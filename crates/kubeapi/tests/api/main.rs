@@ -1,5 +1,7 @@
 //! The API over a small twin held in memory: single requests, watches, and the real kubectl.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
 mod kubectl;
 mod memory;
 mod rest;

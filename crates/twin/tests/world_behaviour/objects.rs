@@ -120,7 +120,7 @@ fn events_are_bounded() {
         world.schedule(at, &kr(), create);
     }
     pass(&mut world, 900 * 30 + 120);
-    assert_eq!(world.objects(&kr()).unwrap().count(Kind::Event), 4000);
+    assert_eq!(world.objects(&kr()).unwrap().count(Kind::Event), 1000);
     assert_eq!((pods(&world).len(), all(&world, Kind::Job).len()), (0, 0));
     assert_eq!(world.refused().count(), 0);
 }
