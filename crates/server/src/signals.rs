@@ -40,11 +40,11 @@ impl Chain {
     /// What is known of a zone at `now`; `None` when no source knows it.
     pub fn signal(&self, zone: &GridZone, now: Instant) -> Option<Event> {
         let typical = || carbon::typical_year(zone, now).map(|known| known.into_event(zone.clone()));
-        self.from_file(zone, now).or_else(typical)
+        self.in_file(zone, now).or_else(typical)
     }
 
     /// The file's hours up to now, and a forecast made from them; `None` where the file does not reach.
-    fn from_file(&self, zone: &GridZone, now: Instant) -> Option<Event> {
+    fn in_file(&self, zone: &GridZone, now: Instant) -> Option<Event> {
         let file = self.file.as_ref()?;
         let (first, _) = file.period(zone)?;
         let actual = match file.series(zone, first.max(now - HISTORY), now + Span::HOUR) {

@@ -146,7 +146,7 @@ pub fn money(units: f64, currency: &str) -> String {
     let text = match size {
         s if s >= 1000.0 => number(s.round()),
         s if s >= 1.0 => format!("{s:.2}"),
-        s if s == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         s => number(s),
     };
     let sign = if units < 0.0 && text != "0" { "−" } else { "" };

@@ -525,10 +525,10 @@ impl Backend for Fake {
         })
     }
     fn order(&self, order: Order) -> Result<(), OrderError> {
-        if let Order::Release { job: Some(job) } | Order::Approve { job } = &order {
-            if !self.view().jobs.iter().any(|j| j.key == *job) {
-                return Err(OrderError::Unknown(job.clone()));
-            }
+        if let Order::Release { job: Some(job) } | Order::Approve { job } = &order
+            && !self.view().jobs.iter().any(|j| j.key == *job)
+        {
+            return Err(OrderError::Unknown(job.clone()));
         }
         self.orders.lock().unwrap().push(order);
         Ok(())

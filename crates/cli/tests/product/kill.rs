@@ -1,14 +1,10 @@
 //! `kill -9` at many points, and `up` again on the same state: no Job is lost, none runs twice, no
 //! figure counts twice.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
-
-mod support;
-
+use crate::support::{Product, has, job};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use support::{Product, has, job};
 
 /// Kills, at moments spread over starting up, planning, creating copies, running and finishing.
 const KILLS: u64 = 12;

@@ -1,13 +1,9 @@
 //! The product as its users meet it: `up`, then kubectl, the command line and the REST API against it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
-
-mod support;
-
+use crate::support::{Product, has, job};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{Product, has, job};
 
 const FLAGS: [&str; 4] = ["--no-demo", "--speed", "3600x", "--quiet"];
 
