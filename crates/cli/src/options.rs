@@ -163,7 +163,7 @@ pub struct Simulate {
     /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Jobs: a trace with columns arrival_h,length_h,cpus (CSV or CSV.gz); default: the demo stream's mix
+    /// Jobs: a trace with columns arrival_h,length_h,cpus (CSV or CSV.gz)
     #[arg(long, value_name = "FILE")]
     pub jobs: PathBuf,
     /// Hourly carbon intensity (CSV or CSV.gz); default: the built-in typical year

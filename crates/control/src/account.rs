@@ -114,9 +114,13 @@ impl Control {
             return;
         }
         let carbon = assignment.footprint.carbon;
-        let at_once = self
-            .at_once_at_home(tracked)
-            .map_or(String::new(), |grams| format!(", against {grams} at once at home"));
+        let at_once = match self.at_once_at_home(tracked) {
+            Some(grams) if grams > carbon => format!(", against {grams} at once at home"),
+            Some(grams) if !self.has_room(tracked, &key.cluster) => {
+                format!("; at once at home ({grams}) there is no room")
+            }
+            _ => String::new(),
+        };
         let text = format!("planned for {} in {}: forecast {carbon} CO2e{at_once}", planned.1, planned.0);
         self.tell(key, Tone::Normal, "Planned", &text);
     }

@@ -109,7 +109,7 @@ impl Control {
     }
 
     /// Whether the pods would fit the nodes of a cluster as they are now.
-    fn has_room(&self, tracked: &Tracked, cluster: &ClusterId) -> bool {
+    pub(crate) fn has_room(&self, tracked: &Tracked, cluster: &ClusterId) -> bool {
         let pods = jobs::parallelism(&tracked.job);
         self.clusters.get(cluster).is_some_and(|c| c.has_room_for(tracked.pod, pods))
     }

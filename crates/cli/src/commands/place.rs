@@ -55,7 +55,8 @@ pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
             let namespace = detail["job"]["key"]["namespace"].as_str().unwrap_or("default");
             text.push_str(&format!("logs: kubectl --context {target} -n {namespace} logs job/{copy}\n"));
         }
-        if !detail["why"].is_null() {
+        let open = ["held", "paused", "starting", "running"];
+        if open.contains(&detail["job"]["phase"].as_str().unwrap_or("")) {
             text.push_str(&render(&detail["why"], wide));
         }
         if let Some(grams) = detail["ledger"]["savedCarbonGrams"].as_f64() {

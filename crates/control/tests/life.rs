@@ -1,0 +1,222 @@
+//! The loop on a twin in virtual time: whole lives of Jobs, good days and bad ones.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
+use control::twin_driver::{TwinDriver, settings};
+use control::{Event, JobPhase, Order};
+use fleet::{ClusterId, FleetSpec, GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span};
+use serde_json::{Value, json};
+use twin::apiserver::{DeleteOptions, Options, Propagation, Request, Verb};
+use twin::{Kind, World};
+
+const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
+kind: Fleet
+clusters:
+- {name: kr, region: ap-northeast-2, nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 3}]}
+- {name: jp, region: ap-northeast-1, nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 3}]}
+";
+
+fn start() -> Instant {
+    Instant::parse("2026-03-02T00:00:00Z").unwrap()
+}
+
+fn hours(n: i64) -> Instant {
+    start() + Span::HOUR.scaled(n, 1)
+}
+
+fn cluster(name: &str) -> ClusterId {
+    ClusterId::new(name).unwrap()
+}
+
+fn driver() -> TwinDriver {
+    let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
+    TwinDriver::new(World::new(&fleet, start(), 7), settings(&fleet))
+}
+
+/// Intensity of a zone: one value an hour, the last one holds on.
+fn tell(driver: &mut TwinDriver, zone: &str, grams: &[f64]) {
+    let values = grams.iter().map(|g| GramsCo2PerKwh::from_grams_f64(*g)).collect();
+    let series = Series::new(start(), Span::HOUR, values).unwrap();
+    let from = Provenance { source: "test".to_owned(), kind: SignalKind::Measured, as_of: start() };
+    driver.tell(Event::Intensity {
+        zone: GridZone::new(zone).unwrap(),
+        actual: series.clone(),
+        actual_from: from.clone(),
+        forecast: series,
+        forecast_from: from,
+    });
+}
+
+fn job(name: &str, expected: &str, within: &str, more: &[(&str, &str)]) -> Value {
+    let mut job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {
+            "name": name, "namespace": "default", "labels": {"kubercarbon.io/placement": "managed"},
+            "annotations": {"kubercarbon.io/expected-duration": expected, "kubercarbon.io/finish-within": within},
+        },
+        "spec": {
+            "suspend": true, "managedBy": "kubercarbon.io/fleet", "backoffLimit": 0,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [
+                {"name": "work", "image": "busybox", "resources": {"requests": {"cpu": "2", "memory": "2Gi"}}}
+            ]}},
+        },
+    });
+    for (key, value) in more {
+        job["metadata"]["annotations"][*key] = json!(value);
+    }
+    job
+}
+
+fn request(verb: Verb, name: &str, body: Value) -> Request {
+    let namespace = "default".to_owned();
+    let options = Options::default();
+    Request { verb, kind: Kind::Job, namespace, name: name.to_owned(), subresource: None, body, options }
+}
+
+fn create(driver: &mut TwinDriver, home: &str, job: Value) {
+    driver.world.request(&cluster(home), &request(Verb::Create, "", job)).unwrap();
+}
+
+fn names(driver: &TwinDriver, home: &str) -> Vec<String> {
+    let objects = driver.world.objects(&cluster(home)).unwrap();
+    objects.list(Kind::Job, None).map(|o| o.object.name().to_owned()).collect()
+}
+
+fn events(driver: &TwinDriver, home: &str) -> String {
+    let objects = driver.world.objects(&cluster(home)).unwrap();
+    let all = objects.list(Kind::Event, None).map(|o| o.object.to_value());
+    all.map(|e| format!("{} {}\n", e["reason"].as_str().unwrap(), e["message"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn the_cleaner_cluster_and_hour_are_taken_and_what_was_saved_is_written_down() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0, 500.0, 500.0, 500.0, 500.0]);
+    tell(&mut driver, "JP-TK", &[600.0, 600.0, 600.0, 100.0, 100.0, 600.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "45m", "8h", &[]));
+    driver.run_until(hours(1));
+    let view = driver.control.view(driver.world.now());
+    assert_eq!((view.jobs[0].phase, view.jobs[0].cluster.clone()), (JobPhase::Held, Some(cluster("jp"))));
+    driver.run_until(hours(8));
+    let entry = &driver.ledger[0];
+    assert_eq!((entry.cluster(), entry.in_time()), (&cluster("jp"), Some(true)));
+    assert!(entry.started >= hours(3) && entry.finished <= hours(5), "{} {}", entry.started, entry.finished);
+    let share = entry.saved_carbon().as_grams_f64() / entry.baseline.footprint.carbon.as_grams_f64();
+    assert!((0.7..0.9).contains(&share), "{share}");
+    let told = events(&driver, "kr");
+    for part in [
+        "Planned planned for 2026-03-02T03:00:00Z in jp",
+        "Started started in jp as report-",
+        "Accounted completed in jp: saved",
+    ] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+}
+
+#[test]
+fn without_any_signal_a_held_job_is_released_in_time_at_home() {
+    let mut driver = driver();
+    driver.begin();
+    create(&mut driver, "kr", job("report", "1h", "6h", &[]));
+    driver.run_until(hours(4));
+    assert_eq!(driver.control.view(driver.world.now()).jobs[0].phase, JobPhase::Held);
+    driver.run_until(hours(7));
+    let view = driver.control.view(driver.world.now());
+    assert_eq!(view.jobs[0].phase, JobPhase::Succeeded);
+    assert!(view.jobs[0].runs[0].to.unwrap() <= hours(6), "{:?}", view.jobs[0].runs);
+    assert!(names(&driver, "jp").is_empty());
+}
+
+#[test]
+fn interruptible_work_pauses_through_the_dirty_hours_and_is_in_time() {
+    let mut driver = driver();
+    let dirty = [100.0, 100.0, 900.0, 900.0, 900.0, 100.0, 100.0, 100.0, 900.0];
+    tell(&mut driver, "KR", &dirty);
+    tell(&mut driver, "JP-TK", &[900.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("train", "3h", "12h", &[("kubercarbon.io/interruptible", "true")]));
+    driver.run_until(hours(12));
+    let entry = &driver.ledger[0];
+    assert_eq!(entry.in_time(), Some(true));
+    assert!(entry.runs.len() >= 2, "{:?}", entry.runs);
+    let dirty = entry.runs.iter().filter(|r| r.run.from >= hours(2) && r.run.from < hours(5));
+    assert_eq!(dirty.count(), 0, "{:?}", entry.runs);
+}
+
+#[test]
+fn a_cluster_that_refuses_the_copy_is_left_out_with_its_words() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[100.0]);
+    driver.begin();
+    // A namespace that only the home cluster has.
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    let mut create_namespace = request(Verb::Create, "", namespace);
+    (create_namespace.kind, create_namespace.namespace) = (Kind::Namespace, String::new());
+    driver.world.request(&cluster("kr"), &create_namespace).unwrap();
+    let mut body = job("report", "30m", "4h", &[]);
+    body["metadata"]["namespace"] = json!("team");
+    let mut create_job = request(Verb::Create, "", body);
+    create_job.namespace = "team".to_owned();
+    driver.world.request(&cluster("kr"), &create_job).unwrap();
+    driver.run_until(hours(4));
+    let entry = &driver.ledger[0];
+    assert_eq!((entry.cluster(), entry.in_time()), (&cluster("kr"), Some(true)));
+    assert!(events(&driver, "kr").contains("namespaces \"team\" not found"), "{}", events(&driver, "kr"));
+}
+
+#[test]
+fn a_deleted_job_takes_its_copy_along() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[100.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "2h", "4h", &[]));
+    driver.run_until(hours(1));
+    assert_eq!(names(&driver, "jp").len(), 1);
+    let mut delete = request(Verb::Delete, "report", Value::Null);
+    delete.options.delete =
+        DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+    driver.world.request(&cluster("kr"), &delete).unwrap();
+    driver.run_until(hours(2));
+    assert!(names(&driver, "kr").is_empty() && names(&driver, "jp").is_empty());
+    let pods = driver.world.objects(&cluster("jp")).unwrap().count(Kind::Pod);
+    assert_eq!(pods, 0);
+}
+
+#[test]
+fn a_released_job_starts_at_once() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0, 500.0, 500.0, 100.0]);
+    tell(&mut driver, "JP-TK", &[900.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "10h", &[]));
+    driver.run_until(hours(1));
+    driver.tell(Event::Order(Order::Release { job: None }));
+    driver.run_until(hours(2));
+    assert_eq!(driver.ledger.len(), 1);
+    assert!(driver.ledger[0].started < hours(1) + Span::MINUTE);
+}
+
+#[test]
+fn the_same_seed_and_input_give_the_same_ledger() {
+    let run = || {
+        let mut driver = driver();
+        tell(&mut driver, "KR", &[500.0, 300.0, 200.0, 400.0]);
+        tell(&mut driver, "JP-TK", &[450.0, 350.0, 250.0, 350.0]);
+        driver.begin();
+        for i in 0..12 {
+            create(
+                &mut driver,
+                if i % 2 == 0 { "kr" } else { "jp" },
+                job(&format!("work-{i}"), "50m", "9h", &[]),
+            );
+        }
+        driver.run_until(hours(12));
+        assert!(driver.world.overcommitted().is_none());
+        serde_json::to_string(&driver.ledger).unwrap()
+    };
+    let first = run();
+    assert_eq!(first, run());
+    assert_eq!(first.matches("\"id\":").count(), 12);
+}
