@@ -33,6 +33,8 @@ pub const ORIGIN_CLUSTER_LABEL: &str = "kubercarbon.io/origin-cluster";
 pub const ORIGIN_UID_LABEL: &str = "kubercarbon.io/origin-uid";
 /// On a home Job while a copy may exist.
 pub const FINALIZER: &str = "kubercarbon.io/remote-copy";
+/// On a home Job: a person said yes to its placement (mode `approve`).
+pub const APPROVED_ANNOTATION: &str = "kubercarbon.io/approved";
 /// Our field manager and event source.
 pub const MANAGER: &str = "kubercarbon";
 

@@ -269,6 +269,7 @@ impl Control {
             jobs::PLANNED_START_ANNOTATION,
             jobs::LATEST_START_ANNOTATION,
             jobs::COPY_ANNOTATION,
+            jobs::APPROVED_ANNOTATION,
             "kubectl.kubernetes.io/last-applied-configuration",
         ];
         let mut annotations = tracked.job.metadata.annotations.clone().unwrap_or_default();
@@ -382,6 +383,7 @@ impl Control {
             (jobs::TARGET_ANNOTATION, assignment.map(|a| a.cluster.to_string())),
             (jobs::PLANNED_START_ANNOTATION, assignment.map(|a| a.start().to_rfc3339_seconds())),
             (jobs::LATEST_START_ANNOTATION, self.latest_start(tracked).map(|at| at.to_rfc3339_seconds())),
+            (jobs::APPROVED_ANNOTATION, tracked.approved.then(|| "true".to_owned())),
         ];
         let mut annotations = serde_json::Map::new();
         for (key, value) in wanted {

@@ -345,6 +345,7 @@ impl Control {
         let priority =
             stated.or_else(|| self.priorities.get(&(key.cluster.clone(), class?)).copied()).unwrap_or(0);
         let (contract, errors) = self.contract(&job, created);
+        let approved = jobs::annotation(&job, jobs::APPROVED_ANNOTATION) == Some("true");
         let mut tracked = Tracked {
             key,
             job,
@@ -359,7 +360,7 @@ impl Control {
             failures: 0,
             refused: BTreeMap::new(),
             dry_run_ok: None,
-            approved: false,
+            approved,
             missed: false,
             released: false,
             told: Vec::new(),

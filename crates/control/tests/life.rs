@@ -4,6 +4,7 @@
 use control::twin_driver::{TwinDriver, settings};
 use control::{Event, JobPhase, Order};
 use fleet::{ClusterId, FleetSpec, GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span};
+use fleet::{JobKey, Mode, ObjectName};
 use serde_json::{Value, json};
 use twin::apiserver::{DeleteOptions, Options, Propagation, Request, Verb};
 use twin::{Kind, World};
@@ -219,4 +220,39 @@ fn the_same_seed_and_input_give_the_same_ledger() {
     let first = run();
     assert_eq!(first, run());
     assert_eq!(first.matches("\"id\":").count(), 12);
+}
+
+#[test]
+fn observe_writes_nothing_at_all() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[100.0]);
+    driver.tell(Event::Order(Order::Mode { mode: Mode::Observe }));
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "2h", &[]));
+    driver.run_until(hours(4));
+    assert_eq!((driver.calls, driver.ledger.len()), (0, 0));
+    let view = driver.control.view(driver.world.now());
+    assert_eq!(view.jobs[0].phase, JobPhase::Held);
+    assert!(view.jobs[0].latest_start.is_some(), "it is named, with its latest start");
+}
+
+#[test]
+fn approve_waits_for_a_yes_and_never_past_the_guard() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0, 100.0, 100.0, 500.0]);
+    tell(&mut driver, "JP-TK", &[900.0]);
+    driver.tell(Event::Order(Order::Mode { mode: Mode::Approve }));
+    driver.begin();
+    create(&mut driver, "kr", job("yes", "30m", "8h", &[]));
+    create(&mut driver, "kr", job("silent", "30m", "8h", &[]));
+    let name = |text: &str| ObjectName::new(text).unwrap();
+    let key = JobKey { cluster: cluster("kr"), namespace: name("default"), name: name("yes") };
+    driver.run_until(start() + Span::MINUTE);
+    driver.tell(Event::Order(Order::Approve { job: key }));
+    driver.run_until(hours(9));
+    let started = |name: &str| driver.ledger.iter().find(|e| e.job.name.as_str() == name).unwrap().started;
+    assert!(started("yes") < hours(3), "{}", started("yes"));
+    assert!(started("silent") > hours(7), "the guard, not the plan: {}", started("silent"));
+    assert!(driver.ledger.iter().all(|e| e.in_time() == Some(true)));
 }
