@@ -2,7 +2,9 @@
 
 use crate::options::Output;
 use anyhow::Context;
+use fleet::quantity::significant;
 use serde::Serialize;
+use serde_json::Value;
 use std::io::Write;
 
 /// Writes to stdout; a closed pipe ends quietly, as `| head` expects.
@@ -25,4 +27,14 @@ pub fn show<T: Serialize>(
         Output::Table => print(&table(false)),
         Output::Wide => print(&table(true)),
     }
+}
+
+/// A figure of an answer with three significant digits; `-` where there is none.
+pub fn number(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), significant)
+}
+
+/// A text of an answer; `-` where there is none.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
 }

@@ -90,27 +90,16 @@ impl Control {
         (contract, errors.iter().map(ToString::to_string).collect())
     }
 
-    /// What can be said of a Job's window before anything is planned.
+    /// What can be said of a Job's window before anything is planned, as of its creation so that it is
+    /// told once. That a pod is larger than every node is the planner's to say: it knows the nodes.
     pub(crate) fn window_errors(&self, tracked: &Tracked) -> Vec<String> {
         if tracked.finished().is_some() || tracked.committed().is_some() {
             return Vec::new();
         }
-        let expected = self.expected(tracked);
-        let Some(deadline) = tracked.contract.deadline else { return Vec::new() };
-        if deadline <= self.now.max(tracked.created) {
-            return vec![format!(
-                "the deadline {} has passed (it is {}): expected a later one; the Job runs as soon as it can",
-                deadline.to_rfc3339_seconds(),
-                self.now.to_rfc3339_seconds()
-            )];
-        }
-        if expected > deadline - tracked.created {
-            return vec![format!(
-                "expected-duration {expected} is longer than the window of {} from creation to deadline: expected at most that; the Job runs as soon as it can",
-                deadline - tracked.created
-            )];
-        }
-        Vec::new()
+        let (contract, created, pod) = (&tracked.contract, tracked.created, tracked.pod);
+        let errors =
+            planner::contract::check_window(contract, created, created, self.expected(tracked), pod, &[pod]);
+        errors.iter().map(ToString::to_string).collect()
     }
 
     /// The workload the planner sees for a Job; `None` when there is nothing left to place.

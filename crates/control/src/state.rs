@@ -184,6 +184,10 @@ impl Control {
                     Some(value) => self.priorities.insert((cluster, class), value),
                     None => self.priorities.remove(&(cluster, class)),
                 };
+                // Classes may be listed after the Jobs that name them.
+                for key in self.jobs.keys().cloned().collect::<Vec<_>>() {
+                    self.reread_contract(&key);
+                }
                 self.want_plan(false);
             }
             Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
@@ -380,6 +384,7 @@ impl Control {
             tracked.contract = fresh.contract;
             tracked.errors = fresh.errors;
             tracked.pod = fresh.pod;
+            tracked.priority = fresh.priority;
         }
         if moved {
             self.want_plan(true);

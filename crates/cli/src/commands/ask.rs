@@ -2,21 +2,13 @@
 
 use crate::client::Client;
 use crate::commands::place::path;
-use crate::format;
+use crate::format::{self, number, text};
 use crate::options::{Common, JobName, Output, Release, Twin};
 use crate::table::{Align, Table};
 use fleet::quantity::significant;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
-
-fn number(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), significant)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
-}
 
 pub fn status(common: &Common) -> anyhow::Result<()> {
     let client = Client::find(common)?;

@@ -1,7 +1,7 @@
 //! `kubercarbon place` and `kubercarbon why`: a decision, and what the alternatives would have cost.
 
 use crate::client::Client;
-use crate::format;
+use crate::format::{self, number, text};
 use crate::options::{Common, JobName, Place};
 use crate::table::{Align, Table};
 use anyhow::{Context, bail};
@@ -109,14 +109,6 @@ fn read(options: &Place) -> anyhow::Result<Value> {
         found.1
     );
     Ok(value)
-}
-
-fn number(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), significant)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
 }
 
 /// The decision as people read it.

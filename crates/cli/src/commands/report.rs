@@ -1,7 +1,7 @@
 //! `kubercarbon report`: energy, carbon and money per cluster and Job, saved against "at once, at home".
 
 use crate::client::Client;
-use crate::format;
+use crate::format::{self, number, text};
 use crate::options::Common;
 use crate::table::{Align, Table};
 use fleet::quantity::significant;
@@ -21,14 +21,6 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
         "currency": ledger["currency"],
     });
     format::show(common.output, &report, |wide| render(&report, wide))
-}
-
-fn number(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), significant)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
 }
 
 fn render(report: &Value, wide: bool) -> String {

@@ -148,6 +148,13 @@ async fn the_command_line_decides_explains_and_refuses() {
     );
     assert!(product.jobs("kr").await.is_empty(), "place alone changes nothing");
 
+    let unsaid = kubercarbon(&product, &["place", &file, "--apply"]);
+    assert_eq!(unsaid.status.code(), Some(1), "no terminal, no yes");
+    assert!(text(&unsaid.stderr).contains("--yes") && product.jobs("kr").await.is_empty());
+    let applied = kubercarbon(&product, &["place", &file, "--apply", "--yes", "--context", "kr"]);
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    assert_eq!(product.jobs("kr").await.len(), 1);
+
     let mut large = job("large", "45m", "12h");
     large["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "12".into();
     std::fs::write(&file, large.to_string()).unwrap();
