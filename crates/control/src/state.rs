@@ -451,14 +451,13 @@ impl Control {
         if let Outcome::Job(answer) = outcome {
             match &purpose {
                 Purpose::Patch(key) => {
-                    let cluster = key.cluster.clone();
                     let copy = jobs::label(&answer.job, jobs::ORIGIN_UID_LABEL).is_some();
                     if copy {
                         if let Some((target, _)) = self.jobs.get(key).and_then(Tracked::committed) {
                             self.take_in_job(&target, answer.job);
                         }
                     } else {
-                        self.take_in_job(&cluster, answer.job);
+                        self.take_in_home_answer(key.clone(), answer.job);
                     }
                 }
                 Purpose::Create(_, cluster) => {
@@ -467,6 +466,18 @@ impl Control {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A home Job as a write left it. The write may have taken off the last finalizer of a deleted Job, and
+    /// the watch may have told that it is gone before the answer came: neither brings it back.
+    fn take_in_home_answer(&mut self, key: JobKey, job: Arc<Job>) {
+        let known = self.jobs.get(&key).is_some_and(|t| jobs::uid(&t.job) == jobs::uid(&job));
+        let held = job.metadata.finalizers.as_ref().is_some_and(|all| !all.is_empty());
+        if jobs::deleting(&job) && !held {
+            self.drop_job(&key);
+        } else if known {
+            self.take_in_job(&key.cluster, job);
         }
     }
 

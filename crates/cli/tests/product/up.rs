@@ -97,6 +97,10 @@ async fn a_job_is_held_planned_run_and_mirrored_home() {
             product.jobs("kr").await.is_empty() && product.jobs("jp").await.is_empty()
         })
         .await;
+    let jobs = || async { product.get(&format!("{}/api/v1/jobs", product.url)).await["total"].clone() };
+    product.until("a deleted Job is forgotten", async || jobs().await == 0).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(jobs().await, 0, "and stays so");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
