@@ -68,11 +68,16 @@ pub struct Running {
     host: Arc<TwinHost>,
     store: Store,
     state: PathBuf,
+    /// What moves the clock on and writes it down.
+    clockwork: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Running {
-    /// Ends cleanly: saves the twin and everything queued.
+    /// Ends cleanly: stops the clock, saves the twin and everything queued.
     pub async fn stop(self) -> anyhow::Result<()> {
+        for task in self.clockwork {
+            task.abort();
+        }
         self.host.save_clock().await?;
         self.host.snapshot().await?;
         self.store.close().await?;
@@ -128,8 +133,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         clusters: addresses.iter().map(|(id, _)| id.clone()).collect(),
         throttle: throttle.clone(),
     };
-    tokio::spawn(pacer.run());
-    tokio::spawn(pacer::keep(host.clone()));
+    let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
     let live = Live::new(engine, host.clone(), throttle, store.clone(), clients);
     let router = crate::console::site(Arc::new(live));
     tokio::spawn(async move { axum::serve(listeners.console, router).await });
@@ -138,7 +142,17 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: Some(kubeconfig.clone()) };
     kubeconfig::write_server(&options.state, &server)?;
     let at = host.now();
-    Ok(Running { url, clusters: addresses, kubeconfig, fleet, at, host, store, state: options.state })
+    Ok(Running {
+        url,
+        clusters: addresses,
+        kubeconfig,
+        fleet,
+        at,
+        host,
+        store,
+        state: options.state,
+        clockwork,
+    })
 }
 
 /// Opens the state, forgetting an earlier one if asked to; never under a running process.
