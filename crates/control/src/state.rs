@@ -6,7 +6,6 @@ use crate::event::{Event, Failure, Order, Outcome};
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
-use crate::observe;
 use crate::timers::Timers;
 use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, Span};
 use k8s_openapi::api::batch::v1::Job;
@@ -588,11 +587,6 @@ impl Control {
             key: key.to_string(),
             body,
         }));
-    }
-
-    /// Observes a node with what the fleet file says of its group; see [`observe::node`].
-    pub fn observe_node(node: &k8s_openapi::api::core::v1::Node) -> crate::NodeObservation {
-        observe::node(node, None)
     }
 }
 
