@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const SLOT: i64 = 100;
 
 fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
-    let site = |kw: f64| Some(Site { grams: kw / 1000.0, fixed: 0.0, money: kw, moving: 0.0 });
+    let site = |kw: f64| Some(Site { grams: kw / 1000.0, fixed: 0.0, money: kw, moving: 0.0, resume: kw / 10_000.0 });
     Job {
         weight: 1,
         prompt: deadline == i64::MAX,
@@ -25,7 +25,7 @@ fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
         } else {
             vec![from]
         },
-        resume_slots: 0.1,
+        optional: false,
         sticky: None,
     }
 }

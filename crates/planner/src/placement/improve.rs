@@ -222,7 +222,9 @@ fn attempt(state: &mut State<'_>, jobs: &[usize], rebuild: impl FnOnce(&mut Stat
     let before = sum(state);
     let places: Vec<Option<Place>> = jobs.iter().map(|job| state.take(*job)).collect();
     rebuild(state);
-    let lost = jobs.iter().zip(&places).any(|(job, place)| place.is_some() && state.places[*job].is_none());
+    let lost = jobs.iter().zip(&places).any(|(job, place)| {
+        place.is_some() && state.places[*job].is_none() && !state.problem.jobs[*job].optional
+    });
     if !lost && sum(state).better_than(&before) {
         return true;
     }

@@ -80,7 +80,7 @@ impl Search<'_> {
     }
 
     fn resume(&self, site: &Site, t: usize) -> f64 {
-        site.grams * self.job.resume_slots * self.problem.intensity(self.cluster, t)
+        site.resume * self.problem.intensity(self.cluster, t)
     }
 
     fn head_score(&self, site: &Site, w: &Window) -> Option<f64> {

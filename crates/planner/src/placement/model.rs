@@ -190,6 +190,7 @@ impl<'a> Model<'a> {
             fixed: money * grams_per_money(policy),
             money,
             moving: kwh / 1000.0,
+            resume: kwh_per_slot / 1000.0 * (RESUME.as_hours_f64() / self.slot.as_hours_f64()),
         }
     }
 
@@ -218,7 +219,7 @@ impl<'a> Model<'a> {
             pausable: workload.interruptible && workload.deadline.is_some(),
             running: workload.running,
             extra_starts,
-            resume_slots: RESUME.as_hours_f64() / self.slot.as_hours_f64(),
+            optional: false,
             sticky: None,
         }
     }

@@ -27,6 +27,8 @@ pub struct Site {
     pub money: f64,
     /// Grams per mg/kWh for bringing the data here: kWh ÷ 1000, charged at the mean of both ends.
     pub moving: f64,
+    /// Grams per mg/kWh of a resume after a pause, charged where it resumes: kWh ÷ 1000.
+    pub resume: f64,
 }
 
 /// Where and when a job runs: runs `[from, to)` in order, on one cluster.
@@ -78,8 +80,8 @@ pub struct Job {
     pub running: bool,
     /// Starts off the slots' boundaries worth trying.
     pub extra_starts: Vec<i64>,
-    /// Energy of a resume, in slots of running.
-    pub resume_slots: f64,
+    /// May be left out when it cannot be in time; else it runs as soon as it can.
+    pub optional: bool,
     /// Where it was planned before, and the grams any other place must gain to be preferred.
     pub sticky: Option<(Place, f64)>,
 }
@@ -260,7 +262,7 @@ impl Problem {
             let slot = (run.0 / self.slot) as usize;
             cost += site.grams * self.units(place.cluster, run.0, run.1);
             if i > 0 || (job.running && run.0 > job.from) {
-                cost += site.grams * job.resume_slots * self.intensity(place.cluster, slot);
+                cost += site.resume * self.intensity(place.cluster, slot);
             } else if !job.running {
                 cost += self.moving(job, &site, place.cluster, slot);
             }
@@ -300,10 +302,11 @@ impl Problem {
         }
     }
 
-    /// What not being placed at all is worth: worse than any place.
+    /// What not being placed at all is worth: worse than any place, unless it may be left out.
     pub fn unplaced(&self, job: &Job) -> Value {
         let missed = if job.deadline == i64::MAX { 0 } else { job.weight };
-        Value { missed, delay: 1e18, ..Value::default() }
+        let delay = if job.optional { 0.0 } else { 1e18 };
+        Value { missed, delay, ..Value::default() }
     }
 
     /// Whether the demand fits in every slot the place overlaps.

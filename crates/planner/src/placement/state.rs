@@ -97,6 +97,9 @@ pub fn best(
     {
         return Some(place);
     }
+    if job.optional {
+        return None;
+    }
     scan.earliest(work).map(|pick| Place::contiguous(pick.cluster, pick.start, job.length))
 }
 
