@@ -31,9 +31,26 @@ struct Search<'s, 'p> {
     nodes: usize,
 }
 
+/// Looks for something better than the plan of a problem of a few jobs by trying everything.
+pub fn polish(state: &mut State<'_>) {
+    let jobs: Vec<usize> = (0..state.places.len()).filter(|job| !state.problem.jobs[*job].running).collect();
+    let before = state.total();
+    let places: Vec<Option<Place>> = jobs.iter().map(|job| state.take(*job)).collect();
+    best_of_all(state, &jobs, &places);
+    let lost = jobs.iter().zip(&places).any(|(job, place)| place.is_some() && state.places[*job].is_none());
+    if lost || !state.total().better_than(&before) {
+        for (job, place) in jobs.iter().zip(places) {
+            state.take(*job);
+            if let Some(place) = place {
+                state.put(*job, place);
+            }
+        }
+    }
+}
+
 /// Puts `jobs` (taken out, from `places`) where they are best together; leaves those out that a search
 /// cut short found no place for.
-pub fn best_of_all(state: &mut State<'_>, jobs: &[usize], places: &[Option<Place>]) {
+fn best_of_all(state: &mut State<'_>, jobs: &[usize], places: &[Option<Place>]) {
     let options: Vec<Vec<(Value, Place)>> =
         jobs.iter().zip(places).map(|(job, place)| options(state, *job, place.as_ref())).collect();
     let mut rest = vec![Value::default(); jobs.len() + 1];

@@ -3,7 +3,7 @@
 //! Order: what runs already, then by weight of being in time, then what may not wait, then by slack
 //! (deadline less earliest end), then by size: who has little choice chooses first.
 
-use super::lagrangian::Prices;
+use super::prices::Prices;
 use super::problem::{Place, Problem};
 use super::state::State;
 use std::cmp::Reverse;
@@ -22,9 +22,22 @@ pub fn order(problem: &Problem) -> Vec<usize> {
     order
 }
 
+/// The order jobs are inserted in at prices: what cannot choose first, then who burns most.
+fn by_size(problem: &Problem) -> Vec<usize> {
+    let mut order = order(problem);
+    let size = |i: &usize| {
+        let job = &problem.jobs[*i];
+        let grams = job.sites.iter().flatten().map(|site| site.grams).fold(0.0, f64::max);
+        if job.running || job.prompt { f64::INFINITY } else { grams * job.length as f64 }
+    };
+    order.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    order
+}
+
 /// Inserts every job that has no place yet.
 pub fn fill(state: &mut State<'_>, prices: Option<&Prices>) {
-    for job in order(state.problem) {
+    let order = if prices.is_some() { by_size(state.problem) } else { order(state.problem) };
+    for job in order {
         if state.places[job].is_some() || state.insert(job, prices) {
             continue;
         }

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 const SLOT: i64 = 100;
 
 fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
-    let site = |kw: f64| Some(Site { grams: kw / 1000.0, fixed: 0.0, money: kw, moving: 0.0, resume: kw / 10_000.0 });
+    let site = |kw: f64| {
+        Some(Site { grams: kw / 1000.0, fixed: 0.0, money: kw, moving: 0.0, resume: kw / 10_000.0 })
+    };
     Job {
         weight: 1,
         prompt: deadline == i64::MAX,
@@ -153,7 +155,8 @@ proptest! {
                 prop_assert!(close(problem.cost(&item, &place), score));
                 prop_assert!(problem.has_room(&problem.room, &item.demand, &place));
                 prop_assert_eq!(place.runs.iter().map(|r| r.1 - r.0).sum::<i64>(), length);
-                let (relaxed, _) = search.relaxed(deadline, &mut work).unwrap();
+                let site = item.sites[0].unwrap();
+                let relaxed = search.relaxed(&site, deadline, &mut Vec::new()).unwrap();
                 prop_assert!(relaxed <= score + 1e-9, "bound {relaxed} above {score}");
             }
             // It leaves the contiguous run alone, which takes every slot there is.

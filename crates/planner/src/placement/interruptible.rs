@@ -5,7 +5,7 @@
 //! first run begins now and the last run ends when the work is done; every run lasts a slot at least.
 //! One state is one unit of work.
 
-use super::lagrangian::Prices;
+use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, Problem, Site, fits};
 
 /// One search on one cluster.
@@ -182,36 +182,47 @@ impl Search<'_> {
         Place { cluster: self.cluster, runs }
     }
 
-    /// A lower bound on the score of any runs that end by `until` (pauses for nothing), and slots that
-    /// attain it.
-    pub fn relaxed(&self, until: i64, work: &mut u64) -> Option<(f64, Vec<usize>)> {
-        let site = self.job.sites[self.cluster]?;
+    /// A lower bound on the score of any runs that end by `until` (pauses for nothing); slots that attain
+    /// it are left in `open`.
+    pub fn relaxed(&self, site: &Site, until: i64, open: &mut Vec<(f64, usize)>) -> Option<f64> {
         let (job, slot) = (self.job, self.problem.slot);
         let first = (job.from / slot) as usize;
         let last = (((until - 1).max(0) / slot) as usize).min(self.problem.slots - 1);
         let needed = ((job.length + slot - 1) / slot) as usize;
+        open.clear();
         if last < first || last + 1 - first < needed {
             return None;
         }
-        *work += 2 * (last + 1 - first) as u64;
-        let priced = |t: usize| self.prices.map_or(0.0, |p| p.of(self.cluster, &job.demand, t, t + 1));
-        // A slot used in part (first, last) burns for less, but holds its capacity like any other.
-        let share = (job.length - (needed as i64 - 1) * slot) as f64 / slot as f64;
-        let mut open: Vec<(f64, usize)> = (first..=last)
-            .filter(|t| fits(&job.demand, &self.room[self.cluster * self.problem.slots + t]))
-            .map(|t| (site.grams * self.problem.intensity(self.cluster, t) + priced(t), t))
-            .collect();
+        let (values, _) = self.problem.curve(self.cluster);
+        let room = &self.room[self.cluster * self.problem.slots..];
+        open.extend((first..=last).map(|t| (site.grams * values[t], t)));
+        for (share, _, price) in self.prices.into_iter().flat_map(|p| p.rows(self.cluster, &job.demand)) {
+            open.iter_mut().zip(&price[first..]).for_each(|(open, price)| open.0 += share * price);
+        }
+        open.retain(|(_, t)| fits(&job.demand, &room[*t]));
         if open.len() < needed {
             return None;
         }
+        // A slot used in part (first, last) burns for less, but holds its capacity like any other.
+        let share = (job.length - (needed as i64 - 1) * slot) as f64 / slot as f64;
         open.select_nth_unstable_by(needed - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let chosen: Vec<(f64, usize)> = open[..needed].to_vec();
-        let whole: f64 = chosen.iter().map(|c| c.0).sum();
-        let dearest = chosen.iter().map(|c| c.0).fold(0.0, f64::max);
-        let least = (first..=last)
-            .map(|t| self.problem.moving(job, &site, self.cluster, t))
-            .fold(f64::INFINITY, f64::min);
-        let score = whole - (1.0 - share) * dearest + site.fixed + least;
-        Some((score, chosen.into_iter().map(|c| c.1).collect()))
+        open.truncate(needed);
+        let whole: f64 = open.iter().map(|c| c.0).sum();
+        let dearest = open[needed - 1].0;
+        let moving = |t: usize| self.problem.moving(job, site, self.cluster, t);
+        let least =
+            if site.moving == 0.0 { 0.0 } else { (first..=last).map(moving).fold(f64::INFINITY, f64::min) };
+        Some(whole - (1.0 - share) * dearest + site.fixed + least)
+    }
+
+    /// A search in `room`.
+    pub fn new<'a>(
+        problem: &'a Problem,
+        room: &'a [Amounts],
+        prices: Option<&'a Prices>,
+        job: &'a Job,
+        cluster: usize,
+    ) -> Search<'a> {
+        Search { problem, room, prices, job, cluster, pause_now: false }
     }
 }

@@ -6,21 +6,25 @@
 //! bound), `baseline` (`score`, `soonest`). Left out: which node a pod lands on over time (a Job's
 //! pods must fit empty nodes), transfer time, idle power.
 
+mod alone;
+mod anneal;
 mod baseline;
 mod branch;
 mod construct;
+mod draw;
+mod dual;
 #[cfg(test)]
 mod exhaustive;
 mod explain;
-mod improve;
 mod interruptible;
-mod lagrangian;
 pub(crate) mod limit;
+mod menu;
 pub(crate) mod model;
-mod problem;
+mod prices;
+pub mod problem;
 mod scan;
 mod schedule;
-mod solve;
+pub mod solve;
 mod state;
 
 pub use explain::{Alternative, Exclusion, Explanation, explain};

@@ -2,7 +2,7 @@
 //!
 //! Starts are the slots' boundaries and a job's few extra starts. One slot looked at is one unit of work.
 
-use super::lagrangian::Prices;
+use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, Problem, Site, by_cost, least_room};
 
 /// A start and what it costs.
@@ -37,6 +37,63 @@ pub struct Scan<'a> {
     pub prices: Option<&'a Prices>,
     /// For whom.
     pub job: &'a Job,
+}
+
+/// The starts on boundaries of a run that ends inside the horizon.
+pub struct Aligned {
+    /// First slot to start in.
+    pub first: usize,
+    count: usize,
+    whole: usize,
+    rest: f64,
+    span: usize,
+}
+
+impl Aligned {
+    /// Starts that end by `until`; `None` where some run would go beyond the last slot, or it runs already.
+    pub fn of(problem: &Problem, job: &Job, until: i64) -> Option<Aligned> {
+        let (whole, rest) = ((job.length / problem.slot) as usize, job.length % problem.slot);
+        let span = whole + usize::from(rest > 0);
+        let first = ((job.from + problem.slot - 1) / problem.slot) as usize;
+        let last = (until.checked_sub(job.length).filter(|last| *last >= 0)? / problem.slot) as usize;
+        let rest = rest as f64 / problem.slot as f64;
+        (!job.running && last + span <= problem.slots).then_some(Aligned {
+            first,
+            count: (last + 1).saturating_sub(first),
+            whole,
+            rest,
+            span,
+        })
+    }
+
+    /// The score of every start, in order, wherever there is room or not: one pass a term, so that the
+    /// compiler can take several starts at once.
+    pub fn scores(&self, scan: &Scan<'_>, cluster: usize, site: &Site, scores: &mut Vec<f64>) {
+        let (first, count) = (self.first, self.count);
+        let (values, sums) = scan.problem.curve(cluster);
+        scores.clear();
+        let ends = sums[first + self.whole..].iter().zip(&sums[first..]);
+        scores.extend(ends.take(count).map(|(end, start)| site.grams * (end - start) + site.fixed));
+        if self.rest > 0.0 {
+            let part = site.grams * self.rest;
+            scores
+                .iter_mut()
+                .zip(&values[first + self.whole..])
+                .for_each(|(score, value)| *score += part * value);
+        }
+        if site.moving != 0.0 {
+            let source = scan.job.data_at.map_or(values, |source| scan.problem.curve(source).0);
+            let ends = source[first..].iter().zip(&values[first..]);
+            let half = site.moving * 0.5;
+            scores.iter_mut().zip(ends).for_each(|(score, (here, there))| *score += half * (here + there));
+        }
+        for (share, sums, _) in
+            scan.prices.into_iter().flat_map(|prices| prices.rows(cluster, &scan.job.demand))
+        {
+            let ends = sums[first + self.span..].iter().zip(&sums[first..]);
+            scores.iter_mut().zip(ends).for_each(|(score, (end, start))| *score += share * (end - start));
+        }
+    }
 }
 
 impl Scan<'_> {
@@ -76,18 +133,46 @@ impl Scan<'_> {
         for cluster in 0..self.problem.clusters {
             let Some(site) = self.job.sites[cluster] else { continue };
             self.cheapest_aligned(cluster, &site, last, &mut best, work);
-            for start in self.extras(last) {
-                *work += self.rest_slots().2 as u64;
-                if self.room_at(cluster, start) {
-                    let score = self.score_at(cluster, &site, start);
-                    let pick = Pick { cluster, start, score, money: site.money };
-                    if pick.beats(&best) {
-                        best = Some(pick);
-                    }
+            self.each_extra(cluster, &site, until, work, &mut |start, score| {
+                let pick = Pick { cluster, start, score, money: site.money };
+                if pick.beats(&best) {
+                    best = Some(pick);
                 }
-            }
+            });
         }
         best
+    }
+
+    /// Offers every start in one cluster that ends by `until` and has room, with its score.
+    pub fn each(
+        &self,
+        cluster: usize,
+        site: &Site,
+        until: i64,
+        work: &mut u64,
+        offer: &mut impl FnMut(i64, f64),
+    ) {
+        if let Some(last) = until.checked_sub(self.job.length).filter(|last| *last >= self.job.from) {
+            self.each_aligned(cluster, site, last, work, offer);
+            self.each_extra(cluster, site, until, work, offer);
+        }
+    }
+
+    /// Offers every start off the boundaries that ends by `until` and has room, with its score.
+    pub fn each_extra(
+        &self,
+        cluster: usize,
+        site: &Site,
+        until: i64,
+        work: &mut u64,
+        offer: &mut impl FnMut(i64, f64),
+    ) {
+        for start in self.extras(until.saturating_sub(self.job.length)) {
+            *work += self.rest_slots().2 as u64;
+            if self.room_at(cluster, start) {
+                offer(start, self.score_at(cluster, site, start));
+            }
+        }
     }
 
     fn cheapest_aligned(
@@ -130,7 +215,8 @@ impl Scan<'_> {
         }
         let room = &self.room[cluster * problem.slots..(cluster + 1) * problem.slots];
         let need = least_room(&self.job.demand);
-        let rows = self.prices.map_or_else(Vec::new, |prices| prices.rows(cluster, &self.job.demand));
+        let rows: Vec<_> =
+            self.prices.into_iter().flat_map(|prices| prices.rows(cluster, &self.job.demand)).collect();
         let (values, sums) = problem.curve(cluster);
         let source = self.job.data_at.filter(|_| site.moving != 0.0).map(|source| problem.curve(source).0);
         let mut clear_from = first;
@@ -156,7 +242,7 @@ impl Scan<'_> {
                 score +=
                     site.moving * ((source.map_or(values[start], |from| from[start]) + values[start]) * 0.5);
             }
-            for (share, sums) in &rows {
+            for (share, sums, _) in &rows {
                 score += share * (sums[start + span] - sums[start]);
             }
             offer(start as i64 * problem.slot, score);

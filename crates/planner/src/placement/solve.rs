@@ -1,18 +1,39 @@
 //! The `optimal` method: jobs planned together.
 //!
 //! A first plan (warm where there was one), prices from the relaxation, a second plan under those
-//! prices, local search from the better one, and the bound for what came out.
+//! prices, annealing from the better one, and the bound for what came out. How long each takes is said
+//! by a share of the whole that only ever grows: counted work, or the clock of whoever asks.
 
+use super::anneal::Anneal;
+use super::branch;
 use super::construct::{fill, warm};
-use super::improve::improve;
-use super::lagrangian::Relaxation;
-use super::problem::{Place, Problem};
+use super::dual::Dual;
+use super::menu::Menu;
+use super::problem::{Job, Place, Problem};
 use super::state::State;
 
-/// Steps of the relaxation at most.
-const ROUNDS: usize = 60;
-/// Share of the effort the relaxation may take: one part in this many.
-const RELAXATION_SHARE: u64 = 3;
+/// The relaxation ends at this share of the whole.
+const PRICED_AT: f64 = 0.25;
+/// Steps of the relaxation at most: more gain nothing.
+const ROUNDS_MAX: usize = 256;
+/// The pace of prices shrinks to a hundredth in this many parts.
+const PACE_PARTS: usize = 64;
+/// The 64th root of 1/100.
+const SLOWER: f64 = 0.930_572_040_929_699;
+/// Pace at first: so many times the mean price that would pay for the whole plan.
+const PACE: f64 = 3.0;
+/// Pace where prices are known.
+const PACE_WARM: f64 = 0.1;
+/// Parts of an annealing.
+const HEAT_PARTS: u64 = 100;
+/// Heat of an annealing at first and at last, in mean costs of a job; and the 100th root of their ratio.
+const HEAT: (f64, f64) = (2.0, 0.937046003177026);
+/// The same where a plan was known: the search stays near it.
+const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
+/// The same for a second annealing.
+const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
+/// Steps of the relaxation without the jobs that had to be left out.
+const ROUNDS_LEFT_OUT: usize = 2 * PACE_PARTS;
 
 /// A plan and how good it is.
 pub struct Solution {
@@ -29,59 +50,148 @@ pub struct Solution {
 
 /// By when each job has to end in any plan the bound speaks of.
 fn limits(state: &State<'_>) -> Vec<Option<i64>> {
-    let limit = |(job, place): (&super::problem::Job, &Option<Place>)| {
+    let limit = |(job, place): (&Job, &Option<Place>)| {
         let end = place.as_ref()?.end();
         Some(if job.prompt || end > job.deadline { end } else { job.deadline })
     };
     state.problem.jobs.iter().zip(&state.places).map(limit).collect()
 }
 
+/// The same, hoping that whoever can be in time alone will be.
+fn hoped(state: &State<'_>) -> Vec<Option<i64>> {
+    let mut limits = limits(state);
+    for (job, limit) in state.problem.jobs.iter().zip(&mut limits) {
+        if !job.prompt && !job.running && job.from.saturating_add(job.length) <= job.deadline {
+            *limit = Some(job.deadline);
+        }
+    }
+    limits
+}
+
 /// Grams of the jobs placed, without penalties.
 fn grams(state: &State<'_>) -> f64 {
-    let cost = |(job, place): (&super::problem::Job, &Option<Place>)| {
+    let cost = |(job, place): (&Job, &Option<Place>)| {
         place.as_ref().map_or(0.0, |place| state.problem.cost(job, place))
     };
     state.problem.jobs.iter().zip(&state.places).map(cost).sum()
 }
 
+/// How a search is told how far it has come.
+pub struct Budget<'b> {
+    /// Share of the whole used, given the work units used; 1 and more: stop.
+    pub share: &'b mut dyn FnMut(u64) -> f64,
+    /// Work units between two questions at most.
+    pub stride: u64,
+}
+
 /// Plans all jobs together within about `effort` units of work; `prices` are those of an earlier round.
 pub fn solve(problem: &Problem, prices: &[f64], effort: u64) -> Solution {
+    let mut share = |work: u64| if effort == 0 { 1.0 } else { work as f64 / effort as f64 };
+    let budget = Budget { share: &mut share, stride: (effort / 400).max(1) };
+    solve_within(problem, prices, 0, budget)
+}
+
+/// Plans all jobs together within a budget; the same seed and shares, the same plan.
+pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Budget<'_>) -> Solution {
     let mut state = warm(problem);
-    let mut before = limits(&state);
-    let mut relaxation = Relaxation::new(problem, before.clone());
-    relaxation.begin_with(prices);
-    let mut work = state.work;
-    relaxation.improve(ROUNDS, grams(&state), work + effort / RELAXATION_SHARE, &mut work);
-    state.work = work;
-    let priced = relaxation.prices().cloned();
+    let jobs = problem.jobs.len();
     // Where most stay where they were planned, a second plan from nothing has little to add.
-    let known = problem.jobs.iter().filter(|job| job.sticky.is_some()).count();
-    if priced.is_some() && work < effort && 2 * known <= problem.jobs.len() {
+    let known = 2 * problem.jobs.iter().filter(|job| job.sticky.is_some()).count() > jobs;
+    let mut dual = Dual::new(problem, hoped(&state), prices, &mut state.work);
+    price(&mut dual, &mut state, prices.iter().any(|price| *price > 0.0), &mut budget);
+    if !known && (budget.share)(state.work) < 1.0 {
         let mut other = State::new(problem);
-        other.work = work;
-        fill(&mut other, priced.as_ref());
-        let limit = other.work + (effort - work.min(effort)) / 4;
-        improve(&mut other, priced.as_ref(), limit.min(effort));
-        let used = other.work;
+        other.work = state.work;
+        fill(&mut other, Some(dual.prices()));
+        state.work = other.work;
         if other.total().better_than(&state.total()) {
             state = other;
         }
-        state.work = used;
     }
-    improve(&mut state, priced.as_ref(), effort);
-    let after = limits(&state);
-    let looser = |(a, b): (&Option<i64>, &Option<i64>)| match (a, b) {
-        (Some(before), Some(after)) => after <= before,
-        (before, after) => before.is_none() && after.is_none(),
-    };
-    if !before.iter().zip(&after).all(looser) {
-        before = after;
-        relaxation.rebound(before, &mut state.work);
+    let left_out = |state: &State<'_>| state.places.iter().any(Option::is_none);
+    let heat = if known { HEAT_WARM } else { HEAT };
+    let end = if left_out(&state) { 0.6 } else { 1.0 };
+    anneal(&mut state, dual.prices(), heat, end, seed, &mut budget);
+    if end < 1.0 {
+        if left_out(&state) && (budget.share)(state.work) < 1.0 {
+            refit(&mut dual, &mut state);
+        }
+        anneal(&mut state, dual.prices(), HEAT_AGAIN, 1.0, seed, &mut budget);
     }
+    if jobs <= branch::EXACT_JOBS {
+        branch::polish(&mut state);
+    }
+    dual.rebound(limits(&state), &mut state.work);
     Solution {
-        bound: relaxation.bound(),
-        prices: relaxation.best_prices(),
+        bound: dual.bound(),
+        prices: dual.prices().price.clone(),
         work: state.work,
         places: state.places,
     }
+}
+
+/// Steps of the relaxation until its share of the budget is used.
+fn price(dual: &mut Dual<'_>, state: &mut State<'_>, known: bool, budget: &mut Budget<'_>) {
+    let cells = dual.prices().price.len().max(1);
+    let mut pace = grams(state) / cells as f64 * if known { PACE_WARM } else { PACE };
+    let mut part = 0;
+    for round in 0..ROUNDS_MAX {
+        let share = (budget.share)(state.work) / PRICED_AT;
+        if share >= 1.0 {
+            break;
+        }
+        let parts = ((share * PACE_PARTS as f64) as usize).max(round * PACE_PARTS / ROUNDS_MAX);
+        for _ in part..parts {
+            pace *= SLOWER;
+        }
+        part = part.max(parts);
+        dual.step(pace, &mut state.work);
+    }
+    dual.evaluate(&mut state.work);
+}
+
+/// Prices for the jobs that are placed alone: with those left out they were as high as they could get.
+fn refit(dual: &mut Dual<'_>, state: &mut State<'_>) {
+    dual.restart(limits(state), &mut state.work);
+    let cells = dual.prices().price.len().max(1);
+    let mut pace = grams(state) / cells as f64 * PACE;
+    for round in 0..ROUNDS_LEFT_OUT {
+        dual.step(pace, &mut state.work);
+        if round % 2 == 1 {
+            pace *= SLOWER;
+        }
+    }
+    dual.evaluate(&mut state.work);
+}
+
+/// Anneals until `end`, a share of the whole budget.
+fn anneal(
+    state: &mut State<'_>,
+    prices: &super::prices::Prices,
+    (from, cooler): (f64, f64),
+    end: f64,
+    seed: u64,
+    budget: &mut Budget<'_>,
+) {
+    let begin = (budget.share)(state.work);
+    if begin >= end || state.places.is_empty() {
+        return;
+    }
+    let menu = Menu::new(state.problem, prices, &mut state.work);
+    let mut heat = grams(state) / state.places.len() as f64 * from;
+    let mut anneal = Anneal::new(state, &menu, prices, seed);
+    let mut part = 0;
+    loop {
+        let share = ((budget.share)(anneal.work()) - begin) / (end - begin);
+        if share >= 1.0 {
+            break;
+        }
+        let parts = (share * HEAT_PARTS as f64) as u64;
+        for _ in part..parts {
+            heat *= cooler;
+        }
+        part = part.max(parts);
+        anneal.run(heat, anneal.work() + budget.stride);
+    }
+    anneal.finish();
 }

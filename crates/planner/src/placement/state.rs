@@ -4,7 +4,7 @@
 //! when it fits (a running job, which holds its place already, is the exception).
 
 use super::interruptible::Search;
-use super::lagrangian::Prices;
+use super::prices::Prices;
 use super::problem::{Amounts, Place, Problem, RESOURCES, Value};
 use super::scan::Scan;
 
@@ -17,6 +17,8 @@ pub struct State<'a> {
     pub room: Vec<Amounts>,
     /// Where each job is.
     pub places: Vec<Option<Place>>,
+    /// Who runs in each slot, `[cluster · slots + slot]`.
+    pub here: Vec<Vec<u32>>,
     /// What each job's place is worth.
     pub values: Vec<Value>,
     /// Work units used.
@@ -29,6 +31,7 @@ impl<'a> State<'a> {
         State {
             problem,
             room: problem.room.clone(),
+            here: vec![Vec::new(); problem.room.len()],
             places: vec![None; problem.jobs.len()],
             values: problem.jobs.iter().map(|job| problem.unplaced(job)).collect(),
             work: 0,
@@ -50,14 +53,26 @@ impl<'a> State<'a> {
                 for resource in 0..RESOURCES {
                     room[resource] -= sign * demand[resource];
                 }
+                let here = &mut self.here[base + slot];
+                if sign > 0 {
+                    here.push(job as u32);
+                } else if let Some(at) = here.iter().position(|other| *other == job as u32) {
+                    here.swap_remove(at);
+                }
             }
         }
     }
 
     /// Places a job.
     pub fn put(&mut self, job: usize, place: Place) {
+        let value = self.problem.value(&self.problem.jobs[job], &place);
+        self.put_valued(job, place, value);
+    }
+
+    /// Places a job where what the place is worth is known.
+    pub fn put_valued(&mut self, job: usize, place: Place, value: Value) {
         self.hold(job, &place, 1);
-        self.values[job] = self.problem.value(&self.problem.jobs[job], &place);
+        self.values[job] = value;
         self.places[job] = Some(place);
     }
 

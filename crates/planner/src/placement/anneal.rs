@@ -1,0 +1,448 @@
+//! Local search by annealing: jobs go where they want to be, those in their way find other places.
+//!
+//! One step draws a job and one of its choices; jobs in the way are taken out (drawn as well) and put back
+//! at the cheapest place that is free. Some steps instead take a handful of jobs out of one corner and
+//! put them back in another order. The outcome is kept when it is better, or dearer by less than a drawn
+//! threshold that shrinks as the search goes on (simulated annealing, S. Kirkpatrick et al. 1983). Less
+//! weight in time, or more delay of what may not wait, is never kept. What burns much is settled first:
+//! a job takes part once the threshold has come down to its size. Free places are ranked by their cost
+//! at the prices of capacity, at a drawn part of them or without, and passed over now and then (blinks,
+//! J. Christiaens and G. Vanden Berghe 2020).
+
+use super::draw::Draw;
+use super::interruptible::Search;
+use super::menu::Menu;
+use super::prices::Prices;
+use super::problem::{Place, Value, fits};
+use super::scan::Scan;
+use super::state::State;
+
+/// Most jobs one step may displace.
+const DISPLACED_MAX: usize = 12;
+/// Share of steps that take a corner out.
+const CORNERS: f64 = 0.1;
+/// Jobs taken out of a corner at most, beside the one it is about.
+const CORNER_MAX: usize = 8;
+/// Choices that say which corners a job would rather be in.
+const CORNER_CHOICES: usize = 32;
+/// Share of free places passed over.
+const BLINKS: f64 = 0.03;
+/// Share of steps that rank free places at a part of the prices.
+const PART_PRICED: f64 = 0.2;
+/// A job takes part once it costs this many times the threshold at least.
+const TAKES_PART: f64 = 3.0;
+/// One step in this many is about a job that misses its deadline.
+const ABOUT_MISSED: usize = 4;
+
+/// An annealing under way.
+pub struct Anneal<'s, 'p> {
+    state: &'s mut State<'p>,
+    menu: &'s Menu,
+    prices: &'s Prices,
+    draw: Draw,
+    total: Value,
+    best_total: Value,
+    best: Vec<Option<Place>>,
+    /// Jobs whose place may differ from the best plan's.
+    changed: Vec<usize>,
+    is_changed: Vec<bool>,
+    /// What this step has changed.
+    undo: Vec<(usize, Option<Place>, Value)>,
+    /// Jobs taken out and not yet put back.
+    out: Vec<usize>,
+    /// Jobs that miss their deadline, and some that did.
+    missed: Vec<usize>,
+    /// Jobs by what they cost at least, dearest first.
+    by_cost: Vec<usize>,
+    /// How many of them take part.
+    taking_part: usize,
+    /// Share of the prices free places are ranked at in this step.
+    part: f64,
+}
+
+/// What an outcome may come to at most.
+struct Limit {
+    before: Value,
+    worst: f64,
+}
+
+impl Limit {
+    fn keeps(&self, now: &Value) -> bool {
+        let gain = *now - self.before;
+        if gain.missed != 0 {
+            return gain.missed < 0;
+        }
+        if gain.delay != 0.0 {
+            return gain.delay < 0.0;
+        }
+        gain.cost < self.worst
+    }
+
+    /// Whether what has been put back so far leaves no hope.
+    fn exceeded(&self, now: &Value) -> bool {
+        let gain = *now - self.before;
+        gain.missed > 0
+            || (gain.missed == 0 && (gain.delay > 0.0 || (gain.delay == 0.0 && gain.cost > self.worst)))
+    }
+}
+
+impl<'s, 'p> Anneal<'s, 'p> {
+    /// Goes on from the plan in `state`.
+    pub fn new(state: &'s mut State<'p>, menu: &'s Menu, prices: &'s Prices, seed: u64) -> Anneal<'s, 'p> {
+        let jobs = state.places.len();
+        let mut by_cost: Vec<usize> = (0..jobs).collect();
+        by_cost.sort_by(|a, b| menu.least[*b].total_cmp(&menu.least[*a]).then(a.cmp(b)));
+        Anneal {
+            menu,
+            prices,
+            draw: Draw::new(seed),
+            total: state.total(),
+            best_total: state.total(),
+            best: state.places.clone(),
+            changed: Vec::new(),
+            is_changed: vec![false; jobs],
+            undo: Vec::new(),
+            out: Vec::new(),
+            missed: (0..jobs).filter(|job| state.values[*job].missed > 0).collect(),
+            by_cost,
+            taking_part: jobs,
+            part: 1.0,
+            state,
+        }
+    }
+
+    /// Work used so far by the plan this goes on from and by the search.
+    pub fn work(&self) -> u64 {
+        self.state.work
+    }
+
+    /// Steps until `limit` units of work are used; outcomes dearer by about `heat` grams are kept.
+    pub fn run(&mut self, heat: f64, limit: u64) {
+        let least = &self.menu.least;
+        self.taking_part = self.by_cost.partition_point(|job| least[*job] >= TAKES_PART * heat);
+        // Where the threshold is above all of them, the dearest half.
+        self.taking_part = self.taking_part.max(self.by_cost.len().div_ceil(2).min(16));
+        while self.state.work < limit && !self.by_cost.is_empty() {
+            self.state.work += 4;
+            self.part = if self.draw.share() < PART_PRICED { self.draw.share() } else { 1.0 };
+            let job = self.pick();
+            let worst = heat * self.draw.exponential();
+            if self.menu.of(job).is_empty() {
+                self.reinsert(job, worst);
+            } else if self.draw.share() < CORNERS {
+                self.corner(job, worst);
+            } else {
+                self.force(job, worst);
+            }
+        }
+    }
+
+    /// Leaves the best plan found in the state.
+    pub fn finish(self) {
+        for job in &self.changed {
+            if self.state.places[*job] != self.best[*job] {
+                self.state.take(*job);
+            }
+        }
+        for (job, place) in self.best.into_iter().enumerate() {
+            if let (None, Some(place)) = (&self.state.places[job], place) {
+                self.state.put(job, place);
+            }
+        }
+    }
+
+    fn pick(&mut self) -> usize {
+        if !self.missed.is_empty() && self.draw.below(ABOUT_MISSED) == 0 {
+            let at = self.draw.below(self.missed.len());
+            let job = self.missed[at];
+            if self.state.values[job].missed > 0 {
+                return job;
+            }
+            self.missed.swap_remove(at);
+        }
+        self.by_cost[self.draw.below(self.taking_part)]
+    }
+
+    fn take(&mut self, job: usize) {
+        let value = self.state.values[job];
+        let place = self.state.take(job);
+        self.undo.push((job, place, value));
+    }
+
+    /// Keeps the step's outcome, or takes it back.
+    fn settle(&mut self, keep: bool, gain: Value) {
+        if !keep {
+            for (job, ..) in &self.undo {
+                self.state.take(*job);
+            }
+            for (job, place, value) in self.undo.drain(..) {
+                if let Some(place) = place {
+                    self.state.put_valued(job, place, value);
+                }
+            }
+            return;
+        }
+        self.total += gain;
+        for (job, ..) in self.undo.drain(..) {
+            if !self.is_changed[job] {
+                self.is_changed[job] = true;
+                self.changed.push(job);
+            }
+            if self.state.values[job].missed > 0 && !self.missed.contains(&job) {
+                self.missed.push(job);
+            }
+        }
+        if self.total.better_than(&self.best_total) {
+            self.best_total = self.total;
+            for job in self.changed.drain(..) {
+                self.best[job].clone_from(&self.state.places[job]);
+                self.is_changed[job] = false;
+            }
+        }
+    }
+
+    /// Takes a job out and puts it back at its best: what runs already, or cannot be in time.
+    fn reinsert(&mut self, job: usize, worst: f64) {
+        let before = self.state.values[job];
+        self.take(job);
+        let best = self.state.best(job, None);
+        let placed = best.is_some();
+        if let Some(place) = best {
+            self.state.put(job, place);
+        }
+        let now = self.state.values[job];
+        let keep = placed && Limit { before, worst }.keeps(&now);
+        self.settle(keep, now - before);
+    }
+
+    /// Puts a job at one of its choices; those in the way find other places.
+    fn force(&mut self, job: usize, worst: f64) {
+        let problem = self.state.problem;
+        let item = &problem.jobs[job];
+        let choices = self.menu.of(job);
+        let at = self.draw.share() * self.draw.share() * choices.len() as f64;
+        let choice = choices[at as usize];
+        let held = self.state.values[job];
+        if held.missed == 0 && !item.prompt && choice.cost - held.cost > worst {
+            return;
+        }
+        let place = if item.pausable {
+            match self.runs_on(job, usize::from(choice.cluster), true) {
+                Some((_, place)) => place,
+                None => return,
+            }
+        } else {
+            choice.place(item.length)
+        };
+        let mut now = problem.value(item, &place);
+        if self.state.places[job].as_ref() == Some(&place) || (Limit { before: held, worst }).exceeded(&now) {
+            return;
+        }
+        self.take(job);
+        let mut before = held;
+        if !self.clear(&place, job, &mut before) {
+            self.settle(false, now);
+            return;
+        }
+        self.state.put_valued(job, place, now);
+        let limit = Limit { before, worst };
+        self.out_by_size();
+        let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
+        self.settle(keep, now - before);
+    }
+
+    /// Takes a job and a few others out of one corner (its own, or one it would rather be in) and puts
+    /// them back.
+    fn corner(&mut self, job: usize, worst: f64) {
+        let problem = self.state.problem;
+        let Some(place) = &self.state.places[job] else { return };
+        let (mut cluster, mut run) = (place.cluster, (place.start(), place.end()));
+        let mut before = self.state.values[job];
+        self.take(job);
+        self.out.clear();
+        self.out.push(job);
+        if self.draw.below(2) == 0 {
+            let choices = self.menu.of(job);
+            let choice = choices[self.draw.below(choices.len().min(CORNER_CHOICES))];
+            (cluster, run) =
+                (usize::from(choice.cluster), (choice.start, choice.start + problem.jobs[job].length));
+        }
+        let slots = problem.overlapped(run);
+        for _ in 0..=self.draw.below(CORNER_MAX) {
+            let slot = slots.start + self.draw.below(slots.len());
+            let here = self.state.here.get(cluster * problem.slots + slot).map_or(&[][..], Vec::as_slice);
+            let Some(other) = here.get(self.draw.below(here.len())).map(|other| *other as usize) else {
+                continue;
+            };
+            if problem.jobs[other].running {
+                continue;
+            }
+            before += self.state.values[other];
+            self.take(other);
+            self.out.push(other);
+        }
+        if self.draw.below(2) == 0 {
+            self.draw.shuffle(&mut self.out);
+        } else {
+            self.out_by_size();
+        }
+        let limit = Limit { before, worst };
+        let mut now = Value::default();
+        let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
+        self.settle(keep, now - before);
+    }
+
+    /// Takes out jobs until `place` has room for `job`; `false` when that takes too many.
+    fn clear(&mut self, place: &Place, job: usize, before: &mut Value) -> bool {
+        let problem = self.state.problem;
+        let demand = &problem.jobs[job].demand;
+        let base = place.cluster * problem.slots;
+        self.out.clear();
+        for run in &place.runs {
+            for slot in problem.overlapped(*run) {
+                while !fits(demand, &self.state.room[base + slot]) {
+                    self.state.work += 1;
+                    let have = &self.state.room[base + slot];
+                    let lacking = (0..demand.len()).find(|r| demand[*r] > 0 && demand[*r] > have[*r]);
+                    let here = &self.state.here[base + slot];
+                    let first = self.draw.below(here.len());
+                    let frees = |other: &&u32| {
+                        let other = &problem.jobs[**other as usize];
+                        !other.running && lacking.is_some_and(|r| other.demand[r] > 0)
+                    };
+                    let found = here[first..].iter().chain(&here[..first]).find(frees);
+                    let Some(other) = found.map(|other| *other as usize) else { return false };
+                    if self.out.len() >= DISPLACED_MAX {
+                        return false;
+                    }
+                    *before += self.state.values[other];
+                    self.take(other);
+                    self.out.push(other);
+                }
+            }
+        }
+        true
+    }
+
+    /// Those with most weight go back first; of equals the largest.
+    fn out_by_size(&mut self) {
+        let problem = self.state.problem;
+        self.out.sort_unstable_by_key(|job| {
+            let item = &problem.jobs[*job];
+            let size = i128::from(item.length) * i128::from(item.demand[0].max(1));
+            (std::cmp::Reverse(item.weight), std::cmp::Reverse(size), *job)
+        });
+    }
+
+    /// Puts jobs back where they are cheapest; `false` when the outcome cannot be kept any more.
+    fn put_back(&mut self, now: &mut Value, limit: &Limit) -> bool {
+        let out = std::mem::take(&mut self.out);
+        let mut fine = true;
+        for job in &out {
+            let placed = self.insert(*job);
+            *now += self.state.values[*job];
+            if (!placed && !self.state.problem.jobs[*job].optional) || limit.exceeded(now) {
+                fine = false;
+                break;
+            }
+        }
+        self.out = out;
+        fine
+    }
+
+    /// Places a job at the cheapest choice that is free.
+    fn insert(&mut self, job: usize) -> bool {
+        let problem = self.state.problem;
+        let item = &problem.jobs[job];
+        let found = if item.pausable { self.free_runs(job) } else { self.free_choice(job) };
+        let place = match found {
+            Some(place) => place,
+            // It has to run: late, if there is no other way.
+            None if !item.optional => match self.state.best(job, None) {
+                Some(place) => place,
+                None => return false,
+            },
+            None => return false,
+        };
+        self.state.put(job, place);
+        true
+    }
+
+    fn free_choice(&mut self, job: usize) -> Option<Place> {
+        let problem = self.state.problem;
+        let item = &problem.jobs[job];
+        let mut best: Option<(f64, usize)> = None;
+        let choices = self.menu.of(job);
+        for (index, choice) in choices.iter().enumerate() {
+            self.state.work += 1;
+            let score = choice.cost + self.part * (choice.priced - choice.cost);
+            if best.is_some_and(|best| score >= best.0) {
+                continue;
+            }
+            let base = usize::from(choice.cluster) * problem.slots;
+            let mut slots = problem.overlapped((choice.start, choice.start + item.length));
+            if slots.all(|slot| fits(&item.demand, &self.state.room[base + slot]))
+                && self.draw.share() >= BLINKS
+            {
+                best = Some((score, index));
+                if self.part == 1.0 || item.prompt {
+                    break;
+                }
+            }
+        }
+        best.map(|(_, index)| choices[index].place(item.length))
+    }
+
+    fn free_runs(&mut self, job: usize) -> Option<Place> {
+        let problem = self.state.problem;
+        let mut best: Option<(f64, Place)> = None;
+        for choice in self.menu.of(job) {
+            let least = if self.part == 1.0 { choice.priced } else { choice.cost };
+            if best.as_ref().is_some_and(|best| least >= best.0) {
+                if self.part == 1.0 {
+                    break;
+                }
+                continue;
+            }
+            if let Some(found) = self.runs_on(job, usize::from(choice.cluster), false)
+                && best.as_ref().is_none_or(|best| found.0 < best.0)
+                && self.draw.share() >= BLINKS
+            {
+                best = Some(found);
+            }
+        }
+        let item = &problem.jobs[job];
+        if let Some((before, gain)) = &item.sticky
+            && before.end() <= item.deadline
+            && best.as_ref().is_none_or(|best| problem.cost(item, before) <= best.0 + gain)
+            && problem.has_room(&self.state.room, &item.demand, before)
+        {
+            return Some(before.clone());
+        }
+        best.map(|best| best.1)
+    }
+
+    /// The cheapest runs of a job that may pause on one cluster: in the room left, or in all there is.
+    fn runs_on(&mut self, job: usize, cluster: usize, all: bool) -> Option<(f64, Place)> {
+        let problem = self.state.problem;
+        let item = &problem.jobs[job];
+        let site = item.sites[cluster].as_ref()?;
+        let prices = (self.part == 1.0).then_some(self.prices);
+        let room = if all { &problem.room } else { &self.state.room };
+        let mut work = 0;
+        let found = Search::new(problem, room, prices, item, cluster).cheapest(item.deadline, &mut work);
+        let found = found.or_else(|| {
+            // As many slots as it needs: one run.
+            let mut best: Option<(f64, i64)> = None;
+            let scan = Scan { problem, room, prices, job: item };
+            scan.each(cluster, site, item.deadline, &mut work, &mut |start, score| {
+                if best.is_none_or(|best| score < best.0) {
+                    best = Some((score, start));
+                }
+            });
+            best.map(|(score, start)| (score, Place::contiguous(cluster, start, item.length)))
+        });
+        self.state.work += work;
+        found
+    }
+}
