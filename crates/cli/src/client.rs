@@ -1,7 +1,7 @@
 //! Talks to the running server, found by `--server` or by `server.json` in the state directory.
 
 use crate::options::Common;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest page of a list the server gives.
 const PAGE: usize = 1000;
+/// Most bytes read of one answer: 64 KiB for each item of the largest page, where a few KiB are usual.
+const ANSWER_MAX: usize = 64 << 20;
 /// Most pages read of one list.
 const PAGES_MAX: usize = 1000;
 
@@ -64,19 +66,28 @@ impl Client {
             request = request.json(body);
         }
         let answer = self.runtime.block_on(async {
-            let answer = request.send().await?;
-            let ok = answer.status().is_success();
-            Ok::<_, reqwest::Error>((ok, answer.status(), answer.bytes().await?))
+            let mut answer = request.send().await?;
+            let mut bytes = Vec::new();
+            while let Some(chunk) = answer.chunk().await?
+                && bytes.len() <= ANSWER_MAX
+            {
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok::<_, reqwest::Error>((answer.status(), bytes))
         });
         let hint = "is it still running? start one with: kubercarbon up";
-        let (ok, status, bytes) =
+        let (status, bytes) =
             answer.with_context(|| format!("ask the server at {}\n\nhint: {hint}", self.url))?;
+        ensure!(
+            bytes.len() <= ANSWER_MAX,
+            "{url}: an answer of more than {ANSWER_MAX} bytes: expected at most that\n\nhint: is it kubercarbon that answers there?"
+        );
         let value: Value = if bytes.is_empty() {
             Value::Null
         } else {
             serde_json::from_slice(&bytes).with_context(|| format!("read the answer of {url}"))?
         };
-        if !ok {
+        if !status.is_success() {
             let detail = value["detail"].as_str().or(value["title"].as_str()).map(str::to_owned);
             let text = detail.unwrap_or_else(|| format!("the server answered {status}"));
             match value["hint"].as_str() {

@@ -8,4 +8,7 @@
 //! Left out so far: Prometheus, prices and measured power as sources; providers of carbon over HTTP.
 
 pub mod act;
+pub mod client;
 pub mod observe;
+
+pub use client::client;

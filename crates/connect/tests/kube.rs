@@ -107,7 +107,7 @@ fn loopback() -> SocketAddr {
 }
 
 fn client(at: SocketAddr) -> kube::Client {
-    kube::Client::try_from(kube::Config::new(format!("http://{at}").parse().unwrap())).unwrap()
+    connect::client(kube::Config::new(format!("http://{at}").parse().unwrap())).unwrap()
 }
 
 fn kr() -> ClusterId {

@@ -2,12 +2,16 @@
 //!
 //! Both lie in the state directory; the user's own kubeconfig is never touched.
 
+use crate::signals::read_within;
 use anyhow::Context;
 use fleet::ClusterId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+/// Most bytes read of `server.json`: an address, a number and a path are far less.
+const SERVER_FILE_MAX: u64 = 64 << 10;
 
 /// Where a running server is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +58,7 @@ pub fn write_server(state: &Path, file: &ServerFile) -> anyhow::Result<()> {
 /// Reads `STATE/server.json`; `None` when there is none.
 pub fn read_server(state: &Path) -> anyhow::Result<Option<ServerFile>> {
     let path = state.join("server.json");
-    match std::fs::read(&path) {
+    match read_within(&path, SERVER_FILE_MAX) {
         Ok(bytes) => {
             Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?))
         }

@@ -6,6 +6,8 @@ use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
 use control::Event;
 use fleet::{GridZone, Instant, Provenance, SignalKind, Span};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,19 @@ const HISTORY: Span = Span::from_seconds(30 * 86_400);
 
 /// Reads a file whole, within [`FILE_MAX`].
 pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let size = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?.len();
-    anyhow::ensure!(size <= FILE_MAX, "{}: {size} bytes: expected at most {FILE_MAX}", path.display());
-    std::fs::read(path).with_context(|| format!("read {}", path.display()))
+    read_within(path, FILE_MAX).with_context(|| format!("read {}", path.display()))
+}
+
+/// Reads a file of at most `most` bytes whole. Counts what is read: what a pipe or a device says of its size
+/// means nothing, and a file may grow.
+pub(crate) fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let text = format!("more than {most} bytes: expected at most that");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
 }
 
 /// Reads a carbon CSV file.
@@ -91,5 +103,24 @@ pub async fn run(chain: Chain, engine: Engine, clock: Arc<dyn FleetClock>, zones
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_is_read_to_its_bound_whatever_it_says_of_its_size() {
+        let endless = Path::new("/dev/zero");
+        assert_eq!(
+            read_within(endless, 9).unwrap_err().to_string(),
+            "more than 9 bytes: expected at most that"
+        );
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let size = std::fs::metadata(&manifest).unwrap().len();
+        assert_eq!(read_within(&manifest, size).unwrap().len() as u64, size);
+        assert!(read_within(&manifest, size - 1).is_err());
     }
 }

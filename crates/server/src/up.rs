@@ -192,7 +192,7 @@ fn forget(state: &Path) -> anyhow::Result<()> {
 fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<ClusterId, kube::Client>> {
     let client = |(id, address): &(ClusterId, SocketAddr)| {
         let url = format!("http://{address}").parse().context("make the cluster's address")?;
-        let client = kube::Client::try_from(kube::Config::new(url)).context("make a client")?;
+        let client = connect::client(kube::Config::new(url)).context("make a client")?;
         Ok((id.clone(), client))
     };
     addresses.iter().map(client).collect()

@@ -41,10 +41,12 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
 
 /// What is logged to stderr: warnings, and more with -v.
 fn log(options: &Options) {
+    // The Kubernetes client warns with the whole text of an answer it cannot read, up to 64 MiB of it;
+    // what went wrong is logged where it is dealt with.
     let level = match (options.common.quiet, options.common.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
+        (false, 0) => "warn,kube_client::client=error",
+        (false, 1) => "info,kube_client::client=error",
         (false, _) => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("KUBERCARBON_LOG")
@@ -55,13 +57,15 @@ fn log(options: &Options) {
 
 /// Asks for a yes on the terminal. Without a terminal the answer is no: `--yes` says it beforehand.
 fn yes(question: &str) -> anyhow::Result<bool> {
-    use std::io::{BufRead, IsTerminal};
+    use std::io::{BufRead, IsTerminal, Read};
+    /// Most bytes read of an answer: any longer one is no yes.
+    const ANSWER_MAX: u64 = 1024;
     anyhow::ensure!(
         std::io::stdin().is_terminal(),
         "{question} needs a yes, and there is no terminal to ask on\n\nhint: add --yes"
     );
     eprint!("{question} [y/N] ");
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
+    std::io::stdin().lock().take(ANSWER_MAX).read_line(&mut line)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

@@ -98,7 +98,8 @@ async fn in_time<T>(
 fn failure(what: &str, error: kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) if status.reason != NOT_A_STATUS && status.code != 0 => {
-            Failure::Refused { code: status.code, reason: status.reason, message: status.message }
+            let (reason, message) = (clip(&status.reason), clip(&status.message));
+            Failure::Refused { code: status.code, reason, message }
         }
         kube::Error::Api(status) => Failure::Unanswered {
             message: format!(
@@ -117,9 +118,12 @@ fn failure(what: &str, error: kube::Error) -> Failure {
     }
 }
 
-/// The first 300 characters: a gateway's error page says no more than that.
+/// Most characters of an error that are passed on: as many as an Event takes.
+const WORDS_MAX: usize = 1024;
+
+/// The first [`WORDS_MAX`] characters: servers and gateways put in an error what they like.
 fn clip(text: &str) -> String {
-    text.chars().take(300).collect()
+    text.chars().take(WORDS_MAX).collect()
 }
 
 fn job_outcome(mut job: Job) -> Outcome {

@@ -2,11 +2,14 @@
 //!
 //! Invariants: what has been told is known by name and uid, so that whatever vanished while nobody
 //! watched is told as gone by the next list; a version is reported after the event that brought it. A
-//! failure is reported and tried again after a growing delay; nothing ends this but a closed sink.
+//! failure is reported and tried again after a growing delay; nothing ends this but a closed sink. After a
+//! watch that brought more than is read, only one that ends as it was asked to shows that the kind is fine:
+//! such a server opens every watch.
 
 use super::backoff::{Backoff, DELAY_FIRST};
 use super::kinds::{Key, Place, Watched};
 use super::{Observed, Report, Seen};
+use crate::client::TooLarge;
 use futures::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,8 @@ const PAGES_MAX: usize = 1000;
 /// Attempts that lead nowhere before a version is given up and the kind listed anew: the server may have
 /// been restored to an earlier state and not know the version at all.
 const RELIST_AFTER: u32 = 3;
+/// Most characters of an error that are passed on: servers put in them what they like.
+const WORDS_MAX: usize = 500;
 
 /// Why listing or following ended.
 enum Stop {
@@ -40,6 +45,8 @@ enum Stop {
     Closed,
     /// The version is too old (410): list again.
     Gone,
+    /// More was answered than is read, in words.
+    TooLarge(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -53,13 +60,15 @@ pub(crate) struct Follower<K> {
     told: BTreeMap<Key, String>,
     /// What the next watch starts after; `None`: list first.
     version: Option<String>,
+    /// A watch brought more than is read, and none has ended well since.
+    overflowed: bool,
     backoff: Backoff,
 }
 
 impl<K: Watched> Follower<K> {
     pub fn new(api: Api<K>, place: Arc<Place>, reports: Sender<Report>) -> Follower<K> {
         let backoff = Backoff::new(&format!("{}/{}", place.cluster, K::KIND));
-        Follower { api, place, reports, told: BTreeMap::new(), version: None, backoff }
+        Follower { api, place, reports, told: BTreeMap::new(), version: None, overflowed: false, backoff }
     }
 
     /// Runs until the sink is closed.
@@ -67,13 +76,21 @@ impl<K: Watched> Follower<K> {
         loop {
             let ended = match self.version.clone() {
                 None => self.list().await,
-                Some(version) => self.follow(version).await,
+                Some(version) => {
+                    let ended = self.follow(version).await;
+                    self.overflowed = match ended {
+                        Ok(()) => false,
+                        Err(Stop::TooLarge(_)) => true,
+                        Err(_) => self.overflowed,
+                    };
+                    ended
+                }
             };
             match ended {
                 Ok(()) => continue,
                 Err(Stop::Closed) => return,
                 Err(Stop::Gone) => self.version = None,
-                Err(Stop::Failed(why)) => {
+                Err(Stop::Failed(why) | Stop::TooLarge(why)) => {
                     if self.report(Report::Failing(K::KIND, why)).await.is_err() {
                         return;
                     }
@@ -88,6 +105,11 @@ impl<K: Watched> Follower<K> {
 
     async fn report(&self, report: Report) -> Result<(), Stop> {
         self.reports.send(report).await.map_err(|_| Stop::Closed)
+    }
+
+    /// The server answers; what that is worth after a watch that brought too much, see the module's top.
+    async fn fine(&self) -> Result<(), Stop> {
+        if self.overflowed { Ok(()) } else { self.report(Report::Fine(K::KIND)).await }
     }
 
     /// Reports an event and the version it brought the kind to.
@@ -148,6 +170,7 @@ impl<K: Watched> Follower<K> {
         }
         self.tell(None, Some(&version)).await?;
         self.version = Some(version);
+        self.fine().await?;
         self.report(Report::Listed(K::KIND)).await
     }
 
@@ -155,12 +178,12 @@ impl<K: Watched> Follower<K> {
         let params = WatchParams::default().timeout(WATCH_SECONDS);
         let opened = Instant::now();
         let mut stream = pin!(in_time("watch", self.api.watch(&params, &version)).await?);
-        self.report(Report::Fine(K::KIND)).await?;
+        self.fine().await?;
         let silence = Duration::from_secs(u64::from(WATCH_SECONDS)) + WATCH_SLACK;
         let mut heard = false;
         loop {
             let next = timeout(silence, stream.next()).await;
-            if heard || opened.elapsed() >= STEADY {
+            if (heard || opened.elapsed() >= STEADY) && !self.overflowed {
                 self.backoff.reset();
             }
             let event = match next {
@@ -210,12 +233,14 @@ impl<K: Watched> Follower<K> {
 }
 
 fn stop(what: &str, error: kube::Error) -> Stop {
+    let words = |why: String| format!("{what}: {why}").chars().take(WORDS_MAX).collect();
     match error {
         kube::Error::Api(status) if status.code == 410 => Stop::Gone,
         kube::Error::Api(status) => {
-            Stop::Failed(format!("{what}: {} {}: {}", status.code, status.reason, status.message))
+            Stop::Failed(words(format!("{} {}: {}", status.code, status.reason, status.message)))
         }
-        error => Stop::Failed(format!("{what}: {error}")),
+        error if TooLarge::is_behind(&error) => Stop::TooLarge(words(error.to_string())),
+        error => Stop::Failed(words(error.to_string())),
     }
 }
 
@@ -223,5 +248,68 @@ async fn in_time<T>(what: &str, request: impl Future<Output = Result<T, kube::Er
     match timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| stop(what, error)),
         Err(_) => Err(Stop::Failed(format!("{what}: no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Bounded, LINE_BYTES_MAX};
+    use axum::body::Body;
+    use futures::stream;
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Node;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use tokio::sync::mpsc;
+
+    /// Reports on the nodes of a cluster that has none and answers its watches with these chunks in turn.
+    fn follower(mut watches: Vec<Vec<Vec<u8>>>) -> mpsc::Receiver<Report> {
+        watches.reverse();
+        let watches = Mutex::new(watches);
+        let answer = move |request: Request<kube::client::Body>| {
+            let chunks = if request.uri().query().unwrap_or_default().contains("watch=true") {
+                watches.lock().unwrap().pop().unwrap_or_default()
+            } else {
+                vec![br#"{"metadata": {"resourceVersion": "1"}, "items": []}"#.to_vec()]
+            };
+            let body = Body::from_stream(stream::iter(chunks).map(Ok::<_, Infallible>));
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        };
+        let client = kube::Client::new(Bounded(tower::service_fn(answer)), "default");
+        let place = Place { cluster: fleet::ClusterId::new("kr").unwrap(), known: BTreeMap::new() };
+        let (reports, inbox) = mpsc::channel(4);
+        tokio::spawn(Follower::<Node>::new(Api::all(client), Arc::new(place), reports).run());
+        inbox
+    }
+
+    fn short(report: Report) -> String {
+        match report {
+            Report::Observed(observed) => format!("seen {}", observed.seen.map_or(0, |seen| seen.version)),
+            Report::Listed(_) => "listed".to_owned(),
+            Report::Fine(_) => "fine".to_owned(),
+            Report::Failing(_, why) => why.split(": expected").next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_too_much_fails_until_one_ends_well() {
+        let too_much = vec![b'x'; LINE_BYTES_MAX as usize + 1];
+        let bookmark = b"{\"type\": \"BOOKMARK\", \"object\": {\"kind\": \"Node\", \"apiVersion\": \"v1\", \"metadata\": {\"resourceVersion\": \"2\"}}}\n".to_vec();
+        let watches = vec![
+            vec![too_much.clone()],
+            vec![bookmark.clone(), too_much.clone()],
+            vec![too_much.clone()],
+            vec![too_much],
+            vec![bookmark],
+        ];
+        let mut inbox = follower(watches);
+        let failing = "watch: Error reading events stream: ServiceError: GET /api/v1/nodes: a line of a watch of more than 8388608 bytes";
+        // A list anew, after [`RELIST_AFTER`], does not make it fine either.
+        let (before, after) = (["seen 1", "fine", "listed", "fine"], ["seen 1", "listed", "seen 2", "fine"]);
+        let expected = before.into_iter().chain([failing, "seen 2", failing, failing, failing]).chain(after);
+        for (i, line) in expected.enumerate() {
+            assert_eq!(short(inbox.recv().await.unwrap()), line, "report {i}");
+        }
     }
 }

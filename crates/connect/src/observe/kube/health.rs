@@ -16,7 +16,8 @@ pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);
 /// What is known of the streams.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    failing: BTreeMap<WatchedKind, Instant>,
+    /// Since when, and the last reason.
+    failing: BTreeMap<WatchedKind, (Instant, String)>,
     listed: BTreeSet<WatchedKind>,
     synced: bool,
     /// What was told last; `None`: nothing yet.
@@ -34,17 +35,19 @@ impl Health {
         became
     }
     /// An attempt failed.
-    pub fn failed(&mut self, kind: WatchedKind, now: Instant) {
-        self.failing.entry(kind).or_insert(now);
+    pub fn failed(&mut self, kind: WatchedKind, now: Instant, why: String) {
+        self.failing.entry(kind).or_insert((now, String::new())).1 = why;
     }
     /// When the cluster is to be called unreachable unless it recovers; `None`: no reason to.
     pub fn due(&self) -> Option<Instant> {
-        let first = self.failing.values().min()?;
-        (self.told != Some(false)).then(|| *first + UNREACHABLE_AFTER)
+        let first = self.failing.values().map(|(since, _)| *since).min()?;
+        (self.told != Some(false)).then(|| first + UNREACHABLE_AFTER)
     }
-    /// The time of [`Health::due`] has come.
-    pub fn unreachable(&mut self) {
+    /// The time of [`Health::due`] has come. Returns the kind that has failed longest, and why.
+    pub fn unreachable(&mut self) -> String {
         self.told = Some(false);
+        let longest = self.failing.iter().min_by_key(|(_, (since, _))| *since);
+        longest.map(|(kind, (_, why))| format!("{kind}: {why}")).unwrap_or_default()
     }
     /// A list is complete. Returns whether it was the last one of the first lists.
     pub fn listed(&mut self, kind: WatchedKind) -> bool {
@@ -65,8 +68,8 @@ mod tests {
         let mut health = Health::default();
         assert!(health.fine(WatchedKind::Node), "the first answer is told");
         assert!(!health.fine(WatchedKind::Pod), "and only the first");
-        health.failed(WatchedKind::Pod, start);
-        health.failed(WatchedKind::Pod, start + Duration::from_secs(1));
+        health.failed(WatchedKind::Pod, start, "refused".to_owned());
+        health.failed(WatchedKind::Pod, start + Duration::from_secs(1), "reset".to_owned());
         assert_eq!(health.due(), Some(start + UNREACHABLE_AFTER), "counted from the first failure");
         assert!(!health.fine(WatchedKind::Pod));
         assert_eq!(health.due(), None);
@@ -77,9 +80,10 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         health.fine(WatchedKind::Node);
-        health.failed(WatchedKind::Node, start);
-        health.failed(WatchedKind::Job, start + Duration::from_secs(2));
-        health.unreachable();
+        health.failed(WatchedKind::Job, start, "refused".to_owned());
+        health.failed(WatchedKind::Node, start + Duration::from_secs(2), "reset".to_owned());
+        health.failed(WatchedKind::Job, start + Duration::from_secs(3), "too large".to_owned());
+        assert_eq!(health.unreachable(), "Job: too large", "what has failed longest, as it failed last");
         assert_eq!(health.due(), None, "told once");
         assert!(!health.fine(WatchedKind::Node));
         assert!(health.fine(WatchedKind::Job));

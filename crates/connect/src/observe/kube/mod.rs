@@ -5,8 +5,8 @@
 //! handled everything up to the version the twin stands at, and the watcher keeps versions to itself.
 //!
 //! Invariants: the events of one kind come in the order of its stream, gone objects included; nothing is
-//! written; an answer of the API is taken in pages, each under a timeout. Left out: kinds of other groups,
-//! and a bound on the bytes of one answer (the server is asked for at most 500 objects at a time).
+//! written; an answer of the API is taken in pages, each under a timeout and, with a client of
+//! [`crate::client()`], within a bound. Left out: kinds of other groups.
 
 mod backoff;
 mod follow;
@@ -36,7 +36,7 @@ const REPORTS_MAX: usize = 64;
 pub struct Source {
     /// What is configured about it; told before everything else.
     pub facts: ClusterFacts,
-    /// A connection to its API.
+    /// A connection to its API, of [`crate::client()`].
     pub client: kube::Client,
     /// Power and price of nodes by name, where the fleet file states them; other nodes' are looked up in
     /// the built-in tables by instance type.
@@ -116,8 +116,8 @@ async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<O
         let report = tokio::select! {
             report = inbox.recv() => report,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                tracing::warn!(%cluster, "cluster does not answer");
-                health.unreachable();
+                let why = health.unreachable();
+                tracing::warn!(%cluster, "cluster counts as unreachable: {why}");
                 if tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: false }).await.is_err() {
                     return;
                 }
@@ -129,14 +129,14 @@ async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<O
             Some(Report::Observed(observed)) => sink.send(*observed).await.map_err(|_| Closed),
             Some(Report::Failing(kind, why)) => {
                 tracing::info!(%cluster, %kind, "{why}");
-                health.failed(kind, Instant::now());
+                health.failed(kind, Instant::now(), why);
                 Ok(())
             }
             Some(Report::Fine(kind)) => answers(cluster, kind, &mut health, sink).await,
-            Some(Report::Listed(kind)) => match answers(cluster, kind, &mut health, sink).await {
-                Ok(()) if health.listed(kind) => tell(sink, Event::Synced { cluster: cluster.clone() }).await,
-                told => told,
-            },
+            Some(Report::Listed(kind)) if health.listed(kind) => {
+                tell(sink, Event::Synced { cluster: cluster.clone() }).await
+            }
+            Some(Report::Listed(_)) => Ok(()),
         };
         if told.is_err() {
             return;
