@@ -8,5 +8,6 @@
 pub mod check;
 pub mod contract;
 pub mod forecast;
+pub mod instance;
 pub mod placement;
 pub mod selector;

@@ -17,10 +17,10 @@ mod interruptible;
 mod lagrangian;
 pub(crate) mod limit;
 pub(crate) mod model;
-mod problem;
+pub mod problem;
 mod scan;
 mod schedule;
-mod solve;
+pub(crate) mod solve;
 mod state;
 
 pub use explain::{Alternative, Exclusion, Explanation, explain};
