@@ -57,7 +57,7 @@ impl Leaf {
         }
         let bad = list.values.iter().position(|value| !(0.0..=high).contains(value));
         let strange = list.wrong.clone().filter(|(at, _)| bad.is_none_or(|bad| *at <= bad));
-        match strange.or_else(|| bad.map(|at| (at, list.values[at].to_string()))) {
+        match strange.or_else(|| bad.map(|at| (at, Leaf::Number(list.values[at]).to_string()))) {
             Some(wrong) => Err(Some(wrong)),
             // Adding nothing turns the negative zero into zero.
             None => Ok(list.values.iter().map(|value| value + 0.0).collect()),
@@ -71,6 +71,7 @@ impl fmt::Display for Leaf {
             Leaf::Missing => write!(f, "missing"),
             Leaf::Null => write!(f, "null"),
             Leaf::Flag(value) => write!(f, "{value}"),
+            Leaf::Number(value) if value.abs() >= 1e15 => write!(f, "{value:e}"),
             Leaf::Number(value) => write!(f, "{value}"),
             Leaf::Text(text) => write!(f, "{:?}", text.chars().take(80).collect::<String>()),
             Leaf::List(list) => write!(f, "a list of {}", list.length),

@@ -31,10 +31,16 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Adds one.
-    pub fn push(&mut self, place: String, found: impl fmt::Display, expected: impl Into<String>) {
+    /// Adds one. What is only counted is not put into words, so that millions of them take no time.
+    pub(super) fn push(
+        &mut self,
+        place: impl fmt::Display,
+        found: impl fmt::Display,
+        expected: impl fmt::Display,
+    ) {
         if self.told.len() < ERRORS_MAX {
-            self.told.push(Fault { place, found: found.to_string(), expected: expected.into() });
+            let (place, found, expected) = (place.to_string(), found.to_string(), expected.to_string());
+            self.told.push(Fault { place, found, expected });
         } else {
             self.more += 1;
         }
@@ -47,21 +53,44 @@ impl Errors {
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.told.iter().enumerate() {
-            write!(f, "{}{fault}", if i > 0 { "\n" } else { "" })?;
+        if let [only] = self.told.as_slice() {
+            return write!(f, "{only}");
         }
-        if self.more > 0 { write!(f, "\nand {} more", self.more) } else { Ok(()) }
+        write!(f, "{} errors:", self.told.len() + self.more)?;
+        for fault in &self.told {
+            write!(f, "\n  {fault}")?;
+        }
+        if self.more > 0 { write!(f, "\n  and {} more", self.more) } else { Ok(()) }
     }
 }
 
-/// The place of an item of a list, or of one of its fields: `jobs[17] (j00017).deadline`.
-pub fn place(list: &str, index: usize, id: &str, key: &str) -> String {
-    let item = if list.is_empty() { String::new() } else { format!("{list}[{index}]") };
-    let named = if id.is_empty() { item } else { format!("{item} ({id})") };
-    match (named.is_empty(), key.is_empty()) {
-        (true, _) => key.to_owned(),
-        (false, true) => named,
-        (false, false) => format!("{named}.{key}"),
+/// The place of an item of a list, of a field of it, or of an item of that: `jobs[17] (j00017).clusters[2]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// Which list; empty for the document itself.
+    pub list: &'a str,
+    /// Which item of it.
+    pub index: usize,
+    /// What the item is called, if it is.
+    pub id: &'a str,
+    /// Which field; empty for the item itself.
+    pub key: &'a str,
+    /// Which item of the field.
+    pub at: Option<usize>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { list, index, id, key, at } = *self;
+        if !list.is_empty() {
+            write!(f, "{list}[{index}]")?;
+        }
+        if !id.is_empty() {
+            write!(f, " ({id})")?;
+        }
+        let dot = if list.is_empty() || key.is_empty() { "" } else { "." };
+        write!(f, "{dot}{key}")?;
+        at.map_or(Ok(()), |at| write!(f, "[{at}]"))
     }
 }
 
@@ -79,14 +108,18 @@ pub struct Fields<'a> {
     pub errors: &'a mut Errors,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     /// The place of a field.
-    pub fn place(&self, key: &str) -> String {
-        place(self.list, self.index, self.record.get(self.id_key).text(), key)
+    pub fn place<'k>(&self, key: &'k str, at: Option<usize>) -> Place<'k>
+    where
+        'a: 'k,
+    {
+        let record: &'a Record = self.record;
+        Place { list: self.list, index: self.index, id: record.get(self.id_key).text(), key, at }
     }
     /// Notes that a field cannot be.
-    pub fn wrong(&mut self, key: &str, expected: impl Into<String>) {
-        let place = self.place(key);
+    pub fn wrong(&mut self, key: &str, expected: impl fmt::Display) {
+        let place = self.place(key, None);
         self.errors.push(place, self.record.get(key), expected);
     }
     /// A number from `low` to `high`.
@@ -95,7 +128,7 @@ impl Fields<'_> {
             // Adding nothing turns the negative zero into zero.
             Leaf::Number(value) if (low..=high).contains(value) => *value + 0.0,
             _ => {
-                self.wrong(key, format!("a number from {low} to {high}"));
+                self.wrong(key, format_args!("a number from {low} to {high}"));
                 low
             }
         }
@@ -106,12 +139,16 @@ impl Fields<'_> {
     }
     /// A whole number from `low` to `high`.
     pub fn whole(&mut self, key: &str, low: usize, high: usize) -> usize {
+        self.whole_from(key, low, "", high)
+    }
+    /// A whole number from `low`, which is said to be `what`, to `high`.
+    pub fn whole_from(&mut self, key: &str, low: usize, what: &str, high: usize) -> usize {
         match self.record.get(key) {
             Leaf::Number(value) if (low as f64..=high as f64).contains(value) && value % 1.0 == 0.0 => {
                 *value as usize
             }
             _ => {
-                self.wrong(key, format!("a whole number from {low} to {high}"));
+                self.wrong(key, format_args!("a whole number from {low}{what} to {high}"));
                 low
             }
         }
@@ -129,7 +166,7 @@ impl Fields<'_> {
         match self.record.get(key) {
             Leaf::Text(text) if !text.is_empty() && text.chars().count() <= ID_MAX => text.clone(),
             _ => {
-                self.wrong(key, format!("a text of 1 to {ID_MAX} characters"));
+                self.wrong(key, format_args!("a text of 1 to {ID_MAX} characters"));
                 String::new()
             }
         }
@@ -141,12 +178,12 @@ impl Fields<'_> {
             leaf => match leaf.numbers(length, high) {
                 Ok(numbers) => return numbers,
                 Err(Some((at, found))) => {
-                    let place = self.place(&format!("{key}[{at}]"));
-                    self.errors.push(place, found, format!("a number from 0 to {high}"));
+                    let place = self.place(key, Some(at));
+                    self.errors.push(place, found, format_args!("a number from 0 to {high}"));
                 }
                 Err(None) => {
                     let or_one = if one { "a number, or " } else { "" };
-                    self.wrong(key, format!("{or_one}a list of {length} numbers, one a slot"));
+                    self.wrong(key, format_args!("{or_one}a list of {length} numbers, one a slot"));
                 }
             },
         }

@@ -16,6 +16,8 @@ mod fields;
 pub mod limits;
 mod parse;
 mod problem;
+#[cfg(test)]
+mod refusals;
 mod solution;
 
 pub use baseline::{greedy_fifo_min_carbon, qos_only};

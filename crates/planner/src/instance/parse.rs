@@ -1,7 +1,7 @@
 //! From bytes to an [`Instance`], or to everything that is wrong with them.
 
 use super::document::{Any, Items, Key, Leaf, Object, Record, twice};
-use super::fields::{Errors, Fields, place};
+use super::fields::{Errors, Fields, Place};
 use super::limits::{
     AMOUNT_MAX, BYTES_MAX, CELLS_MAX, CLUSTERS_MAX, DATA_GB_MAX, ERRORS_MAX, INTENSITY_MAX, JOBS_MAX,
     PAIRS_MAX, PRICE_MAX, PRIORITY_MAX, PUE_MAX, RESUME_KWH_MAX, SLOT_SECONDS_MAX, SLOTS_MAX, TIME_MAX,
@@ -56,6 +56,9 @@ const JOB_KEYS: [&str; 13] = [
     "home",
     "data_gb",
 ];
+
+/// Most characters of a path in an error: what the format has is a third as long.
+const PATH_MAX: usize = 100;
 
 /// Why bytes are no instance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,9 +139,16 @@ fn broken(bytes: &[u8], path: &str, error: &serde_json::Error) -> Error {
     let to = at + row[at..].iter().take(40).take_while(|byte| word(byte)).count();
     let token = if from == to { &row[at..(at + 1).min(row.len())] } else { &row[from..to] };
     let token = String::from_utf8_lossy(token);
-    let place = if path.is_empty() || path == "." { String::new() } else { format!("{path}, ") };
+    let short: String = path.chars().take(PATH_MAX).collect();
+    let place = match path.chars().count() {
+        0 => String::new(),
+        PATH_MAX.. => format!("{short}…, "),
+        _ if path == "." => String::new(),
+        _ => format!("{short}, "),
+    };
     let (found, expected) = match reason.split_once(", expected ").or(reason.split_once(": expected ")) {
         Some((found, expected)) => (found.to_owned(), expected.to_owned()),
+        None if error.is_eof() => ("the text ends".to_owned(), "more of it".to_owned()),
         None => (format!("{reason} at {token:?}"), "JSON, whose numbers are finite".to_owned()),
     };
     Error::Json { place, line, column, found, expected }
@@ -166,7 +176,7 @@ impl<'de> Visitor<'de> for Document<'_> {
                 Ok(at) => at,
                 Err(unknown) => {
                     entries.next_value::<IgnoredAny>()?;
-                    note(&mut draft.unknown, Some(unknown), String::new);
+                    note(&mut draft.unknown, Some(unknown), Place::default());
                     continue;
                 }
             };
@@ -186,12 +196,11 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-/// Remembers a key the format does not know.
-fn note(unknown: &mut BTreeMap<String, String>, key: Option<String>, item: impl FnOnce() -> String) {
+/// Remembers a key the format does not know, and the first object it stands in.
+fn note(unknown: &mut BTreeMap<String, String>, key: Option<String>, item: Place<'_>) {
     let Some(key) = key.filter(|key| !unknown.contains_key(key)) else { return };
     if unknown.len() < ERRORS_MAX {
-        let item = item();
-        let place = if item.is_empty() { key.clone() } else { format!("{item}.{key}") };
+        let place = Place { key: &key, ..item }.to_string();
         unknown.insert(key, place);
     }
 }
@@ -226,7 +235,8 @@ fn clusters<'de>(draft: &mut Draft) -> impl DeserializeSeed<'de, Value = ()> {
                 5 * CELLS_MAX
             ));
         }
-        note(&mut draft.unknown, record.unknown.take(), || place("clusters", index, "", ""));
+        let place = Place { list: "clusters", index, ..Place::default() };
+        note(&mut draft.unknown, record.unknown.take(), place);
         draft.clusters.push(record);
         Ok(())
     };
@@ -239,7 +249,8 @@ fn jobs<'de>(draft: &mut Draft) -> impl DeserializeSeed<'de, Value = ()> {
         if index >= JOBS_MAX {
             return Err(format!("more than {JOBS_MAX} jobs: expected at most that"));
         }
-        note(&mut draft.unknown, record.unknown.take(), || place("jobs", index, "", ""));
+        let place = Place { list: "jobs", index, ..Place::default() };
+        note(&mut draft.unknown, record.unknown.take(), place);
         let errors = &mut draft.errors;
         draft.jobs.push(job(Fields { list: "jobs", index, id_key: "id", record: &record, errors }));
         Ok(())
@@ -249,10 +260,7 @@ fn jobs<'de>(draft: &mut Draft) -> impl DeserializeSeed<'de, Value = ()> {
 
 fn job(mut fields: Fields<'_>) -> Job {
     let arrival = fields.whole("arrival", 0, TIME_MAX);
-    let deadline = fields.whole("deadline", 0, TIME_MAX);
-    if matches!(fields.record.get("deadline"), Leaf::Number(value) if *value < arrival as f64) {
-        fields.wrong("deadline", format!("{arrival} or later, its arrival"));
-    }
+    let deadline = fields.whole_from("deadline", arrival, ", its arrival,", TIME_MAX);
     let clusters = match fields.record.get("clusters") {
         Leaf::Missing | Leaf::Null => None,
         Leaf::List(list) if list.wrong.is_none() && (1..=CLUSTERS_MAX).contains(&list.length) => {
@@ -262,7 +270,7 @@ fn job(mut fields: Fields<'_>) -> Job {
             let indices: Option<Vec<usize>> = list.values.iter().map(index).collect();
             if indices.is_none() {
                 let bad = list.values.iter().position(|value| index(value).is_none()).unwrap_or(0);
-                let place = fields.place(&format!("clusters[{bad}]"));
+                let place = fields.place("clusters", Some(bad));
                 fields.errors.push(place, list.values[bad], "the index of a cluster");
             }
             indices
@@ -293,7 +301,7 @@ impl Draft {
         let format = self.top.get("format");
         if *format != Leaf::Text(FORMAT.to_owned()) {
             let mut errors = Errors::default();
-            errors.push("format".to_owned(), format, format!("\"{FORMAT}\""));
+            errors.push("format", format, format_args!("\"{FORMAT}\""));
             return Err(Error::Invalid(errors));
         }
         let mut top = Fields { list: "", index: 0, id_key: "", record: &self.top, errors: &mut self.errors };
@@ -308,8 +316,8 @@ impl Draft {
         let (clusters, jobs) = (self.clusters.len(), self.jobs.len());
         for (what, many, most) in [("slots", slots, CELLS_MAX), ("jobs", jobs, PAIRS_MAX)] {
             if clusters * many > most {
-                let found = format!("{clusters} clusters and {many} {what}");
-                self.errors.push(what.to_owned(), found, format!("clusters x {what} of at most {most}"));
+                let found = format_args!("{clusters} clusters and {many} {what}");
+                self.errors.push(what, found, format_args!("clusters x {what} of at most {most}"));
             }
         }
         // Against a wrong number of slots no list can be held, and what is too much is not looked at.
@@ -340,7 +348,7 @@ impl Draft {
     fn read_clusters(&mut self, slots: usize) -> Vec<Cluster> {
         let errors = &mut self.errors;
         if self.clusters.is_empty() && *self.top.get("clusters") != Leaf::Missing {
-            errors.push("clusters".to_owned(), "none", "at least one");
+            errors.push("clusters", "none", "at least one");
         }
         let mut names = BTreeSet::new();
         let mut clusters = Vec::with_capacity(self.clusters.len());
@@ -363,21 +371,21 @@ impl Draft {
             return Vec::new();
         }
         if rows.len() != clusters {
-            let expected = format!("a list of {clusters}, one a cluster");
-            self.errors.push(key.to_owned(), format!("a list of {}", rows.len()), expected);
+            let expected = format_args!("a list of {clusters}, one a cluster");
+            self.errors.push(key, format_args!("a list of {}", rows.len()), expected);
             return Vec::new();
         }
         let mut matrix = Vec::with_capacity(clusters * clusters);
         for (index, row) in rows.iter().enumerate() {
-            let place = format!("{key}[{index}]");
             match row.numbers(clusters, TRANSFER_MAX) {
                 Ok(numbers) => matrix.extend(numbers),
                 Err(Some((at, found))) => {
-                    let expected = format!("a number from 0 to {TRANSFER_MAX}");
-                    self.errors.push(format!("{place}[{at}]"), found, expected);
+                    let expected = format_args!("a number from 0 to {TRANSFER_MAX}");
+                    self.errors.push(format_args!("{key}[{index}][{at}]"), found, expected);
                 }
                 Err(None) => {
-                    self.errors.push(place, row, format!("a list of {clusters} numbers, one a cluster"))
+                    let expected = format_args!("a list of {clusters} numbers, one a cluster");
+                    self.errors.push(format_args!("{key}[{index}]"), row, expected);
                 }
             }
         }
@@ -389,21 +397,22 @@ impl Draft {
         let clusters = self.clusters.len();
         let mut ids = BTreeSet::new();
         for (index, job) in self.jobs.iter().enumerate() {
-            let mut wrong = |key: &str, found: &dyn fmt::Display, expected: String| {
-                self.errors.push(place("jobs", index, &job.id, key), found, expected);
-            };
+            let place = |key, at| Place { list: "jobs", index, id: &job.id, key, at };
             if !job.id.is_empty() && !ids.insert(job.id.as_str()) {
-                wrong("id", &format_args!("{:?}", job.id), "an id no other job has".to_owned());
+                let found = format_args!("{:?}", job.id);
+                self.errors.push(place("id", None), found, "an id no other job has");
             }
             if job.arrival >= slots {
-                wrong("arrival", &job.arrival, format!("a slot before {slots}, the number of slots"));
+                let expected = format_args!("a slot before {slots}, the number of slots");
+                self.errors.push(place("arrival", None), job.arrival, expected);
             }
+            let known = format_args!("the index of a cluster, below {clusters}");
             if job.home >= clusters {
-                wrong("home", &job.home, format!("the index of a cluster, below {clusters}"));
+                self.errors.push(place("home", None), job.home, known);
             }
-            let named = job.clusters.iter().flatten().enumerate();
-            if let Some((at, bad)) = named.into_iter().find(|(_, cluster)| **cluster >= clusters) {
-                wrong(&format!("clusters[{at}]"), bad, format!("the index of a cluster, below {clusters}"));
+            let mut named = job.clusters.iter().flatten().enumerate();
+            if let Some((at, bad)) = named.find(|(_, cluster)| **cluster >= clusters) {
+                self.errors.push(place("clusters", Some(at)), bad, known);
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) mod model;
 pub mod problem;
 mod scan;
 mod schedule;
-pub(crate) mod solve;
+pub mod solve;
 mod state;
 
 pub use explain::{Alternative, Exclusion, Explanation, explain};
