@@ -4,8 +4,10 @@
 use crate::engine::{Engine, FleetClock};
 use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
+pub use connect::observe::table::plain;
 use control::Event;
 use fleet::{GridZone, Instant, Provenance, SignalKind, Span};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,20 @@ const HISTORY: Span = Span::from_seconds(30 * 86_400);
 
 /// Reads a file whole, within [`FILE_MAX`].
 pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let size = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?.len();
-    anyhow::ensure!(size <= FILE_MAX, "{}: {size} bytes: expected at most {FILE_MAX}", path.display());
-    std::fs::read(path).with_context(|| format!("read {}", path.display()))
+    let name = path.display();
+    let file = std::fs::File::open(path).with_context(|| format!("read {name}"))?;
+    bounded(&name.to_string(), file)
+}
+
+/// Reads a stream to its end, within [`FILE_MAX`]; what it says of its size counts for nothing.
+pub fn bounded(name: &str, stream: impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.take(FILE_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+    anyhow::ensure!(
+        bytes.len() as u64 <= FILE_MAX,
+        "{name}: more than {FILE_MAX} bytes: expected at most that"
+    );
+    Ok(bytes)
 }
 
 /// Reads a carbon CSV file.
