@@ -21,12 +21,21 @@ pub fn show<T: Serialize>(
     value: &T,
     table: impl FnOnce(bool) -> String,
 ) -> anyhow::Result<()> {
-    match output {
-        Output::Json => print(&format!("{}\n", serde_json::to_string_pretty(value)?)),
-        Output::Yaml => print(&serde_saphyr::to_string(value).context("write YAML")?),
-        Output::Table => print(&table(false)),
-        Output::Wide => print(&table(true)),
-    }
+    print(&shown(output, value, table)?)
+}
+
+/// What [`show`] prints.
+pub fn shown<T: Serialize>(
+    output: Output,
+    value: &T,
+    table: impl FnOnce(bool) -> String,
+) -> anyhow::Result<String> {
+    Ok(match output {
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
+        Output::Yaml => serde_saphyr::to_string(value).context("write YAML")?,
+        Output::Table => table(false),
+        Output::Wide => table(true),
+    })
 }
 
 /// A figure of an answer with three significant digits; `-` where there is none.

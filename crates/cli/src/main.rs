@@ -9,11 +9,10 @@ mod format;
 mod options;
 mod table;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = match options::Options::try_parse() {
+    let options = match options::Options::read() {
         Ok(options) => options,
         Err(error) => {
             // Help and version go to stdout and are no failure; anything else is wrong input.

@@ -1,7 +1,11 @@
 //! The command line, parsed to plain structs. Every flag is also an environment variable `KUBERCARBON_…`.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use fleet::{Instant, Mode, PolicyKind};
+use clap::builder::{PossibleValue, TypedValueParser, ValueParserFactory};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use fleet::{Instant, Mode, PolicyKind, Span};
+use planner::instance::Intensity;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,15 +28,83 @@ pub struct Common {
     /// Address of a running server; else the one that server.json in --state names
     #[arg(long, global = true, env = "KUBERCARBON_SERVER", value_name = "URL")]
     pub server: Option<String>,
-    /// How results are printed
-    #[arg(short, long, global = true, env = "KUBERCARBON_OUTPUT", value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    /// How results are printed; of commands that write a file, the file
+    #[arg(short, long, global = true, env = "KUBERCARBON_OUTPUT", default_value = "table")]
+    pub output: Destination,
     /// No progress, no remarks
     #[arg(short, long, global = true, env = "KUBERCARBON_QUIET")]
     pub quiet: bool,
     /// Say more on stderr; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Where a result goes: to stdout in some form, or into a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To stdout.
+    Print(Output),
+    /// Into a file; `-` is stdout.
+    File(PathBuf),
+}
+
+impl ValueParserFactory for Destination {
+    type Parser = DestinationParser;
+    fn value_parser() -> DestinationParser {
+        DestinationParser
+    }
+}
+
+/// The name of a form is that form, anything else a file.
+#[derive(Clone, Debug)]
+pub struct DestinationParser;
+
+impl TypedValueParser for DestinationParser {
+    type Value = Destination;
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Destination, clap::Error> {
+        if value.is_empty() {
+            return Err(unknown_output(command, value));
+        }
+        let output = value.to_str().and_then(|text| <Output as ValueEnum>::from_str(text, false).ok());
+        Ok(output.map_or_else(|| Destination::File(value.into()), Destination::Print))
+    }
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Output::value_variants().iter().filter_map(ValueEnum::to_possible_value)))
+    }
+}
+
+fn unknown_output(command: &clap::Command, found: &OsStr) -> clap::Error {
+    let found = found.display();
+    let text = format!("\"{found}\" is no way to print a result: expected table, wide, json or yaml\n");
+    clap::Error::raw(ErrorKind::InvalidValue, text).with_cmd(command)
+}
+
+impl Common {
+    /// How results are printed.
+    pub fn print(&self) -> Output {
+        match self.output {
+            Destination::Print(output) => output,
+            Destination::File(_) => Output::Table,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the command line. A file to write to is for commands that write one.
+    pub fn read() -> Result<Options, clap::Error> {
+        let options = Options::try_parse()?;
+        match (&options.common.output, &options.command) {
+            (Destination::File(found), command) if !matches!(command, Command::Solve(_)) => {
+                Err(unknown_output(&Options::command(), found.as_os_str()))
+            }
+            _ => Ok(options),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,6 +141,8 @@ pub enum Command {
     Approve(JobName),
     /// Months in seconds: policies compared on a twin, without a server
     Simulate(Simulate),
+    /// A placement problem from a file, with its proven bound
+    Solve(Solve),
     /// The clock of the running twin
     #[command(subcommand)]
     Twin(Twin),
@@ -186,6 +260,31 @@ pub struct Simulate {
     pub interruptible: f64,
 }
 
+#[derive(Debug, Args)]
+pub struct Solve {
+    /// An instance of format placement-1 (JSON or JSON.gz); - for stdin. -o names the file the solution
+    /// is written to, - for stdout
+    pub instance: PathBuf,
+    /// How the summary is printed where -o names a file
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub format: Option<Output>,
+    /// Search for so long, e.g. 500ms or 1m; default 5s
+    #[arg(long, env = "KUBERCARBON_BUDGET", value_name = "DURATION", value_parser = budget)]
+    pub budget: Option<Span>,
+    /// Search for so many units of work instead: the same solution on every machine
+    #[arg(long, value_name = "N", conflicts_with = "budget", value_parser = clap::value_parser!(u64).range(1..))]
+    pub work: Option<u64>,
+    /// Seed of everything random
+    #[arg(long, env = "KUBERCARBON_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Plan with the intensity as forecast, or as it really will be
+    #[arg(long, default_value = "forecast", value_parser = intensity, value_name = "forecast|actual")]
+    pub intensity: Intensity,
+    /// Show first-come baselines beside it
+    #[arg(long)]
+    pub compare: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Twin {
     /// Stop the clock
@@ -203,6 +302,15 @@ fn time(text: &str) -> Result<Instant, String> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     Instant::parse(&whole)
         .map_err(|_| format!("\"{text}\" is not a time: expected 2022-01-01 or 2022-01-01T00:00:00Z"))
+}
+
+fn budget(text: &str) -> Result<Span, String> {
+    Span::parse(text).map_err(|_| format!("\"{text}\" is not a duration: expected e.g. 500ms, 5s or 1m"))
+}
+
+fn intensity(text: &str) -> Result<Intensity, String> {
+    let known = [Intensity::Forecast, Intensity::Actual].into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| format!("\"{text}\" is not an intensity: expected forecast or actual"))
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -4,6 +4,7 @@
 use crate::engine::{Engine, FleetClock};
 use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
+pub use connect::observe::table::plain;
 use control::Event;
 use fleet::{GridZone, Instant, Provenance, SignalKind, Span};
 use std::fs::File;
@@ -24,11 +25,21 @@ pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_within(path, FILE_MAX).with_context(|| format!("read {}", path.display()))
 }
 
-/// Reads a file of at most `most` bytes whole. Counts what is read: what a pipe or a device says of its size
-/// means nothing, and a file may grow.
+/// Reads a stream to its end, within [`FILE_MAX`].
+pub fn bounded(name: &str, stream: impl Read) -> anyhow::Result<Vec<u8>> {
+    within(stream, FILE_MAX).with_context(|| format!("read {name}"))
+}
+
+/// Reads a file of at most `most` bytes whole.
 pub(crate) fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    within(File::open(path)?, most)
+}
+
+/// Reads at most `most` bytes. Counts what is read: what a pipe or a device says of its size means
+/// nothing, and a file may grow.
+fn within(stream: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    stream.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let text = format!("more than {most} bytes: expected at most that");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));

@@ -15,7 +15,7 @@ pub fn status(common: &Common) -> anyhow::Result<()> {
     let (clusters, jobs, clock) =
         (client.list("/api/v1/clusters")?, client.list("/api/v1/jobs")?, client.get("/api/v1/clock")?);
     let status = json!({"clock": clock, "clusters": clusters["items"], "jobs": jobs["items"]});
-    format::show(common.output, &status, |wide| render_status(&status, wide))
+    format::show(common.print(), &status, |wide| render_status(&status, wide))
 }
 
 fn render_status(status: &Value, wide: bool) -> String {
@@ -89,7 +89,7 @@ fn render_status(status: &Value, wide: bool) -> String {
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {
     let signals = Client::find(common)?.list("/api/v1/signals")?;
-    format::show(common.output, &signals, |_| {
+    format::show(common.print(), &signals, |_| {
         let mut table = Table::new(&[
             ("ZONE", Align::Left),
             ("gCO2e/kWh", Align::Right),
@@ -115,7 +115,7 @@ pub fn signals(common: &Common) -> anyhow::Result<()> {
 
 pub fn plans(common: &Common) -> anyhow::Result<()> {
     let plans = Client::find(common)?.get("/api/v1/plans")?;
-    format::show(common.output, &plans, |_| {
+    format::show(common.print(), &plans, |_| {
         let mut table = Table::new(&[
             ("AT", Align::Left),
             ("CLUSTER", Align::Left),
@@ -177,10 +177,10 @@ pub fn twin(common: &Common, order: &Twin) -> anyhow::Result<()> {
         Twin::Speed { speed } => (json!({"speed": speed.to_string()}), "undo: kubercarbon twin speed 600x"),
     };
     let clock = Client::find(common)?.ask(Method::PUT, "/api/v1/clock", Some(&ask))?;
-    if common.output == Output::Table {
+    if common.print() == Output::Table {
         eprintln!("{undo}");
     }
-    format::show(common.output, &clock, |_| {
+    format::show(common.print(), &clock, |_| {
         let state = if clock["paused"].as_bool() == Some(true) { "paused" } else { "running" };
         format!("{} {state} at {}\n", text(&clock["at"]), text(&clock["speed"]))
     })

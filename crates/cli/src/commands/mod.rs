@@ -4,6 +4,7 @@ mod ask;
 mod place;
 mod report;
 mod simulate;
+mod solve;
 mod up;
 
 use crate::options::{Command, Options};
@@ -30,6 +31,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Release(release) => return ask::release(common, release),
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => simulate::run(common, simulate)?,
+        Command::Solve(solve) => solve::run(common, solve)?,
         Command::Twin(twin) => ask::twin(common, twin)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Options::command(), "kubercarbon", &mut std::io::stdout());

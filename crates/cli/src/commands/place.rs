@@ -23,7 +23,7 @@ pub fn run(common: &Common, options: &Place) -> anyhow::Result<ExitCode> {
     };
     let ask = json!({"home": home, "job": job, "alternatives": options.alternatives});
     let decision = client.ask(Method::POST, "/api/v1/place", Some(&ask))?;
-    format::show(common.output, &decision, |wide| render(&decision, wide))?;
+    format::show(common.print(), &decision, |wide| render(&decision, wide))?;
     if !options.apply {
         return Ok(if decision["explanation"].is_null() { ExitCode::from(1) } else { ExitCode::SUCCESS });
     }
@@ -45,7 +45,7 @@ pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
     let client = Client::find(common)?;
     let path = path(&client, job)?;
     let detail = client.get(&format!("/api/v1/jobs/{path}"))?;
-    format::show(common.output, &detail, |wide| {
+    format::show(common.print(), &detail, |wide| {
         let mut text = String::new();
         if let Some(sentence) = detail["job"]["sentence"].as_str() {
             text.push_str(&format!("{}: {sentence}\n", detail["job"]["phase"].as_str().unwrap_or("")));

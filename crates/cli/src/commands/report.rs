@@ -20,7 +20,7 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
         "summary": ledger["summary"],
         "currency": ledger["currency"],
     });
-    format::show(common.output, &report, |wide| render(&report, wide))
+    format::show(common.print(), &report, |wide| render(&report, wide))
 }
 
 fn render(report: &Value, wide: bool) -> String {

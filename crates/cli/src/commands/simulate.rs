@@ -56,7 +56,7 @@ pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
         }
     }
     let result = Result { policies: rows, assumptions: notes };
-    format::show(common.output, &result, |wide| render(&result.policies, wide))
+    format::show(common.print(), &result, |wide| render(&result.policies, wide))
 }
 
 /// A bar on stderr, when that is a terminal.

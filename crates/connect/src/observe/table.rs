@@ -73,7 +73,10 @@ pub enum Error {
 }
 
 /// The bytes as they are, or decompressed when they begin as gzip does.
-pub(crate) fn plain<'a>(file: &str, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+///
+/// # Errors
+/// When they are more than [`BYTES_MAX`], or no gzip after all.
+pub fn plain<'a>(file: &str, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
     let size = || Error::Size { file: file.to_owned() };
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         let fits = bytes.len() as u64 <= BYTES_MAX;

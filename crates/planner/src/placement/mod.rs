@@ -24,11 +24,12 @@ mod prices;
 pub mod problem;
 mod scan;
 mod schedule;
-pub mod solve;
+mod solve;
 mod state;
 
 pub use explain::{Alternative, Exclusion, Explanation, explain};
 pub use schedule::{Assignment, Interval, Late, Price, Resource, Schedule, Unplaced};
+pub use solve::{Budget, Solution, solve, solve_within};
 
 use fleet::{Policy, PolicyKind, Snapshot, Span};
 use model::Model;
