@@ -11,6 +11,8 @@ use crate::placement::problem::{Amounts, Job as Item, Problem, Site};
 
 /// Parts a core, a GiB, a GPU is counted in.
 const PARTS: f64 = 1e9;
+/// Pods there is room for: more than there can be jobs, and little enough to be summed over all slots.
+const PODS: i64 = 1 << 40;
 /// Parts a unit of priority is counted in: six decimals, and sums that an `f64` still holds exactly.
 const WEIGHT_PARTS: f64 = 1e6;
 
@@ -37,7 +39,7 @@ impl Instance {
         for cluster in &self.clusters {
             room.extend((0..self.slots).map(|slot| {
                 let [cores, memory, gpus] = [0, 1, 2].map(|r| parts(cluster.room_at(r, slot), false));
-                [cores, memory, gpus, i64::MAX]
+                [cores, memory, gpus, PODS]
             }));
             milligrams.extend(
                 cluster.intensity(intensity).iter().map(|grams| (grams * 1000.0 + 0.5).floor() as i64),
