@@ -50,16 +50,17 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// Starts that end by `until`; `None` where some run would go beyond the last slot, or it runs already.
+    /// Starts that end by `until`; `None` where there are none, some run would go beyond
+    /// the last slot, or it runs already.
     pub fn of(problem: &Problem, job: &Job, until: i64) -> Option<Aligned> {
         let (whole, rest) = ((job.length / problem.slot) as usize, job.length % problem.slot);
         let span = whole + usize::from(rest > 0);
         let first = ((job.from + problem.slot - 1) / problem.slot) as usize;
         let last = (until.checked_sub(job.length).filter(|last| *last >= 0)? / problem.slot) as usize;
         let rest = rest as f64 / problem.slot as f64;
-        (!job.running && last + span <= problem.slots).then_some(Aligned {
+        (!job.running && first <= last && last + span <= problem.slots).then(|| Aligned {
             first,
-            count: (last + 1).saturating_sub(first),
+            count: last + 1 - first,
             whole,
             rest,
             span,
