@@ -12,7 +12,7 @@
 use super::alone::{Alone, RELAXED};
 use super::interruptible::Search;
 use super::prices::Prices;
-use super::problem::{Amounts, Problem, RESOURCES};
+use super::problem::{Amounts, Job, Problem, RESOURCES};
 
 /// How long overfill is remembered: weight of the past in its average, and in that of its square.
 const PAST: (f64, f64) = (0.9, 0.95);
@@ -24,7 +24,20 @@ const QUIET: f64 = 1e-3;
 struct Chosen {
     score: f64,
     cluster: u16,
+    /// Which of its sights.
+    sight: u16,
     slots: Vec<u16>,
+}
+
+/// A cluster as a job sees it.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    /// What its best place there costs without prices.
+    floor: f64,
+    /// What it cost when it was last looked at, and at which step.
+    seen: f64,
+    step: u32,
+    cluster: u16,
 }
 
 /// The relaxation of a problem, and the best bound found so far.
@@ -34,13 +47,12 @@ pub struct Dual<'a> {
     until: Vec<Option<i64>>,
     prices: Prices,
     best: Option<(f64, Prices)>,
-    /// For each job, what its clusters cost at least without prices, cheapest first.
-    floors: Vec<Vec<(f64, u16)>>,
+    /// For each job asked so far its clusters, the cheapest without prices first.
+    sights: Vec<Vec<Sight>>,
     chosen: Vec<Chosen>,
-    /// What each job's best place in each cluster cost when it was last looked at, and at which step.
-    seen: Vec<(f64, u32)>,
-    /// For each step the sum so far of the largest fall of a price, `[cluster · RESOURCES + resource]`.
-    fallen: Vec<Vec<f64>>,
+    /// For each step the sum so far of the largest fall of a price, `[step · rows + row]`, a row being
+    /// `cluster · RESOURCES + resource`.
+    fallen: Vec<f64>,
     /// What the choices hold, `[cluster · slots + slot]`.
     held: Vec<Amounts>,
     mean: Vec<f64>,
@@ -64,37 +76,33 @@ impl<'a> Dual<'a> {
             until,
             prices,
             best: None,
-            floors: vec![Vec::new(); jobs],
-            chosen: vec![Chosen { cluster: u16::MAX, ..Chosen::default() }; jobs],
-            seen: vec![(f64::NEG_INFINITY, 0); jobs * problem.clusters],
-            fallen: vec![vec![0.0; problem.clusters * RESOURCES]],
+            sights: vec![Vec::new(); jobs],
+            chosen: vec![Chosen::default(); jobs],
+            fallen: vec![0.0; problem.clusters * RESOURCES],
             held: vec![[0; RESOURCES]; problem.room.len()],
             mean: vec![0.0; size],
             square: vec![0.0; size],
             past: (1.0, 1.0),
             alone: Alone::new(problem),
         };
-        for job in 0..jobs {
-            dual.find_floors(job, work);
+        if price.iter().any(|price| *price > 0.0) {
+            dual.evaluate(work);
         }
-        dual.evaluate(work);
         dual
     }
 
-    fn find_floors(&mut self, index: usize, work: &mut u64) {
+    fn find_sights(&mut self, index: usize, until: i64, work: &mut u64) {
         let job = &self.problem.jobs[index];
-        let mut floors = Vec::new();
-        if let Some(until) = self.until[index] {
-            self.alone.look_at(job, until);
-            for (cluster, site) in job.sites.iter().enumerate() {
-                let Some(site) = site else { continue };
-                if let Some((score, _)) = self.alone.best(None, job, cluster, site, work) {
-                    floors.push((score, cluster as u16));
-                }
+        self.alone.look_at(job, until);
+        let mut sights = Vec::with_capacity(job.sites.len());
+        for (cluster, site) in job.sites.iter().enumerate() {
+            let Some(site) = site else { continue };
+            if let Some((floor, _)) = self.alone.best(None, job, cluster, site, work) {
+                sights.push(Sight { floor, seen: f64::NEG_INFINITY, step: 0, cluster: cluster as u16 });
             }
         }
-        floors.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        self.floors[index] = floors;
+        sights.sort_by(|a, b| a.floor.total_cmp(&b.floor).then(a.cluster.cmp(&b.cluster)));
+        self.sights[index] = sights;
     }
 
     /// The prices of the best bound.
@@ -116,12 +124,12 @@ impl<'a> Dual<'a> {
         for (job, until) in until.into_iter().enumerate() {
             if self.until[job] != until {
                 self.until[job] = until;
-                self.find_floors(job, work);
+                self.sights[job].clear();
             }
         }
         if let Some((_, prices)) = self.best.take() {
             self.prices = prices;
-            self.seen.fill((f64::NEG_INFINITY, 0));
+            self.sights.iter_mut().flatten().for_each(|sight| sight.seen = f64::NEG_INFINITY);
         }
         self.evaluate(work);
     }
@@ -154,7 +162,8 @@ impl<'a> Dual<'a> {
         }
         self.past = (self.past.0 * PAST.0, self.past.1 * PAST.1);
         let (slots, room) = (self.problem.slots, &self.problem.room);
-        let mut fallen = self.fallen[self.fallen.len() - 1].clone();
+        let rows = self.prices.scale.len();
+        let mut fallen = self.fallen[self.fallen.len() - rows..].to_vec();
         for (row, fallen) in fallen.iter_mut().enumerate() {
             let mut most = 0.0f64;
             let (base, resource, scale) = (row / RESOURCES * slots, row % RESOURCES, self.prices.scale[row]);
@@ -175,7 +184,7 @@ impl<'a> Dual<'a> {
             }
             *fallen += most;
         }
-        self.fallen.push(fallen);
+        self.fallen.extend(fallen);
         self.prices.sum_up();
     }
 
@@ -186,39 +195,47 @@ impl<'a> Dual<'a> {
             self.chosen[index] = Chosen::default();
             return true;
         };
+        if self.sights[index].is_empty() {
+            self.find_sights(index, until, work);
+        }
         let problem = self.problem;
         let job = &problem.jobs[index];
         self.alone.look_at(job, until);
-        let first = self.chosen[index].cluster;
+        let mut sights = std::mem::take(&mut self.sights[index]);
+        let rows = self.prices.scale.len();
+        let step = (self.fallen.len() / rows) as u32 - 1;
         let mut best: Option<(f64, u16, i64)> = None;
-        for (floor, cluster) in
-            std::iter::once((f64::NEG_INFINITY, first)).chain(self.floors[index].iter().copied())
-        {
-            if best.is_some_and(|best| floor > best.0) {
-                break;
+        let first = usize::from(self.chosen[index].sight).min(sights.len().saturating_sub(1));
+        let mut which = 0;
+        for at in std::iter::once(first).chain(0..sights.len()) {
+            let Some(sight) = sights.get_mut(at) else { break };
+            if let Some((score, ..)) = best {
+                if sight.floor > score {
+                    break;
+                }
+                if (at == first && sight.step == step) || self.at_least(job, sight, step) > score {
+                    continue;
+                }
             }
-            let site = job.sites.get(usize::from(cluster)).and_then(Option::as_ref);
-            let Some(site) = site.filter(|_| cluster != first || floor == f64::NEG_INFINITY) else {
-                continue;
-            };
-            if best.is_some_and(|best| self.at_least(index, usize::from(cluster)) > best.0) {
-                continue;
-            }
-            let found = self.alone.best(Some(&self.prices), job, usize::from(cluster), site, work);
-            let score = found.map_or(f64::INFINITY, |found| found.0);
-            self.seen[index * problem.clusters + usize::from(cluster)] =
-                (score, self.fallen.len() as u32 - 1);
+            let cluster = usize::from(sight.cluster);
+            let Some(site) = &job.sites[cluster] else { continue };
+            let found = self.alone.best(Some(&self.prices), job, cluster, site, work);
+            sight.seen = found.map_or(f64::INFINITY, |found| found.0);
+            sight.step = step;
             if let Some((score, start)) = found
-                && best.is_none_or(|b| score < b.0 || (score == b.0 && cluster < b.1))
+                && best.is_none_or(|b| score < b.0 || (score == b.0 && sight.cluster < b.1))
             {
-                best = Some((score, cluster, start));
+                best = Some((score, sight.cluster, start));
+                which = at;
             }
         }
+        self.sights[index] = sights;
         let Some((score, cluster, start)) = best else { return false };
         self.hold(index, -1);
         let chosen = &mut self.chosen[index];
         chosen.score = score;
         chosen.cluster = cluster;
+        chosen.sight = which as u16;
         chosen.slots.clear();
         if start == RELAXED {
             if let Some(site) = &job.sites[usize::from(cluster)] {
@@ -235,20 +252,18 @@ impl<'a> Dual<'a> {
     }
 
     /// A lower bound on a job's score in a cluster: what it was, less what prices fell since.
-    fn at_least(&self, index: usize, cluster: usize) -> f64 {
-        let job = &self.problem.jobs[index];
-        let (score, step) = self.seen[index * self.problem.clusters + cluster];
-        let (then, now) = (&self.fallen[step as usize], &self.fallen[self.fallen.len() - 1]);
-        let row = cluster * RESOURCES;
+    fn at_least(&self, job: &Job, sight: &Sight, step: u32) -> f64 {
+        let (rows, row) = (self.prices.scale.len(), usize::from(sight.cluster) * RESOURCES);
+        let then = &self.fallen[sight.step as usize * rows + row..][..RESOURCES];
+        let now = &self.fallen[step as usize * rows + row..][..RESOURCES];
+        let scale = &self.prices.scale[row..][..RESOURCES];
         let mut fell = 0.0;
-        for (resource, need) in job.demand.iter().enumerate() {
-            fell += *need as f64
-                * self.prices.scale[row + resource]
-                * (now[row + resource] - then[row + resource]);
+        for resource in 0..RESOURCES {
+            fell += job.demand[resource].max(0) as f64 * scale[resource] * (now[resource] - then[resource]);
         }
         // A run off the boundaries overlaps one slot more.
         let span = (job.length + self.problem.slot - 1) / self.problem.slot + 1;
-        score - fell * span as f64
+        sight.seen - fell * span as f64
     }
 
     /// Adds or takes away what a job's choice holds.

@@ -13,7 +13,7 @@ use super::problem::{Job, Place, Problem};
 use super::state::State;
 
 /// The relaxation ends at this share of the whole.
-const PRICED_AT: f64 = 0.25;
+const PRICED_AT: f64 = 0.35;
 /// Steps of the relaxation at most: more gain nothing.
 const ROUNDS_MAX: usize = 256;
 /// The pace of prices shrinks to a hundredth in this many parts.
@@ -32,8 +32,10 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
-/// Steps of the relaxation without the jobs that had to be left out.
-const ROUNDS_LEFT_OUT: usize = 2 * PACE_PARTS;
+/// Where jobs are left out, a first annealing ends at this share of the whole, and prices without them
+/// are ready at that.
+const LEFT_OUT_AT: f64 = 0.55;
+const REPRICED_AT: f64 = 0.65;
 
 /// A plan and how good it is.
 pub struct Solution {
@@ -98,7 +100,8 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     // Where most stay where they were planned, a second plan from nothing has little to add.
     let known = 2 * problem.jobs.iter().filter(|job| job.sticky.is_some()).count() > jobs;
     let mut dual = Dual::new(problem, hoped(&state), prices, &mut state.work);
-    price(&mut dual, &mut state, prices.iter().any(|price| *price > 0.0), &mut budget);
+    let pace = if prices.iter().any(|price| *price > 0.0) { PACE_WARM } else { PACE };
+    price(&mut dual, &mut state, pace, PRICED_AT, &mut budget);
     if !known && (budget.share)(state.work) < 1.0 {
         let mut other = State::new(problem);
         other.work = state.work;
@@ -110,11 +113,13 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     }
     let left_out = |state: &State<'_>| state.places.iter().any(Option::is_none);
     let heat = if known { HEAT_WARM } else { HEAT };
-    let end = if left_out(&state) { 0.6 } else { 1.0 };
+    let end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
     anneal(&mut state, dual.prices(), heat, end, seed, &mut budget);
     if end < 1.0 {
         if left_out(&state) && (budget.share)(state.work) < 1.0 {
-            refit(&mut dual, &mut state);
+            // With those left out the prices were as high as they could get.
+            dual.restart(limits(&state), &mut state.work);
+            price(&mut dual, &mut state, PACE, REPRICED_AT, &mut budget);
         }
         anneal(&mut state, dual.prices(), HEAT_AGAIN, 1.0, seed, &mut budget);
     }
@@ -130,14 +135,15 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     }
 }
 
-/// Steps of the relaxation until its share of the budget is used.
-fn price(dual: &mut Dual<'_>, state: &mut State<'_>, known: bool, budget: &mut Budget<'_>) {
+/// Steps of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way.
+fn price(dual: &mut Dual<'_>, state: &mut State<'_>, pace: f64, end: f64, budget: &mut Budget<'_>) {
     let cells = dual.prices().price.len().max(1);
-    let mut pace = grams(state) / cells as f64 * if known { PACE_WARM } else { PACE };
+    let mut pace = grams(state) / cells as f64 * pace;
+    let begin = (budget.share)(state.work);
     let mut part = 0;
     for round in 0..ROUNDS_MAX {
-        let share = (budget.share)(state.work) / PRICED_AT;
-        if share >= 1.0 {
+        let share = ((budget.share)(state.work) - begin) / (end - begin);
+        if begin >= end || share >= 1.0 {
             break;
         }
         let parts = ((share * PACE_PARTS as f64) as usize).max(round * PACE_PARTS / ROUNDS_MAX);
@@ -146,20 +152,6 @@ fn price(dual: &mut Dual<'_>, state: &mut State<'_>, known: bool, budget: &mut B
         }
         part = part.max(parts);
         dual.step(pace, &mut state.work);
-    }
-    dual.evaluate(&mut state.work);
-}
-
-/// Prices for the jobs that are placed alone: with those left out they were as high as they could get.
-fn refit(dual: &mut Dual<'_>, state: &mut State<'_>) {
-    dual.restart(limits(state), &mut state.work);
-    let cells = dual.prices().price.len().max(1);
-    let mut pace = grams(state) / cells as f64 * PACE;
-    for round in 0..ROUNDS_LEFT_OUT {
-        dual.step(pace, &mut state.work);
-        if round % 2 == 1 {
-            pace *= SLOWER;
-        }
     }
     dual.evaluate(&mut state.work);
 }
