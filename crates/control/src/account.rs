@@ -1,7 +1,7 @@
 //! Ledger lines of finished Jobs, and the sentences their owners read.
 
 use crate::effect::Effect;
-use crate::jobs::{self, Style, Tracked};
+use crate::jobs::{self, Tracked};
 use crate::notices::Tone;
 use crate::state::{Control, CopyKey};
 use fleet::{ClusterId, Instant};
@@ -17,16 +17,13 @@ impl Control {
             // The copy is gone already: the home Job carries start and end of its last run.
             Some(tracked.job.clone())
         })?;
-        let cluster = match tracked.style {
-            Style::Mirrored => tracked.committed().map_or_else(|| tracked.key.cluster.clone(), |(c, _)| c),
-            Style::InPlace => tracked.key.cluster.clone(),
-        };
+        let cluster = self.work_place(tracked);
         let finished = jobs::finish_time(&executed).or_else(|| jobs::finish_time(&tracked.job))?;
         let mut runs: Vec<Run> = Vec::new();
         for (from, to) in jobs::earlier_runs(&executed) {
             runs.push(Run { cluster: cluster.clone(), from, to });
         }
-        if let Some(from) = jobs::start_time(&executed)
+        if let Some(from) = self.begun(tracked, &executed).map(|begun| begun.mean)
             && runs.last().is_none_or(|last| last.to <= from)
         {
             runs.push(Run { cluster: cluster.clone(), from, to: finished.max(from) });
@@ -96,13 +93,11 @@ impl Control {
         format!("{verb} by Kuber Carbon: {}{latest}", next.unwrap_or_else(|| "not planned yet".to_owned()))
     }
 
-    /// Tells why a Job waits, when its plan is new to it, and at once when it will be late.
+    /// Tells why a Job waits, when its plan is new to it.
     pub(crate) fn tell_waiting(&mut self, tracked: &Tracked) {
         let key = &tracked.key;
         let unplaced = self.schedule.as_ref().and_then(|s| s.unplaced.iter().find(|u| u.key == *key));
-        if let Some(late) = self.late(tracked) {
-            self.tell(key, Tone::Warning, "Late", &format!("will be late: {late}"));
-        } else if let Some(text) = unplaced.map(|u| u.reason.clone()) {
+        if let Some(text) = unplaced.map(|u| u.reason.clone()) {
             self.tell(key, Tone::Warning, "Unplaceable", &text);
         }
         let Some(assignment) = self.assignment(key) else { return };
@@ -164,7 +159,7 @@ impl Control {
         let mut runs: Vec<_> =
             jobs::earlier_runs(&job).into_iter().map(|(from, to)| (from, Some(to))).collect();
         if !jobs::suspended(&job)
-            && let Some(from) = jobs::start_time(&job)
+            && let Some(from) = self.begun(tracked, &job).map(|begun| begun.mean)
         {
             runs.push((from, jobs::finish_time(&job)));
         }

@@ -1,7 +1,9 @@
 //! What is known of one cluster: nodes, pods, and the power they draw.
 
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
+use crate::work::{Begun, PodRuns};
 use fleet::{Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series, Watts};
+use k8s_openapi::api::batch::v1::Job;
 use ledger::meter::{Load, Meter, Totals};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,8 @@ pub(crate) struct Cluster {
     pub synced: bool,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
+    /// What the pods of Jobs have done, ended ones included.
+    runs: PodRuns,
     /// Jobs of ours here (copies, and home Jobs shifted in place), as (namespace, name).
     ours: BTreeSet<(String, String)>,
     /// Pods of Jobs just started here that have not been seen yet: what each asks for, and how many.
@@ -45,6 +49,7 @@ impl Cluster {
             synced: false,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            runs: PodRuns::default(),
             ours: BTreeSet::new(),
             expected: BTreeMap::new(),
             signal: None,
@@ -66,6 +71,7 @@ impl Cluster {
     /// Takes in a pod as it is now; pods that hold nothing any more are forgotten. Says whether what
     /// other people's pods hold has changed.
     pub fn see_pod(&mut self, name: String, now: Option<PodObservation>) -> bool {
+        self.runs.see(&name, now.as_ref());
         let held = |pod: Option<&Pod>| pod.filter(|p| !p.ours).map(|p| p.seen.requests);
         let known = self.pods.get(&name);
         let before = held(known);
@@ -105,6 +111,17 @@ impl Cluster {
             let of_it = |p: &&mut Pod| p.seen.namespace == namespace && p.seen.job.as_deref() == Some(name);
             self.pods.values_mut().filter(of_it).for_each(|p| p.ours = here);
         }
+    }
+    /// How the run of a Job began that is under way, or was its last.
+    pub fn begun(&self, job: &Job) -> Option<Begun> {
+        let named = |text: &Option<String>| text.clone().unwrap_or_default();
+        self.runs.begun(&(named(&job.metadata.namespace), named(&job.metadata.name)), job)
+    }
+    /// Whether pods of a Job wait for a node.
+    pub fn waits_for_node(&self, job: &Job) -> bool {
+        let (namespace, name) = (job.metadata.namespace.as_deref(), job.metadata.name.as_deref());
+        let of_it = |p: &&Pod| Some(p.seen.namespace.as_str()) == namespace && p.seen.job.as_deref() == name;
+        self.pods.values().filter(of_it).any(|p| p.seen.node.is_none())
     }
     /// Requests of pods that are not ours and hold a place, or will.
     pub fn held_by_others(&self) -> Resources {

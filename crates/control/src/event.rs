@@ -2,8 +2,8 @@
 
 use crate::effect::EffectId;
 use fleet::{
-    ClusterId, GridZone, JobKey, Mode, MoneyPerHour, NodeName, NodePower, PolicyKind, Provenance, RegionId,
-    Resources, Series,
+    ClusterId, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower, PolicyKind, Provenance,
+    RegionId, Resources, Series,
 };
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
@@ -146,6 +146,12 @@ pub struct PodObservation {
     pub running: bool,
     /// Whether it holds its requests (not Succeeded or Failed).
     pub active: bool,
+    /// Since when all its containers have run; `None` while one has not started, or waits to start again.
+    pub started: Option<Instant>,
+    /// When the last of its containers ended for good.
+    pub ended: Option<Instant>,
+    /// Whether it ended without success: what it did is lost.
+    pub failed: bool,
     /// Name of the Job that owns it, in its namespace.
     pub job: Option<String>,
     /// Its namespace.

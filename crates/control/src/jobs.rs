@@ -164,6 +164,16 @@ pub(crate) fn parallelism(job: &Job) -> i64 {
     i64::from(spec.completions.map_or(parallelism, |c| c.max(1).min(parallelism)))
 }
 
+/// Pods at a time a run needs in which `succeeded` have succeeded so far: completions that were reached
+/// before it (before a pause) need none.
+pub(crate) fn pods_left(job: &Job, succeeded: usize) -> usize {
+    let count = |n: Option<i32>| usize::try_from(n.unwrap_or(0)).unwrap_or(0);
+    let before = count(job.status.as_ref().and_then(|s| s.succeeded)).saturating_sub(succeeded);
+    let pods = usize::try_from(parallelism(job)).unwrap_or(1);
+    let completions = job.spec.as_ref().and_then(|s| s.completions);
+    completions.map_or(pods, |all| pods.min(count(Some(all)).saturating_sub(before))).max(1)
+}
+
 /// Earlier runs of a paused Job; what does not parse is left out.
 pub(crate) fn earlier_runs(job: &Job) -> Vec<(Instant, Instant)> {
     let text = annotation(job, RUNS_ANNOTATION).unwrap_or_default();

@@ -14,6 +14,7 @@ mod effect;
 mod event;
 pub mod guard;
 mod jobs;
+mod late;
 mod learnt;
 mod mirror;
 mod notices;
@@ -26,6 +27,7 @@ mod timers;
 pub mod twin_driver;
 mod view;
 mod what_if;
+mod work;
 
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};

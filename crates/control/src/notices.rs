@@ -1,6 +1,6 @@
 //! Events on the home Job: why it waits, where it went, what it saved.
 //!
-//! An event's name is made from the Job's uid, the reason and the text, so that telling the same thing
+//! An event's name is made from the Job's uid, the reason and (mostly) the text, so that telling the same thing
 //! twice (after a restart, say) is refused by the API server as already there.
 
 use crate::effect::ApiCall;
@@ -32,11 +32,20 @@ fn hash(parts: &[&str]) -> u64 {
 }
 
 impl Control {
-    /// Tells the owner of a Job something, once.
+    /// Tells the owner of a Job something, once in these words.
     pub(crate) fn tell(&mut self, key: &JobKey, tone: Tone, reason: &str, message: &str) {
+        self.tell_as(key, tone, reason, message, message);
+    }
+
+    /// Tells the owner of a Job something, once whatever the words: figures in them change with time.
+    pub(crate) fn tell_once(&mut self, key: &JobKey, tone: Tone, reason: &str, message: &str) {
+        self.tell_as(key, tone, reason, message, "");
+    }
+
+    fn tell_as(&mut self, key: &JobKey, tone: Tone, reason: &str, message: &str, distinct: &str) {
         let Some(tracked) = self.jobs.get_mut(key) else { return };
         let uid = jobs::uid(&tracked.job).to_owned();
-        let name = hash(&[&uid, reason, message]);
+        let name = hash(&[&uid, reason, distinct]);
         if tracked.told.contains(&name) || tracked.told.len() >= TOLD_MAX {
             return;
         }

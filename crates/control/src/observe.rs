@@ -1,8 +1,8 @@
 //! From Kubernetes objects to observations, the same for every driver.
 
 use crate::event::{NodeObservation, PodObservation};
-use fleet::{InstanceType, MoneyPerHour, NodeName, NodePower, RegionId, Resources, Watts, builtin};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use fleet::{InstanceType, Instant, MoneyPerHour, NodeName, NodePower, RegionId, Resources, Watts, builtin};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use twin::apiserver::resources::amounts;
 
 /// Idle and full watts per vCPU where the instance type is unknown: the averages of the Cloud Carbon
@@ -53,12 +53,35 @@ pub fn node(node: &Node, known: Option<(NodePower, MoneyPerHour)>) -> NodeObserv
     }
 }
 
+/// When the last of a pod's containers started, and when the last one ended; `None` where one has not.
+/// The pod's own `status.startTime` is when the kubelet took it in, before images are pulled.
+fn containers_ran(pod: &Pod) -> (Option<Instant>, Option<Instant>) {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    let started = |c: &ContainerStatus| {
+        let state = c.state.as_ref()?;
+        let ran = state.running.as_ref().and_then(|r| r.started_at.clone());
+        ran.or_else(|| state.terminated.as_ref()?.started_at.clone()).map(|t| Instant::from_jiff(t.0))
+    };
+    let ended = |c: &ContainerStatus| {
+        let end = c.state.as_ref()?.terminated.as_ref()?.finished_at.clone()?;
+        Some(Instant::from_jiff(end.0))
+    };
+    let last = |of: &dyn Fn(&ContainerStatus) -> Option<Instant>| {
+        statuses.iter().map(of).collect::<Option<Vec<Instant>>>()?.into_iter().max()
+    };
+    (last(&started), last(&ended))
+}
+
 /// A pod as capacity and power accounting need it.
 pub fn pod(pod: &Pod) -> PodObservation {
     let spec = pod.spec.as_ref();
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let (started, ended) = containers_ran(pod);
     PodObservation {
+        started,
+        ended,
+        failed: phase == "Failed",
         node: spec.and_then(|s| s.node_name.as_deref()).and_then(|n| NodeName::new(n).ok()),
         requests: spec.map_or(Resources::ZERO, twin::apiserver::pod_requests),
         running: phase == "Running",

@@ -4,6 +4,7 @@ use crate::clusters::Cluster;
 use crate::guard;
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
+use crate::work::Begun;
 use fleet::{
     ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Snapshot, Span,
     Workload, builtin,
@@ -23,8 +24,10 @@ const LATENCY_UNKNOWN_MS: f64 = 150.0;
 pub(crate) struct Progress {
     /// Runs that ended in a pause.
     pub earlier: Vec<(Instant, Instant)>,
-    /// Start of the run under way.
+    /// Start of the run under way: since when all the pods it needs at a time run.
     pub running_since: Option<Instant>,
+    /// Started, but not all the pods it needs run yet.
+    pub starting: bool,
     /// Started once, and suspended now.
     pub paused: bool,
 }
@@ -49,13 +52,29 @@ impl Control {
         }
     }
 
+    /// The cluster its work is in, or would be as far as is written down.
+    pub(crate) fn work_place(&self, tracked: &Tracked) -> ClusterId {
+        let home = || tracked.key.cluster.clone();
+        match tracked.style {
+            Style::Mirrored => tracked.committed().map_or_else(home, |(cluster, _)| cluster),
+            Style::InPlace => home(),
+        }
+    }
+
+    /// How the run of the object that runs began.
+    pub(crate) fn begun(&self, tracked: &Tracked, executing: &Job) -> Option<Begun> {
+        self.clusters.get(&self.work_place(tracked))?.begun(executing)
+    }
+
     pub(crate) fn progress(&self, tracked: &Tracked) -> Progress {
         let Some(job) = self.executing(tracked) else { return Progress::default() };
         let earlier = jobs::earlier_runs(&job);
         let suspended = jobs::suspended(&job);
         let running = !suspended && jobs::finished(&job).is_none();
+        let begun = self.begun(tracked, &job).filter(|_| running).and_then(|begun| begun.whole);
         Progress {
-            running_since: if running { jobs::start_time(&job) } else { None },
+            running_since: begun,
+            starting: running && begun.is_none(),
             paused: suspended && !earlier.is_empty(),
             earlier,
         }
@@ -154,20 +173,6 @@ impl Control {
         Some(deadline - if margin < self.settings.plan_margin { margin } else { self.settings.plan_margin })
     }
 
-    /// Why a Job will miss its real deadline, as far as one can see now.
-    pub(crate) fn late(&self, tracked: &Tracked) -> Option<String> {
-        let late = self.schedule.as_ref()?.late.iter().find(|late| late.key == tracked.key)?;
-        let deadline = tracked.contract.deadline?;
-        (late.finish > deadline).then(|| {
-            format!(
-                "expected to finish at {}, after the deadline {}: {}",
-                late.finish.to_rfc3339_seconds(),
-                deadline.to_rfc3339_seconds(),
-                late.reason
-            )
-        })
-    }
-
     /// Clusters the Job may run in: its selector, less those that refused it, or home only when it
     /// cannot leave. `None`: all.
     pub(crate) fn allowed(&self, tracked: &Tracked) -> Option<Vec<ClusterId>> {
@@ -256,8 +261,8 @@ impl Control {
         let refusals = tracked.refused.values().map(|r| r.until);
         let open = tracked.finished().is_none();
         let runs = self.assignment(&tracked.key).into_iter().flat_map(|a| &a.runs);
-        let starts =
-            runs.flat_map(|run| [run.from, run.to]).chain(self.latest_start(tracked)).filter(|_| open);
+        let guard = self.latest_start(tracked).into_iter().chain(self.late_from(tracked));
+        let starts = runs.flat_map(|run| [run.from, run.to]).chain(guard).filter(|_| open);
         tracked.retry_at.into_iter().chain(refusals).chain(starts).filter(|at| *at > self.now).min()
     }
 }

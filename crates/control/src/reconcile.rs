@@ -51,6 +51,7 @@ impl Control {
         } else if tracked.finished().is_some() {
             self.close(&tracked);
         } else {
+            self.tell_late(&tracked);
             match tracked.style {
                 Style::Mirrored => self.reconcile_mirrored(&tracked),
                 Style::InPlace => self.reconcile_in_place(&tracked),
@@ -330,9 +331,9 @@ impl Control {
             self.call(Purpose::Patch(tracked.key.clone()), cluster, call);
             return true;
         }
-        let since = jobs::start_time(running)
-            .filter(|since| !suspended && !due && self.worth_a_pause(tracked, *since));
-        let Some(since) = since else { return false };
+        let begun = self.begun(tracked, running).filter(|_| !suspended && !due);
+        let worth = |since: &Instant| self.worth_a_pause(tracked, *since);
+        let Some(since) = begun.and_then(|b| b.whole.filter(worth).map(|_| b.mean)) else { return false };
         let mut runs = jobs::earlier_runs(running);
         runs.push((since, Instant::from_unix_seconds(self.now.as_unix_seconds()).max(since)));
         self.record(&tracked.key, "pause", format!("{name} in {cluster}"));

@@ -228,7 +228,11 @@ impl Control {
             .or_else(|| home.then(|| tracked.key.cluster.clone()));
         let sentence = match (&cluster, phase) {
             (_, JobPhase::Held | JobPhase::Paused) => self.waiting_sentence(tracked),
-            (Some(cluster), JobPhase::Running | JobPhase::Starting) => format!("runs in {cluster}"),
+            (Some(cluster), JobPhase::Starting) => match self.waits_in(tracked) {
+                Some(wait) => wait,
+                None => format!("starts in {cluster}"),
+            },
+            (Some(cluster), JobPhase::Running) => format!("runs in {cluster}"),
             (Some(cluster), _) => format!("ran in {cluster}"),
             (None, _) => String::new(),
         };

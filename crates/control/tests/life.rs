@@ -256,3 +256,74 @@ fn approve_waits_for_a_yes_and_never_past_the_guard() {
     assert!(started("silent") > hours(7), "the guard, not the plan: {}", started("silent"));
     assert!(driver.ledger.iter().all(|e| e.in_time() == Some(true)));
 }
+
+/// Somebody else's pod of this many cores, which runs until it is deleted.
+fn occupy(driver: &mut TwinDriver, home: &str, name: &str, cores: &str) {
+    let requests = json!({"cpu": cores, "memory": "1Gi"});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [{"name": "main", "image": "busybox", "resources": {"requests": requests}}]}});
+    let mut create = request(Verb::Create, "", pod);
+    create.kind = Kind::Pod;
+    driver.world.request(&cluster(home), &create).unwrap();
+}
+
+fn vacate(driver: &mut TwinDriver, home: &str, name: &str) {
+    let mut delete = request(Verb::Delete, name, Value::Null);
+    delete.kind = Kind::Pod;
+    driver.world.request(&cluster(home), &delete).unwrap();
+}
+
+/// A Job of one pod that fits the free cores of every cluster together, but no single node.
+fn wait_for_a_node(managed: bool) -> TwinDriver {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[600.0]);
+    driver.begin();
+    for i in 0..6 {
+        occupy(&mut driver, if i % 2 == 0 { "kr" } else { "jp" }, &format!("other-{i}"), "3");
+    }
+    let mut large = job("large", "1h", "2h", &[]);
+    large["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
+    if !managed {
+        large["spec"]["managedBy"] = Value::Null;
+    }
+    create(&mut driver, "kr", large);
+    driver
+}
+
+fn late_warnings(driver: &TwinDriver) -> Vec<String> {
+    events(driver, "kr").lines().filter(|l| l.starts_with("Late ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_job_whose_pods_find_no_node_is_named_late_before_its_deadline() {
+    for managed in [true, false] {
+        let mut driver = wait_for_a_node(managed);
+        driver.run_until(hours(1) - Span::MINUTE);
+        assert_eq!(late_warnings(&driver), Vec::<String>::new(), "it can still be in time");
+        driver.run_until(hours(1));
+        let named = late_warnings(&driver);
+        let why = "its pods wait for a node in kr: 6.00 cores each, largest free 4.91";
+        assert!(named.len() == 1 && named[0].contains(why), "{managed}: {named:?}");
+        assert!(named[0].contains("will be late: expected to finish at 2026-03-02T02:"), "{named:?}");
+        let view = driver.control.view(driver.world.now());
+        assert_eq!((view.jobs[0].phase, view.totals.late), (JobPhase::Starting, 1));
+        assert!(view.jobs[0].sentence.contains(why), "{}", view.jobs[0].sentence);
+        driver.run_until(hours(2));
+        assert_eq!(late_warnings(&driver).len(), 1, "named once");
+    }
+}
+
+#[test]
+fn what_a_job_waits_for_a_node_is_not_charged() {
+    for managed in [true, false] {
+        let mut driver = wait_for_a_node(managed);
+        driver.run_until(hours(2));
+        vacate(&mut driver, "kr", "other-0");
+        driver.run_until(hours(4));
+        let entry = &driver.ledger[0];
+        assert_eq!((entry.in_time(), entry.runs.len()), (Some(false), 1));
+        let run = &entry.runs[0].run;
+        assert!(run.from >= hours(2) && run.to - run.from < Span::from_seconds(3900), "{run:?}");
+    }
+}
