@@ -381,8 +381,10 @@ impl<'s, 'p> Anneal<'s, 'p> {
             }
             let base = usize::from(choice.cluster) * problem.slots;
             let mut slots = problem.overlapped((choice.start, choice.start + item.length));
-            if slots.all(|slot| fits(&item.demand, &self.state.room[base + slot]))
-                && self.draw.share() >= BLINKS
+            if slots.all(|slot| {
+                self.state.work += 1;
+                fits(&item.demand, &self.state.room[base + slot])
+            }) && self.draw.share() >= BLINKS
             {
                 best = Some((score, index));
                 if self.part == 1.0 || item.prompt {

@@ -97,11 +97,18 @@ fn collect(
             }
             continue;
         }
+        let begin = found.len();
         alone.each(None, job, cluster, site, work, &mut |start, grams| {
-            let slots = problem.overlapped((start, start + job.length));
             let cost = problem.value_at(job, cluster, start, grams).cost;
-            let pay = prices.of(cluster, &job.demand, slots.start, slots.end);
-            found.push(Choice { priced: cost + pay, cost, start, cluster: cluster as u16 });
+            found.push(Choice { priced: cost - grams, cost, start, cluster: cluster as u16 });
+        });
+        // The same starts in the same order, at the prices.
+        let mut at = begin;
+        alone.each(Some(prices), job, cluster, site, work, &mut |_, priced| {
+            if let Some(choice) = found.get_mut(at) {
+                choice.priced += priced;
+            }
+            at += 1;
         });
     }
     // Where it was planned may lie off every boundary.

@@ -48,7 +48,9 @@ impl<'a> State<'a> {
         let demand = self.problem.jobs[job].demand;
         let base = place.cluster * self.problem.slots;
         for run in &place.runs {
-            for slot in self.problem.overlapped(*run) {
+            let slots = self.problem.overlapped(*run);
+            self.work += slots.len() as u64;
+            for slot in slots {
                 let room = &mut self.room[base + slot];
                 for resource in 0..RESOURCES {
                     room[resource] -= sign * demand[resource];
