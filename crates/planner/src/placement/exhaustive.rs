@@ -197,3 +197,13 @@ fn little_effort_still_places_everyone() {
     assert!(cost(&much.places) <= cost(&little.places));
     assert!(much.work < 4_000_000, "{}", much.work);
 }
+
+#[test]
+fn of_equals_the_earlier_start_is_taken() {
+    let jobs: Vec<Job> = (0..12).map(|i| job(i * 30, 150, 3500, 1, [1.0, 1.5])).collect();
+    let problem = problem(40, [20, 20], &[5], jobs);
+    let solution = solve(&problem, &[], 300_000);
+    for (job, place) in problem.jobs.iter().zip(&solution.places) {
+        assert_eq!(place.as_ref().unwrap().start(), job.from);
+    }
+}

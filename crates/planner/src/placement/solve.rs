@@ -123,6 +123,7 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
         }
         anneal(&mut state, dual.prices(), HEAT_AGAIN, 1.0, seed, &mut budget);
     }
+    settle(&mut state);
     if jobs <= branch::EXACT_JOBS {
         branch::polish(&mut state);
     }
@@ -154,6 +155,19 @@ fn price(dual: &mut Dual<'_>, state: &mut State<'_>, pace: f64, end: f64, budget
         dual.step(pace, &mut state.work);
     }
     dual.evaluate(&mut state.work);
+}
+
+/// Takes each job out once and puts it back where that is better, be it only cheaper in money or sooner:
+/// the annealing looks at grams alone.
+fn settle(state: &mut State<'_>) {
+    for job in 0..state.places.len() {
+        let before = state.values[job];
+        let Some(place) = state.take(job) else { continue };
+        let better = state
+            .best(job, None)
+            .filter(|better| state.problem.value(&state.problem.jobs[job], better).better_than(&before));
+        state.put(job, better.unwrap_or(place));
+    }
 }
 
 /// Anneals until `end`, a share of the whole budget.
