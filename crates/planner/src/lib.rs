@@ -11,4 +11,5 @@ pub mod contract;
 pub mod forecast;
 pub mod instance;
 pub mod placement;
+pub mod rolling;
 pub mod selector;

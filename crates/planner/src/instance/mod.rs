@@ -15,7 +15,7 @@ mod evaluate;
 mod fields;
 pub mod limits;
 mod parse;
-mod problem;
+pub(crate) mod problem;
 #[cfg(test)]
 mod refusals;
 mod solution;

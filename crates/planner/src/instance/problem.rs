@@ -30,26 +30,33 @@ fn parts(value: f64, up: bool) -> i64 {
     }
 }
 
+/// What a cluster has left in a slot.
+pub(crate) fn room(cluster: &Cluster, slot: usize) -> Amounts {
+    let [cores, memory, gpus] = [0, 1, 2].map(|r| parts(cluster.room_at(r, slot), false));
+    [cores, memory, gpus, PODS]
+}
+
+/// Whole mg/kWh.
+pub(crate) fn milligrams_of(grams: f64) -> i64 {
+    (grams * 1000.0 + 0.5).floor() as i64
+}
+
 impl Instance {
     /// The problem of placing the jobs under an intensity. A job that cannot be in time may be left out;
     /// so may any other, at the price of its priority. Nothing ends after the last slot.
     pub fn problem(&self, intensity: Intensity) -> Problem {
-        let mut room: Vec<Amounts> = Vec::with_capacity(self.clusters.len() * self.slots);
-        let mut milligrams = Vec::with_capacity(room.capacity());
+        let mut rooms: Vec<Amounts> = Vec::with_capacity(self.clusters.len() * self.slots);
+        let mut milligrams = Vec::with_capacity(rooms.capacity());
         for cluster in &self.clusters {
-            room.extend((0..self.slots).map(|slot| {
-                let [cores, memory, gpus] = [0, 1, 2].map(|r| parts(cluster.room_at(r, slot), false));
-                [cores, memory, gpus, PODS]
-            }));
-            milligrams.extend(
-                cluster.intensity(intensity).iter().map(|grams| (grams * 1000.0 + 0.5).floor() as i64),
-            );
+            rooms.extend((0..self.slots).map(|slot| room(cluster, slot)));
+            milligrams.extend(cluster.intensity(intensity).iter().map(|grams| milligrams_of(*grams)));
         }
         let jobs = self.jobs.iter().map(|job| self.item(job)).collect();
-        Problem::new(self.slots, i64::from(self.slot_seconds), room, milligrams, jobs)
+        Problem::new(self.slots, i64::from(self.slot_seconds), rooms, milligrams, jobs)
     }
 
-    fn item(&self, job: &Job) -> Item {
+    /// A job in the solver's form.
+    pub(crate) fn item(&self, job: &Job) -> Item {
         let time = |slots: usize| slots as i64 * i64::from(self.slot_seconds);
         let site = |(index, cluster)| job.allows(index).then(|| self.site(job, index, cluster));
         let [cores, memory, gpus] = job.need.map(|amount| parts(amount, true));
@@ -64,6 +71,7 @@ impl Instance {
             data_at: Some(job.home),
             pausable: job.interruptible,
             running: false,
+            continues: false,
             extra_starts: Vec::new(),
             optional: true,
             sticky: None,

@@ -22,6 +22,7 @@ fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
         data_at: None,
         pausable: false,
         running: false,
+        continues: false,
         extra_starts: if deadline.saturating_sub(length) > from && deadline != i64::MAX {
             vec![from, deadline - length]
         } else {

@@ -11,7 +11,7 @@ mod anneal;
 mod baseline;
 mod branch;
 mod construct;
-mod draw;
+pub(crate) mod draw;
 mod dual;
 #[cfg(test)]
 mod exhaustive;

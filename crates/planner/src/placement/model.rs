@@ -218,6 +218,7 @@ impl<'a> Model<'a> {
                 .and_then(|d| self.snapshot.clusters.iter().position(|c| c.id == d.at)),
             pausable: workload.interruptible && workload.deadline.is_some(),
             running: workload.running,
+            continues: false,
             extra_starts,
             optional: false,
             sticky: None,

@@ -78,6 +78,8 @@ pub struct Job {
     pub pausable: bool,
     /// Runs now: its first run starts at `from`.
     pub running: bool,
+    /// Ran until `from`: if it may pause, going on there moves nothing.
+    pub continues: bool,
     /// Starts off the slots' boundaries worth trying.
     pub extra_starts: Vec<i64>,
     /// May be left out when it cannot be in time; else it runs as soon as it can.
@@ -253,7 +255,7 @@ impl Problem {
 
     /// Grams of bringing the data to `cluster` for a start in `slot`.
     pub fn moving(&self, job: &Job, site: &Site, cluster: usize, slot: usize) -> f64 {
-        if site.moving == 0.0 {
+        if site.moving == 0.0 || (job.continues && slot as i64 * self.slot == job.from) {
             return 0.0;
         }
         let there = self.intensity(cluster, slot);

@@ -1,0 +1,70 @@
+//! What is known of the hours ahead in an online test.
+
+use super::Scenario;
+
+/// Hours of a day; scenarios have hourly slots.
+const DAY: usize = 24;
+
+/// Where the intensity of the hours ahead comes from. That of the present hour is always the true one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forecast {
+    /// The forecast issued last; beyond its end, and where there is none, the naive one.
+    Real,
+    /// The same hour of the last known day.
+    Naive,
+    /// What will happen: not honest, to tell forecast error from the rest.
+    Perfect,
+}
+
+impl Forecast {
+    /// Its name in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Forecast::Real => "real",
+            Forecast::Naive => "naive",
+            Forecast::Perfect => "perfect",
+        }
+    }
+
+    /// gCO2e/kWh of each cluster for slots `[now, now + ahead)`, as far as the scenario goes. But for
+    /// `Perfect` nothing after `now` is read.
+    pub fn curves(self, scenario: &Scenario, now: usize, ahead: usize) -> Vec<Vec<f64>> {
+        let end = (now + ahead).min(scenario.instance.slots);
+        let curve = |cluster: usize| (now..end).map(|slot| self.at(scenario, cluster, now, slot)).collect();
+        (0..scenario.instance.clusters.len()).map(curve).collect()
+    }
+
+    fn at(self, scenario: &Scenario, cluster: usize, now: usize, slot: usize) -> f64 {
+        let truth = &scenario.instance.clusters[cluster].carbon;
+        match self {
+            _ if slot <= now => truth[slot],
+            Forecast::Perfect => truth[slot],
+            Forecast::Naive => naive(scenario, cluster, now, slot),
+            Forecast::Real => {
+                issued(scenario, cluster, now, slot).unwrap_or_else(|| naive(scenario, cluster, now, slot))
+            }
+        }
+    }
+}
+
+/// What the latest forecast that reaches the slot says.
+fn issued(scenario: &Scenario, cluster: usize, now: usize, slot: usize) -> Option<f64> {
+    let usable = scenario.forecasts.iter().filter(|issue| issue.slot <= now as i64);
+    let says = |issue: &super::Issued| {
+        let at = usize::try_from(slot as i64 - issue.slot).ok()?;
+        Some((issue.slot, *issue.carbon.get(cluster)?.get(at)?))
+    };
+    usable.filter_map(says).max_by_key(|found| found.0).map(|found| found.1)
+}
+
+/// The same hour of the last known day.
+fn naive(scenario: &Scenario, cluster: usize, now: usize, slot: usize) -> f64 {
+    let before = &scenario.before[cluster];
+    let truth = &scenario.instance.clusters[cluster].carbon;
+    let known = |at: i64| match usize::try_from(at) {
+        Ok(at) => (at <= now).then(|| truth[at]),
+        Err(_) => before.get(usize::try_from(at + before.len() as i64).ok()?).copied().flatten(),
+    };
+    let days = (slot + before.len()) / DAY;
+    (1..=days).find_map(|day| known(slot as i64 - (day * DAY) as i64)).unwrap_or(truth[now])
+}
