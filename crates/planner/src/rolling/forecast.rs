@@ -27,24 +27,36 @@ impl Forecast {
     }
 
     /// gCO2e/kWh of each cluster for slots `[now, now + ahead)`, as far as the scenario goes. But for
-    /// `Perfect` nothing after `now` is read.
+    /// `Perfect` nothing after `now` is read. What the present hour is off by is taken to go on, less
+    /// with each hour.
     pub fn curves(self, scenario: &Scenario, now: usize, ahead: usize) -> Vec<Vec<f64>> {
         let end = (now + ahead).min(scenario.instance.slots);
-        let curve = |cluster: usize| (now..end).map(|slot| self.at(scenario, cluster, now, slot)).collect();
+        let curve = |cluster: usize| {
+            let truth = &scenario.instance.clusters[cluster].carbon;
+            let mut off = truth[now] - self.says(scenario, cluster, now, now);
+            let mut curve = vec![truth[now]];
+            for slot in now + 1..end {
+                off *= fade();
+                curve.push((self.says(scenario, cluster, now, slot) + off).max(0.0));
+            }
+            curve
+        };
         (0..scenario.instance.clusters.len()).map(curve).collect()
     }
 
-    fn at(self, scenario: &Scenario, cluster: usize, now: usize, slot: usize) -> f64 {
-        let truth = &scenario.instance.clusters[cluster].carbon;
+    /// What is said of a slot, now or later.
+    fn says(self, scenario: &Scenario, cluster: usize, now: usize, slot: usize) -> f64 {
+        let naive = || naive(scenario, cluster, now, slot);
         match self {
-            _ if slot <= now => truth[slot],
-            Forecast::Perfect => truth[slot],
-            Forecast::Naive => naive(scenario, cluster, now, slot),
-            Forecast::Real => {
-                issued(scenario, cluster, now, slot).unwrap_or_else(|| naive(scenario, cluster, now, slot))
-            }
+            Forecast::Perfect => scenario.instance.clusters[cluster].carbon[slot],
+            Forecast::Naive => naive(),
+            Forecast::Real => issued(scenario, cluster, now, slot).unwrap_or_else(naive),
         }
     }
+}
+
+fn fade() -> f64 {
+    std::env::var("FADE").ok().and_then(|v| v.parse().ok()).unwrap_or(0.95)
 }
 
 /// What the latest forecast that reaches the slot says.

@@ -109,12 +109,12 @@ impl Rolling {
             let item = self.item(round, &round.jobs[*index], problem.slot);
             problem.jobs.push(item);
         }
-        let expected = self.expected.jobs(round, slots, &self.settings);
-        problem.jobs.extend(
-            expected
-                .into_iter()
-                .map(|(id, item)| Item { sticky: self.before(&id, &item, round.now, problem.slot), ..item }),
-        );
+        let mut names = Vec::new();
+        for (name, item) in self.expected.jobs(round, slots, &self.settings) {
+            let sticky = self.before(&name, &item, round.now, problem.slot);
+            problem.jobs.push(Item { sticky, ..item });
+            names.push(name);
+        }
         let prices = self.shifted(slots);
         let effort = self.settings.effort.max(1);
         let mut share = |work: u64| work as f64 / effort as f64;
@@ -122,7 +122,7 @@ impl Rolling {
         let seed = self.settings.seed.wrapping_add(round.now as u64);
         let solution = solve_within(&problem, &prices, seed, budget);
         self.prices = (solution.prices, slots);
-        self.remember(round, &free, &solution.places, problem.slot);
+        self.remember(round, &free, &names, &solution.places, problem.slot);
         let mut now: Vec<(usize, usize)> =
             held.iter().filter_map(|index| Some((*index, round.jobs[*index].cluster?))).collect();
         now.extend(starting(&problem, &free, &solution.places));
@@ -179,11 +179,19 @@ impl Rolling {
         if *before == 0 { Vec::new() } else { prices.chunks(*before).flat_map(row).collect() }
     }
 
-    fn remember(&mut self, round: &Round<'_>, free: &[usize], places: &[Option<Place>], slot: i64) {
+    fn remember(
+        &mut self,
+        round: &Round<'_>,
+        free: &[usize],
+        names: &[String],
+        places: &[Option<Place>],
+        slot: i64,
+    ) {
         let now = round.now as i64;
         self.plan.clear();
         let real = free.iter().map(|index| round.jobs[*index].job.id.clone());
-        for (id, place) in real.zip(places) {
+        let warm = std::env::var_os("WARM").is_some();
+        for (id, place) in real.chain(names.iter().filter(|_| warm).cloned()).zip(places) {
             let Some(place) = place else { continue };
             let runs = place.runs.iter().map(|run| (run.0 / slot + now, run.1 / slot + now)).collect();
             self.plan.insert(id, Place { cluster: place.cluster, runs });
