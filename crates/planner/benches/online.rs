@@ -39,10 +39,6 @@ fn verdict(root: &Path, scenario: &Path, answer: &Path) -> String {
     }
 }
 
-fn env(key: &str, default: f64) -> f64 {
-    std::env::var(key).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
 struct Run {
     evaluation: Evaluation,
     mean_ms: f64,
@@ -105,15 +101,7 @@ fn main() {
                 continue;
             }
             for seed in 0..seeds {
-                let d = Settings::default();
-                let settings = Settings {
-                    seed,
-                    effort: env("EFFORT", d.effort as f64) as u64,
-                    ahead: env("AHEAD", d.ahead as f64) as usize,
-                    expect: env("EXPECT", d.expect as f64) as usize,
-                    samples: env("SAMPLES", d.samples as f64) as usize,
-                    stick: env("STICK", d.stick),
-                };
+                let settings = Settings { seed, ..Settings::default() };
                 let run = play(&scenario, forecast, settings);
                 let file = answers.join(format!("{name}-{kind}-{}-{seed}.json", forecast.as_str()));
                 std::fs::write(&file, &run.answer).unwrap();

@@ -4,6 +4,8 @@ use super::Scenario;
 
 /// Hours of a day; scenarios have hourly slots.
 const DAY: usize = 24;
+/// What is left after an hour of what a forecast was off by.
+const FADE: f64 = 0.9;
 
 /// Where the intensity of the hours ahead comes from. That of the present hour is always the true one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Forecast {
             let mut off = truth[now] - self.says(scenario, cluster, now, now);
             let mut curve = vec![truth[now]];
             for slot in now + 1..end {
-                off *= fade();
+                off *= FADE;
                 curve.push((self.says(scenario, cluster, now, slot) + off).max(0.0));
             }
             curve
@@ -53,10 +55,6 @@ impl Forecast {
             Forecast::Real => issued(scenario, cluster, now, slot).unwrap_or_else(naive),
         }
     }
-}
-
-fn fade() -> f64 {
-    std::env::var("FADE").ok().and_then(|v| v.parse().ok()).unwrap_or(0.95)
 }
 
 /// What the latest forecast that reaches the slot says.

@@ -11,6 +11,8 @@ mod expected;
 mod forecast;
 mod play;
 mod scenario;
+#[cfg(test)]
+mod tests;
 
 pub use forecast::Forecast;
 pub use play::Play;
@@ -25,6 +27,8 @@ use std::collections::BTreeMap;
 
 /// How many times a started job weighs what it weighed before.
 const STARTED: i128 = 1000;
+/// mg/kWh at which the grams of moving a plan are reckoned.
+const USUAL: f64 = 200_000.0;
 /// Questions to the budget in a round.
 const STRIDES: u64 = 200;
 
@@ -33,11 +37,11 @@ const STRIDES: u64 = 200;
 pub struct Settings {
     /// Work of a round, in (job, slot) evaluations; 5 to 10 ns each.
     pub effort: u64,
-    /// Slots planned ahead at most.
+    /// Slots planned ahead at most; no fewer than the longest job runs.
     pub ahead: usize,
     /// Slots ahead in which arrivals are expected; 0: none are.
     pub expect: usize,
-    /// Expected jobs are drawn so many times, each at that part of its size.
+    /// Arrivals are drawn so many times over, each at that part of its size: 2 for halves.
     pub samples: usize,
     /// Share of its grams a planned job must gain to be moved.
     pub stick: f64,
@@ -47,7 +51,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { effort: 8_000_000, ahead: 72, expect: 36, samples: 1, stick: 0.01, seed: 0 }
+        Settings { effort: 1_000_000, ahead: 72, expect: 12, samples: 2, stick: 0.01, seed: 0 }
     }
 }
 
@@ -71,7 +75,8 @@ pub struct Round<'a> {
     pub now: usize,
     /// The clusters; of them only capacities, power and prices are read, and no jobs.
     pub instance: &'a Instance,
-    /// gCO2e/kWh of each cluster, for `Settings::ahead` slots from now or as many as there are.
+    /// gCO2e/kWh of each cluster, for `Settings::ahead` slots from now, or fewer where the instance ends
+    /// before.
     pub intensity: &'a [Vec<f64>],
     /// The jobs.
     pub jobs: &'a [Known<'a>],
@@ -97,7 +102,7 @@ impl Rolling {
     /// Which jobs run in the present slot and where: (index into `round.jobs`, cluster). What was
     /// started and may not pause is always among them.
     pub fn plan(&mut self, round: &Round<'_>) -> Vec<(usize, usize)> {
-        self.expected.learn(round, self.settings.seed);
+        self.expected.learn(round);
         let slots = round.intensity.first().map_or(0, Vec::len).min(self.settings.ahead);
         if slots == 0 {
             return Vec::new();
@@ -109,12 +114,7 @@ impl Rolling {
             let item = self.item(round, &round.jobs[*index], problem.slot);
             problem.jobs.push(item);
         }
-        let mut names = Vec::new();
-        for (name, item) in self.expected.jobs(round, slots, &self.settings) {
-            let sticky = self.before(&name, &item, round.now, problem.slot);
-            problem.jobs.push(Item { sticky, ..item });
-            names.push(name);
-        }
+        problem.jobs.extend(self.expected.jobs(round, slots, &self.settings));
         let prices = self.shifted(slots);
         let effort = self.settings.effort.max(1);
         let mut share = |work: u64| work as f64 / effort as f64;
@@ -122,7 +122,7 @@ impl Rolling {
         let seed = self.settings.seed.wrapping_add(round.now as u64);
         let solution = solve_within(&problem, &prices, seed, budget);
         self.prices = (solution.prices, slots);
-        self.remember(round, &free, &names, &solution.places, problem.slot);
+        self.remember(round, &free, &solution.places, problem.slot);
         let mut now: Vec<(usize, usize)> =
             held.iter().filter_map(|index| Some((*index, round.jobs[*index].cluster?))).collect();
         now.extend(starting(&problem, &free, &solution.places));
@@ -145,7 +145,7 @@ impl Rolling {
         let ahead = |time: usize| (time as i64 - round.now as i64) * slot;
         item.from = 0;
         item.deadline = ahead(job.deadline);
-        item.length = (job.duration - known.done) as i64 * slot;
+        item.length = left(known) as i64 * slot;
         item.optional = false;
         item.weight *= 1 + STARTED;
         if let Some(cluster) = known.cluster {
@@ -165,8 +165,7 @@ impl Rolling {
             runs.map(|run| ((run.0.max(now) - now) * slot, (run.1 - now) * slot)).collect();
         let length: i64 = runs.iter().map(|run| run.1 - run.0).sum();
         let site = item.sites[place.cluster].as_ref()?;
-        // What it burns at 100 g/kWh would do as well: only the size matters.
-        let grams = site.grams * (length / slot) as f64 * 200_000.0;
+        let grams = site.grams * (length / slot) as f64 * USUAL;
         (length == item.length).then(|| (Place { cluster: place.cluster, runs }, grams * self.settings.stick))
     }
 
@@ -179,24 +178,21 @@ impl Rolling {
         if *before == 0 { Vec::new() } else { prices.chunks(*before).flat_map(row).collect() }
     }
 
-    fn remember(
-        &mut self,
-        round: &Round<'_>,
-        free: &[usize],
-        names: &[String],
-        places: &[Option<Place>],
-        slot: i64,
-    ) {
+    fn remember(&mut self, round: &Round<'_>, free: &[usize], places: &[Option<Place>], slot: i64) {
         let now = round.now as i64;
         self.plan.clear();
         let real = free.iter().map(|index| round.jobs[*index].job.id.clone());
-        let warm = std::env::var_os("WARM").is_some();
-        for (id, place) in real.chain(names.iter().filter(|_| warm).cloned()).zip(places) {
+        for (id, place) in real.zip(places) {
             let Some(place) = place else { continue };
             let runs = place.runs.iter().map(|run| (run.0 / slot + now, run.1 / slot + now)).collect();
             self.plan.insert(id, Place { cluster: place.cluster, runs });
         }
     }
+}
+
+/// Slots a job has still to run.
+fn left(known: &Known<'_>) -> usize {
+    known.job.duration.saturating_sub(known.done).max(1)
 }
 
 /// Those that have to go on, and those that may be placed.
@@ -209,8 +205,8 @@ fn hold(problem: &mut Problem, round: &Round<'_>, held: &[usize]) {
     for known in held.iter().map(|index| &round.jobs[*index]) {
         let Some(cluster) = known.cluster else { continue };
         let demand = round.instance.item(known.job).demand;
-        let left = (known.job.duration - known.done).min(problem.slots);
-        for room in &mut problem.room[cluster * problem.slots..][..left] {
+        let slots = left(known).min(problem.slots);
+        for room in &mut problem.room[cluster * problem.slots..][..slots] {
             (0..RESOURCES).for_each(|r| room[r] -= demand[r]);
         }
     }
