@@ -166,7 +166,8 @@ impl Rolling {
         let length: i64 = runs.iter().map(|run| run.1 - run.0).sum();
         let site = item.sites[place.cluster].as_ref()?;
         let grams = site.grams * (length / slot) as f64 * USUAL;
-        (length == item.length).then(|| (Place { cluster: place.cluster, runs }, grams * self.settings.stick))
+        (length == item.length)
+            .then_some((Place { cluster: place.cluster, runs }, grams * self.settings.stick))
     }
 
     /// The prices of the round before, one slot on.
