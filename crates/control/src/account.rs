@@ -90,7 +90,11 @@ impl Control {
             let schedule = self.schedule.as_ref()?;
             schedule.unplaced.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone())
         });
-        format!("{verb} by Kuber Carbon: {}{latest}", next.unwrap_or_else(|| "not planned yet".to_owned()))
+        let scarce = if self.scarce { "; room is scarce, so it starts as soon as it can" } else { "" };
+        format!(
+            "{verb} by Kuber Carbon: {}{scarce}{latest}",
+            next.unwrap_or_else(|| "not planned yet".to_owned())
+        )
     }
 
     /// Tells why a Job waits, when its plan is new to it.

@@ -12,6 +12,7 @@ mod account;
 mod clusters;
 mod effect;
 mod event;
+mod expect;
 pub mod guard;
 mod jobs;
 mod late;

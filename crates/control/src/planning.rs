@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// A run that takes longer than expected is given this much more, again and again, at least.
 const OVERRUN_MIN: Span = Span::from_seconds(300);
+/// Room is scarce from where this much of the work thought to come finds no room in time, in thousandths,
+/// until it is at most so much while nothing is deferred.
+const SCARCE_FROM: u64 = 100;
+const SCARCE_UNTIL: u64 = 50;
 /// Round trip assumed between regions the tables do not know, in ms.
 const LATENCY_UNKNOWN_MS: f64 = 150.0;
 
@@ -151,6 +155,7 @@ impl Control {
             key: tracked.key.clone(),
             release: tracked.created.max(self.now),
             deadline: self.planned_deadline(tracked),
+            prompt: self.scarce,
             duration,
             duration_stated: tracked.contract.expected_duration.is_some(),
             pod: tracked.pod,
@@ -218,6 +223,7 @@ impl Control {
         Snapshot {
             at: self.now,
             workloads: self.jobs.values().filter_map(|t| self.workload(t)).collect(),
+            expected: self.expected_jobs(),
             latency_ms,
             transfer_kwh_per_gb,
             transfer_price_per_gb: self.settings.transfer_price_per_gb,
@@ -234,11 +240,22 @@ impl Control {
         }
         self.plan_wanted = None;
         self.planned_at = Some(self.now);
+        let crowded_out = self.plan();
+        if self.scarce {
+            self.scarce = crowded_out > SCARCE_UNTIL;
+        } else if crowded_out >= SCARCE_FROM {
+            self.scarce = true;
+            self.plan();
+        }
+    }
+
+    /// Plans, and says how much of what is thought to come found no room in time, in thousandths.
+    fn plan(&mut self) -> u64 {
         let snapshot = self.snapshot();
         let policy: &Policy = &self.settings.policy;
-        self.schedule =
-            Some(placement::plan(&snapshot, policy, self.schedule.as_ref(), self.settings.effort));
+        let schedule = placement::plan(&snapshot, policy, self.schedule.as_ref(), self.settings.effort);
         self.dirty.extend(snapshot.workloads.into_iter().map(|w| w.key));
+        self.schedule.insert(schedule).crowded_out_permille
     }
 
     /// Whether enough is known to plan: every reachable cluster has been listed and has a signal.

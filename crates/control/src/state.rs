@@ -3,6 +3,7 @@
 use crate::clusters::{Cluster, Signal};
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, Order, Outcome};
+use crate::expect::Arrivals;
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
@@ -77,6 +78,9 @@ pub struct Control {
     pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) learnt: Learnt,
+    pub(crate) arrivals: Arrivals,
+    /// Room is scarce as of the last plan: no Job is deferred for carbon.
+    pub(crate) scarce: bool,
     pub(crate) under_way: BTreeMap<EffectId, Purpose>,
     pub(crate) sweeping: BTreeMap<CopyKey, Instant>,
     /// Jobs whose next step must be decided anew.
@@ -108,6 +112,8 @@ impl Control {
             priorities: BTreeMap::new(),
             schedule: None,
             learnt: Learnt::default(),
+            arrivals: Arrivals::default(),
+            scarce: false,
             under_way: BTreeMap::new(),
             sweeping: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -270,6 +276,7 @@ impl Control {
                     self.on_cluster(cluster, |c| c.see_ours(&namespace, &name, true));
                 }
                 let open = tracked.finished().is_none();
+                self.learn_arrival(&tracked);
                 self.drop_job(&key);
                 self.by_uid.insert((cluster.clone(), jobs::uid(&tracked.job).to_owned()), key.clone());
                 self.jobs.insert(key, tracked);

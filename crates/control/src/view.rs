@@ -32,8 +32,11 @@ pub struct View {
     pub totals: TotalsView,
     /// When the schedule in force was made.
     pub planned_at: Option<Instant>,
-    /// Forecast emissions of the schedule in force, and what any schedule must emit at least.
-    pub planned_carbon: Option<(fleet::GramsCo2, Option<fleet::GramsCo2>)>,
+    /// Forecast emissions of the schedule in force, and by which share of what it minimises it can be
+    /// above the least possible at most (0.01 is 1 %); Jobs thought to come take part in that.
+    pub planned_carbon: Option<(fleet::GramsCo2, Option<f64>)>,
+    /// Whether room is scarce, so that no Job is deferred for carbon.
+    pub scarce: bool,
 }
 
 /// A cluster as people see it.
@@ -179,7 +182,8 @@ impl Control {
             jobs,
             totals,
             planned_at: self.planned_at,
-            planned_carbon: self.schedule.as_ref().map(|s| (s.carbon, s.lower_bound)),
+            planned_carbon: self.schedule.as_ref().map(|s| (s.carbon, s.gap())),
+            scarce: self.scarce,
         }
     }
 

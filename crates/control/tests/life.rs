@@ -144,6 +144,37 @@ fn interruptible_work_pauses_through_the_dirty_hours_and_is_in_time() {
     assert_eq!(dirty.count(), 0, "{:?}", entry.runs);
 }
 
+/// From 8 to 20 h every day the fleet is wanted whole, in Jobs that cannot wait; the cleanest hour is among those.
+#[test]
+fn nothing_is_deferred_into_hours_that_will_be_wanted() {
+    let fleet: FleetSpec = fleet::file::parse(&FLEET.replace("count: 3", "count: 1")).unwrap();
+    let mut driver = TwinDriver::new(World::new(&fleet, start(), 7), settings(&fleet));
+    let day: Vec<f64> = (0..24).map(|hour| if hour == 12 { 20.0 } else { 400.0 }).collect();
+    let days = day.repeat(4);
+    tell(&mut driver, "KR", &days);
+    tell(&mut driver, "JP-TK", &days);
+    driver.begin();
+    for hour in 0..72 {
+        driver.run_until(hours(hour));
+        if (8..20).contains(&(hour % 24)) {
+            for home in ["kr", "jp"] {
+                for part in 0..3 {
+                    create(&mut driver, home, job(&format!("rush-{hour}-{part}"), "45m", "75m", &[]));
+                }
+            }
+        }
+        if hour == 44 {
+            create(&mut driver, "kr", job("loose", "50m", "23h", &[]));
+        }
+    }
+    driver.run_until(hours(72));
+    assert_eq!(driver.ledger.len(), 3 * 12 * 6 + 1);
+    let late: Vec<_> = driver.ledger.iter().filter(|e| e.in_time() != Some(true)).map(|e| &e.job).collect();
+    assert!(late.is_empty(), "{late:?}");
+    let loose = driver.ledger.iter().find(|e| e.job.name.as_str() == "loose").unwrap();
+    assert!(loose.finished <= hours(56), "{loose:?}");
+}
+
 #[test]
 fn a_cluster_that_refuses_the_copy_is_left_out_with_its_words() {
     let mut driver = driver();

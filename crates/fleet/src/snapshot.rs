@@ -47,6 +47,9 @@ pub struct Snapshot {
     pub clusters: Vec<ClusterSnapshot>,
     /// Held, running and paused Jobs that are ours to place, ordered by key.
     pub workloads: Vec<Workload>,
+    /// Jobs thought to come: room is kept for them as far as no Job that is here is late for it.
+    #[serde(default)]
+    pub expected: Vec<Workload>,
     /// Round trip in ms between clusters, `latency_ms[from][to]`, in the order of `clusters`.
     pub latency_ms: Vec<Vec<f64>>,
     /// Energy to move one GB (10⁹ bytes), in kWh, `transfer_kwh_per_gb[from][to]`; 0 on the diagonal.

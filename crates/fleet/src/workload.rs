@@ -61,6 +61,9 @@ pub struct Workload {
     pub release: Instant,
     /// Must be finished by then; `None`: as soon as it can.
     pub deadline: Option<Instant>,
+    /// Whether it starts as soon as there is room although its deadline would allow a delay.
+    #[serde(default)]
+    pub prompt: bool,
     /// Expected run time at full parallelism, safety margin included.
     pub duration: Span,
     /// Whether the duration was stated (`false`: learnt or assumed).

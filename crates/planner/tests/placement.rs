@@ -50,6 +50,40 @@ fn without_a_deadline_a_job_does_not_wait_but_may_move() {
 }
 
 #[test]
+fn room_is_kept_for_what_is_thought_to_come_but_never_at_the_price_of_a_deadline() {
+    let here = due(job("here", 0, 1.0, 7.0), at(7, 0));
+    let mut coming = due(job("coming", 0, 1.0, 7.0), at(6, 0));
+    coming.release = at(5, 0);
+    let mut s = snapshot(at(0, 0), vec![cluster(0, 1, &NIGHT)], vec![here.clone()]);
+    s.expected = vec![coming];
+    let schedule = optimal(&s);
+    assert_eq!(of(&schedule, &here).start(), at(6, 0), "hour 5 is as clean, but will be wanted");
+    assert_eq!((schedule.assignments.len(), schedule.crowded_out_permille), (1, 0));
+    assert!(schedule.gap().unwrap() >= 0.0 && schedule.objective > schedule.carbon);
+    // Hour 5 is all that is left to it.
+    let tight = Workload { release: at(5, 0), deadline: Some(at(6, 0)), ..here.clone() };
+    s.workloads = vec![tight];
+    let schedule = optimal(&s);
+    assert_eq!((of(&schedule, &here).start(), schedule.crowded_out_permille), (at(5, 0), 1000));
+}
+
+#[test]
+fn what_is_not_to_be_deferred_starts_at_once_and_does_not_pause() {
+    let mut wanted = due(job("train", 0, 2.0, 2.0), at(12, 0));
+    wanted.prompt = true;
+    wanted.interruptible = true;
+    let mut s = snapshot(at(0, 7), vec![cluster(0, 2, &NIGHT)], vec![wanted.clone()]);
+    let schedule = optimal(&s);
+    assert_eq!((of(&schedule, &wanted).start(), of(&schedule, &wanted).runs.len()), (at(0, 7), 1));
+    let why = explain(&s, &policy(PolicyKind::Optimal), &schedule, &wanted.key, 3).unwrap().sentence;
+    assert!(why.contains("room is scarce"), "{why}");
+    wanted.running = true;
+    wanted.pinned = Some(cluster_id(0));
+    s.workloads = vec![wanted.clone()];
+    assert_eq!(of(&optimal(&s), &wanted).runs.len(), 1);
+}
+
+#[test]
 fn moving_data_may_cost_more_than_it_saves() {
     let mut heavy = due(job("heavy", 0, 1.0, 1.0), at(1, 30));
     heavy.data = Some(DataSource { size: Bytes::from_gib(100), at: cluster_id(0) });

@@ -14,7 +14,9 @@ pub fn status(common: &Common) -> anyhow::Result<()> {
     let client = Client::find(common)?;
     let (clusters, jobs, clock) =
         (client.list("/api/v1/clusters")?, client.list("/api/v1/jobs")?, client.get("/api/v1/clock")?);
-    let status = json!({"clock": clock, "clusters": clusters["items"], "jobs": jobs["items"]});
+    let plans = client.get("/api/v1/plans")?;
+    let plan = json!({"policy": plans["policy"], "gap": plans["gap"], "roomIsScarce": plans["roomIsScarce"]});
+    let status = json!({"clock": clock, "plan": plan, "clusters": clusters["items"], "jobs": jobs["items"]});
     format::show(common.print(), &status, |wide| render_status(&status, wide))
 }
 
@@ -27,6 +29,9 @@ fn render_status(status: &Value, wide: bool) -> String {
         text(&clock["kind"]),
         text(&clock["speed"])
     );
+    if status["plan"]["roomIsScarce"] == true {
+        out += "room is scarce: no Job waits for cleaner hours\n\n";
+    }
     let mut table = Table::new(&[
         ("CLUSTER", Align::Left),
         ("ZONE", Align::Left),
@@ -61,6 +66,12 @@ fn render_status(status: &Value, wide: bool) -> String {
     }
     out.push_str(&table.render());
     out.push('\n');
+    out.push_str(&job_table(status, wide));
+    out
+}
+
+/// The Jobs under way; `wide`: finished ones too.
+fn job_table(status: &Value, wide: bool) -> String {
     let mut table = Table::new(&[
         ("JOB", Align::Left),
         ("PHASE", Align::Left),
@@ -83,8 +94,7 @@ fn render_status(status: &Value, wide: bool) -> String {
             text(&job["latestStart"]),
         ]);
     }
-    out.push_str(&table.render());
-    out
+    table.render()
 }
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {

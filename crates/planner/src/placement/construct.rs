@@ -13,11 +13,11 @@ pub fn order(problem: &Problem) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
     order.sort_by_key(|&i| {
         let job = &problem.jobs[i];
-        let slack =
-            if job.prompt { 0 } else { job.deadline.saturating_sub(job.from).saturating_sub(job.length) };
+        let open = job.prompt && job.deadline == i64::MAX;
+        let slack = if open { 0 } else { job.deadline.saturating_sub(job.from).saturating_sub(job.length) };
         // A deadline that cannot be met gives no claim before those that can.
         let weight = if slack < 0 { 0 } else { job.weight };
-        (!job.running, Reverse(weight), !job.prompt, slack, Reverse(job.length), i)
+        (!job.running, Reverse(weight), !open, slack, Reverse(job.length), i)
     });
     order
 }

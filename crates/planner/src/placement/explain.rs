@@ -254,6 +254,12 @@ fn sentence(
         (PolicyKind::Optimal, None) => {
             ": without a deadline it may not wait, and starts as early as it can".to_owned()
         }
+        (PolicyKind::Optimal, Some(deadline)) if workload.prompt => {
+            format!(
+                ", before its deadline {}: room is scarce, so nothing waits for cleaner hours",
+                clock(deadline)
+            )
+        }
         (PolicyKind::Optimal, Some(deadline)) => format!(", before its deadline {}", clock(deadline)),
     };
     if let Some(home) = home.filter(|_| !workload.running) {
@@ -273,6 +279,7 @@ fn sentence(
             && other.in_time
             && other.carbon < carbon
             && workload.deadline.is_some()
+            && !workload.prompt
         {
             text += " (less, but not enough to move what is planned)";
         }

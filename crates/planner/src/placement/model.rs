@@ -85,6 +85,9 @@ impl<'a> Model<'a> {
         for (index, workload) in snapshot.workloads.iter().enumerate() {
             model.take_in(index, workload, policy, previous);
         }
+        for workload in &snapshot.expected {
+            model.expect(workload, policy);
+        }
         model.weigh();
         model
     }
@@ -106,7 +109,11 @@ impl<'a> Model<'a> {
             };
             let end = self.snapshot.at + length(workload);
             let slack = workload.deadline.is_some_and(|deadline| end < deadline);
-            if !(workload.interruptible && slack && self.snapshot.clusters[cluster].reachable) {
+            if !(workload.interruptible
+                && slack
+                && !workload.prompt
+                && self.snapshot.clusters[cluster].reachable)
+            {
                 self.keep(index, cluster, workload);
                 return;
             }
@@ -139,6 +146,17 @@ impl<'a> Model<'a> {
         let job = Job { sticky: self.before(workload, &job, previous), ..job };
         self.jobs.push(index);
         self.problem.jobs.push(job);
+    }
+
+    /// A Job thought to come takes part with the least weight, and may be left out.
+    fn expect(&mut self, workload: &Workload, policy: &Policy) {
+        let site = |(c, cluster)| limit(cluster, workload).is_none().then(|| self.site(c, workload, policy));
+        let sites: Vec<Option<Site>> = self.snapshot.clusters.iter().enumerate().map(site).collect();
+        let job = self.job(workload, sites);
+        if job.sites.iter().any(Option::is_some) && job.from < self.problem.slots as i64 * self.problem.slot {
+            // One run is far less to search for, and takes hardly more room.
+            self.problem.jobs.push(Job { optional: true, pausable: false, ..job });
+        }
     }
 
     /// A running Job stays: its room is gone until it ends.
@@ -206,7 +224,7 @@ impl<'a> Model<'a> {
         }
         Job {
             weight: 1,
-            prompt: workload.deadline.is_none(),
+            prompt: workload.deadline.is_none() || workload.prompt,
             from,
             deadline,
             length,
@@ -216,7 +234,7 @@ impl<'a> Model<'a> {
                 .data
                 .as_ref()
                 .and_then(|d| self.snapshot.clusters.iter().position(|c| c.id == d.at)),
-            pausable: workload.interruptible && workload.deadline.is_some(),
+            pausable: workload.interruptible && workload.deadline.is_some() && !workload.prompt,
             running: workload.running,
             continues: false,
             extra_starts,
@@ -262,7 +280,7 @@ impl<'a> Model<'a> {
         let of = |i: &usize| self.snapshot.workloads[*i].priority;
         let ranks: BTreeSet<i32> = self.jobs.iter().map(of).collect();
         let base = self.jobs.len() as i128 + 1;
-        let mut weight: i128 = 1;
+        let mut weight = (self.problem.jobs.len() - self.jobs.len() + 1) as i128;
         for rank in ranks {
             for (job, i) in self.problem.jobs.iter_mut().zip(&self.jobs) {
                 if self.snapshot.workloads[*i].priority == rank {

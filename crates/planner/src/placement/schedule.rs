@@ -3,6 +3,7 @@
 //! A schedule is state that rolls on with every planning round; what is due of it becomes a Plan.
 
 use super::model::{Model, length};
+use super::problem::RESOURCES;
 use super::solve::Solution;
 use fleet::{ClusterId, GramsCo2, Instant, JobKey, Joules, Money, Policy, PolicyKind, Span, Workload};
 use ledger::Footprint;
@@ -126,7 +127,8 @@ pub struct Schedule {
     pub cost: Money,
     /// Forecast energy of all assignments.
     pub energy: Joules,
-    /// What was minimised: emissions, plus money at the carbon price where there is one.
+    /// What was minimised: emissions, plus money at the carbon price where there is one; Jobs thought to come
+    /// take part.
     pub objective: GramsCo2,
     /// No plan in which the same Jobs are in time and none of the others ends later has a smaller
     /// objective than this; `None` when the method proves nothing.
@@ -137,6 +139,10 @@ pub struct Schedule {
     pub prices: Vec<Price>,
     /// Work units used.
     pub effort: u64,
+    /// How much of the work thought to come ([`fleet::Snapshot::expected`]) found no room in time, in
+    /// thousandths; of the resource it is most of.
+    #[serde(default)]
+    pub crowded_out_permille: u64,
 }
 
 impl Schedule {
@@ -187,7 +193,8 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
         }
         _ => f.carbon,
     };
-    let objective = priced(total);
+    let (expected, crowded_out_permille) = expected(&model, solution);
+    let objective = priced(total) + GramsCo2::from_grams_f64(expected);
     let lower_bound =
         solution.bound.map(|grams| (GramsCo2::from_grams_f64(grams) + priced(fixed)).min(objective));
     let late = late(&model, &assignments);
@@ -208,7 +215,25 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
         slot,
         prices,
         effort,
+        crowded_out_permille,
     }
+}
+
+/// What the Jobs thought to come cost in the plan, in grams, and how much of their work found no room.
+fn expected(model: &Model<'_>, solution: &Solution) -> (f64, u64) {
+    let problem = &model.problem;
+    let (mut grams, mut all, mut out) = (0.0, [0i128; RESOURCES], [0i128; RESOURCES]);
+    for (job, place) in problem.jobs.iter().zip(&solution.places).skip(model.jobs.len()) {
+        let work = job.demand.map(|need| i128::from(need) * i128::from(job.length));
+        let missed = place.as_ref().is_none_or(|place| place.end() > job.deadline);
+        grams += place.as_ref().map_or(0.0, |place| problem.cost(job, place));
+        for (resource, work) in work.into_iter().enumerate() {
+            all[resource] += work;
+            out[resource] += if missed { work } else { 0 };
+        }
+    }
+    let permille = |(out, all): (&i128, &i128)| (out * 1000).checked_div(*all).unwrap_or(0) as u64;
+    (grams, out.iter().zip(&all).map(permille).max().unwrap_or(0))
 }
 
 /// Names the Jobs that will be late.

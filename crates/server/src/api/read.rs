@@ -109,8 +109,11 @@ pub struct PlansOut {
     pub planned_at: Option<String>,
     /// Its forecast emissions in gCO2e.
     pub forecast_carbon_grams: Option<f64>,
-    /// No schedule can emit less than this, in gCO2e.
-    pub lower_bound_carbon_grams: Option<f64>,
+    /// By which share of what it minimises it is above the least possible at most (0.01 is 1 %), proven;
+    /// Jobs thought to come take part in that.
+    pub gap: Option<f64>,
+    /// Whether room is scarce, so that no Job is deferred for carbon.
+    pub room_is_scarce: bool,
 }
 
 /// What lies ahead: each start, pause and resume with its reason and undo.
@@ -126,7 +129,8 @@ pub async fn plans(State(backend): State<SharedBackend>) -> Result<Json<PlansOut
         policy: word(&view.policy),
         planned_at: view.planned_at.map(|at| at.to_rfc3339_seconds()),
         forecast_carbon_grams: view.planned_carbon.map(|(carbon, _)| carbon.as_grams_f64()),
-        lower_bound_carbon_grams: view.planned_carbon.and_then(|(_, bound)| bound).map(|b| b.as_grams_f64()),
+        gap: view.planned_carbon.and_then(|(_, gap)| gap),
+        room_is_scarce: view.scarce,
     }))
 }
 

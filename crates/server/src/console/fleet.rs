@@ -75,6 +75,7 @@ pub fn headline(reader: Reader, view: &View, summary: &Summary) -> Markup {
                     @if totals.late > 0 { (reader.lang.fill(M::LateCount, &[&totals.late.to_string()])) }
                     @else { (reader.say(M::NoneLate)) }
                 }
+                @if view.scarce { p.note { (reader.say(M::RoomScarce)) } }
             }
         }
     }

@@ -51,23 +51,18 @@ pub fn page(ask: &Ask, view: &View, plan: &Plan) -> Markup {
 
 fn headline(reader: Reader, view: &View) -> Markup {
     let forecast = view.planned_carbon.map(|(carbon, _)| carbon);
-    let bound = view.planned_carbon.and_then(|(_, bound)| bound);
-    let gap = forecast.zip(bound).filter(|(_, bound)| bound.as_grams_f64() > 0.0);
+    let gap = view.planned_carbon.and_then(|(_, gap)| gap);
     html! {
         section.headline {
             div.figure.lead {
                 h2 { (reader.say(M::PlanForecast)) }
                 p.big { @if let Some(forecast) = forecast { (carbon(forecast)) " " small { "CO2e" } } @else { "–" } }
-                p.note {
-                    @if let Some((forecast, bound)) = gap {
-                        @let above = (forecast - bound).as_grams_f64() / bound.as_grams_f64();
-                        (reader.lang.fill(M::PlanGap, &[&percent(above.max(0.0))]))
-                    }
-                }
+                p.note { @if view.scarce { (reader.say(M::RoomScarce)) } }
             }
             div.figure {
                 h2 { (reader.say(M::PlanBound)) }
-                p.big { @if let Some(bound) = bound { (carbon(bound)) " " small { "CO2e" } } @else { "–" } }
+                p.big { @if let Some(gap) = gap { (percent(gap.max(0.0))) } @else { "–" } }
+                p.note { (reader.say(M::PlanGap)) }
             }
             div.figure {
                 h2 { (reader.say(M::PlanPolicy)) }

@@ -243,8 +243,9 @@ messages! {
     NowUnit: "Now, gCO2e/kWh", "현재, gCO2e/kWh";
     RangeUnit: "Next 24 h, gCO2e/kWh", "앞으로 24시간, gCO2e/kWh";
     PlanForecast: "Forecast of the schedule", "일정 예측";
-    PlanBound: "No schedule can emit less than", "어떤 일정도 이보다 적을 수 없음";
-    PlanGap: "at most {0} above the best possible", "최선보다 최대 {0} 많음";
+    PlanBound: "Above the best possible by at most", "최선과의 차이 상한";
+    PlanGap: "proven for the forecast, Jobs thought to come included", "예측과 예상 작업을 포함해 증명됨";
+    RoomScarce: "room is scarce: nothing waits for cleaner hours", "자원 부족: 깨끗한 시간을 기다리지 않음";
     PlanMade: "Made", "작성";
     PlanPolicy: "Policy", "정책";
     Steps: "Steps ahead", "예정된 단계";

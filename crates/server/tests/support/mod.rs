@@ -347,8 +347,8 @@ fn build(scene: Scene, fates: &[Fate], now: Instant) -> (View, Vec<Entry>) {
             late: jobs.iter().filter(|j| j.late.is_some()).count(),
         },
         planned_at: (scene != Scene::Empty).then(|| now - minutes(3)),
-        planned_carbon: (scene != Scene::Empty)
-            .then(|| (GramsCo2::from_grams_f64(1184.0), Some(GramsCo2::from_grams_f64(1171.5)))),
+        planned_carbon: (scene != Scene::Empty).then(|| (GramsCo2::from_grams_f64(1184.0), Some(0.0107))),
+        scarce: scene == Scene::Hostile,
         clusters,
         jobs,
     };
