@@ -281,7 +281,7 @@ fn sentence(
             && workload.deadline.is_some()
             && !workload.prompt
         {
-            text += " (less, but not enough to move what is planned)";
+            text += " (less, but the plan as a whole is better as it is)";
         }
     }
     for exclusion in excluded {
