@@ -187,7 +187,9 @@ impl Cluster {
         let unknown: i64 = unknown.map(|n| n.capacity.cpu.as_millis_ceil()).sum();
         EmbodiedRate {
             core: whole.scaled(1000, vcpu_milli),
-            unknown_permille: (i128::from(unknown) * 1000 / i128::from(vcpu_milli)) as i64,
+            // Rounded up, so that one node of thousands is still named.
+            unknown_permille: ((i128::from(unknown) * 1000 + i128::from(vcpu_milli) - 1)
+                / i128::from(vcpu_milli)) as i64,
         }
     }
 

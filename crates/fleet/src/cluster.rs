@@ -171,6 +171,6 @@ pub struct Rates {
 pub struct EmbodiedRate {
     /// Of one core for an hour, PUE not applied: a mean over the nodes, weighted by their vCPUs.
     pub core: GramsCo2PerHour,
-    /// Thousandths of the vCPUs whose nodes' figure is unknown; they count as zero in `core`.
+    /// Thousandths of the vCPUs whose nodes' figure is unknown, rounded up; they count as zero in `core`.
     pub unknown_permille: i64,
 }
