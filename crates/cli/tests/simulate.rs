@@ -45,6 +45,40 @@ fn the_same_seed_gives_the_same_bytes_and_the_plan_pays() {
     assert!(optimal["mean_wait_h"].as_f64() > soonest["mean_wait_h"].as_f64());
 }
 
+/// `soonest` decides without regard to carbon, so the same runs are charged with and without.
+#[test]
+fn embodied_carbon_stands_apart_where_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = trace(dir.path());
+    let run = |policy: &str, output: &str| {
+        let groups = "[{name: a, instanceType: m6i.2xlarge, count: 3},\
+            {name: b, instanceType: c6i.2xlarge, count: 1, pricePerHour: 0.4}]";
+        let text = format!(
+            "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters:\n\
+            - {{name: kr, region: ap-northeast-2, nodeGroups: {groups}}}\npolicy: {policy}\n"
+        );
+        std::fs::write(dir.path().join("fleet.yaml"), text).unwrap();
+        let args = ["--fleet", "fleet.yaml", "--jobs", trace.to_str().unwrap(), "--from", "2026-03-02"];
+        let result = simulate(dir.path(), &[&args[..], &["--policy", "soonest", "-o", output]].concat());
+        assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+        String::from_utf8(result.stdout).unwrap()
+    };
+    let json = |policy: &str| serde_json::from_str::<Value>(&run(policy, "json")).unwrap();
+    let (off, on) = (json("{}"), json("{embodied: true}"));
+    let figure = |of: &Value, name: &str| of["policies"][0][name].as_f64().unwrap();
+    assert_eq!(figure(&off, "embodied_kg"), 0.0);
+    let embodied = figure(&on, "embodied_kg");
+    assert!(embodied > 0.0, "{on}");
+    let operational = figure(&on, "carbon_kg") - embodied;
+    assert!((operational / figure(&off, "carbon_kg") - 1.0).abs() < 1e-9, "{on} {off}");
+    assert_eq!(figure(&on, "energy_kwh"), figure(&off, "energy_kwh"));
+    let unknown = "embodied carbon of kr/b (c6i.2xlarge) is unknown and counts as 0";
+    assert!(on["assumptions"].as_array().unwrap().iter().any(|a| a == unknown), "{on}");
+    assert!(!off.to_string().contains(unknown));
+    assert!(run("{embodied: true}", "wide").contains("EMBODIED kg"));
+    assert!(!run("{}", "wide").contains("EMBODIED"));
+}
+
 #[test]
 fn wrong_input_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();

@@ -67,7 +67,7 @@ impl Control {
         let place = |c: &crate::clusters::Cluster| {
             let signal = c.signal.as_ref()?;
             Some(Place {
-                rates: c.rates(),
+                rates: c.rates(self.settings.policy.embodied),
                 intensity: signal.actual.clone(),
                 provenance: signal.actual_from.clone(),
             })
@@ -130,7 +130,8 @@ impl Control {
         let signal = home.signal.as_ref()?;
         let until =
             self.now + crate::guard::safe_duration(self.expected_left(tracked), &self.settings.policy);
-        Some(ledger::footprint(tracked.demand(), home.rates(), &signal.forecast, self.now, until).carbon)
+        let rates = home.rates(self.settings.policy.embodied);
+        Some(ledger::footprint(tracked.demand(), rates, &signal.forecast, self.now, until).carbon)
     }
 
     pub(crate) fn tell_started(&mut self, tracked: &Tracked, place: &CopyKey) {
@@ -149,9 +150,10 @@ impl Control {
         let word = if saved >= fleet::GramsCo2::ZERO { "saved" } else { "spent" };
         let amount = if saved >= fleet::GramsCo2::ZERO { saved } else { -saved };
         let text = format!(
-            "{} in {place}: {word} {amount} CO2e of {} against at once at home ({})",
+            "{} in {place}: {word} {amount} CO2e of {}{} against at once at home ({})",
             if entry.succeeded { "completed" } else { "failed" },
             entry.baseline.footprint.carbon,
+            if entry.counts_embodied() { ", embodied included," } else { "" },
             kind_word(entry.provenance().kind)
         );
         self.tell(&tracked.key, Tone::Normal, "Accounted", &text);

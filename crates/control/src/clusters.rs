@@ -2,7 +2,10 @@
 
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
 use crate::work::{Begun, PodRuns};
-use fleet::{Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series, Watts};
+use fleet::{
+    EmbodiedRate, GramsCo2PerHour, Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series,
+    Watts,
+};
 use k8s_openapi::api::batch::v1::Job;
 use ledger::meter::{Load, Meter, Totals};
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,8 +163,9 @@ impl Cluster {
         places >= count
     }
 
-    /// Power and price at the margin: means over the nodes, weighted by their vCPUs.
-    pub fn rates(&self) -> Rates {
+    /// Power and price at the margin, and where asked embodied emissions: means over the nodes, weighted by
+    /// their vCPUs.
+    pub fn rates(&self, embodied: bool) -> Rates {
         let vcpu_milli: i64 =
             self.nodes.values().map(|n| n.capacity.cpu.as_millis_ceil()).sum::<i64>().max(1);
         let dynamic: Watts = self.nodes.values().map(|n| n.power.full - n.power.idle).sum();
@@ -172,6 +176,20 @@ impl Cluster {
             gpu_power: Watts::ZERO,
             core_price: price.scaled(1000, vcpu_milli),
             gpu_price: MoneyPerHour::ZERO,
+            embodied: embodied.then(|| self.embodied_rate(vcpu_milli)),
+        }
+    }
+
+    /// Embodied emissions of all nodes shared by all vCPUs; unknown ones count as zero, and are named.
+    fn embodied_rate(&self, vcpu_milli: i64) -> EmbodiedRate {
+        let whole: GramsCo2PerHour = self.nodes.values().filter_map(|n| n.embodied).sum();
+        let unknown = self.nodes.values().filter(|n| n.embodied.is_none());
+        let unknown: i64 = unknown.map(|n| n.capacity.cpu.as_millis_ceil()).sum();
+        EmbodiedRate {
+            core: whole.scaled(1000, vcpu_milli),
+            // Rounded up, so that one node of thousands is still named.
+            unknown_permille: ((i128::from(unknown) * 1000 + i128::from(vcpu_milli) - 1)
+                / i128::from(vcpu_milli)) as i64,
         }
     }
 

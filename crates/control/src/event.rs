@@ -2,8 +2,8 @@
 
 use crate::effect::EffectId;
 use fleet::{
-    ClusterId, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower, PolicyKind, Provenance,
-    RegionId, Resources, Series,
+    ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
+    PolicyKind, Provenance, RegionId, Resources, Series,
 };
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,9 @@ pub struct NodeObservation {
     pub power: NodePower,
     /// Price of the node.
     pub price: MoneyPerHour,
+    /// Embodied emissions of the node, amortised; `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embodied: Option<GramsCo2PerHour>,
 }
 
 /// A pod that still holds resources, or is about to.

@@ -1,7 +1,9 @@
 //! From Kubernetes objects to observations, the same for every driver.
 
 use crate::event::{NodeObservation, PodObservation};
-use fleet::{InstanceType, Instant, MoneyPerHour, NodeName, NodePower, RegionId, Resources, Watts, builtin};
+use fleet::{
+    InstanceType, Instant, MoneyPerHour, NodeName, NodePower, NodeRates, RegionId, Resources, Watts, builtin,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use twin::apiserver::resources::amounts;
 
@@ -17,9 +19,10 @@ pub fn region(node: &Node) -> Option<RegionId> {
     RegionId::new(labels.get("topology.kubernetes.io/region")?).ok()
 }
 
-/// A node as the planner needs it. Power and price come from `known` (the fleet file's node group),
-/// else from the built-in tables by instance type and region, else from averages per vCPU.
-pub fn node(node: &Node, known: Option<(NodePower, MoneyPerHour)>) -> NodeObservation {
+/// A node as the planner needs it. Power, price and embodied emissions come from `known` (the fleet file's
+/// node group), else from the built-in tables by instance type and region, else power and price from
+/// averages per vCPU; embodied emissions stay unknown.
+pub fn node(node: &Node, known: Option<NodeRates>) -> NodeObservation {
     let status = node.status.as_ref();
     let labels = node.metadata.labels.as_ref();
     let capacity = amounts(status.and_then(|s| s.capacity.as_ref()));
@@ -33,7 +36,8 @@ pub fn node(node: &Node, known: Option<(NodePower, MoneyPerHour)>) -> NodeObserv
         idle: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.0),
         full: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.1),
     };
-    let power = known.map_or_else(|| instance.map_or(average, |i| i.power), |k| k.0);
+    let embodied = known.map_or_else(|| instance.as_ref().and_then(|i| i.embodied), |k| k.embodied);
+    let power = known.map_or_else(|| instance.map_or(average, |i| i.power), |k| k.power);
     let listed = || {
         let price =
             region(node).zip(instance_type.as_ref()).and_then(|(r, i)| builtin::on_demand_price(&r, i));
@@ -49,7 +53,8 @@ pub fn node(node: &Node, known: Option<(NodePower, MoneyPerHour)>) -> NodeObserv
         schedulable: !spec.and_then(|s| s.unschedulable).unwrap_or(false)
             && !taints.iter().any(|t| t.effect == "NoSchedule" || t.effect == "NoExecute"),
         power,
-        price: known.map_or_else(listed, |k| k.1),
+        price: known.map_or_else(listed, |k| k.price),
+        embodied,
     }
 }
 

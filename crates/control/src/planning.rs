@@ -208,8 +208,11 @@ impl Control {
     /// What the planner sees.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let packing = self.settings.packing_percent;
-        let clusters: Vec<ClusterSnapshot> =
-            self.clusters.values().filter_map(|c| cluster_snapshot(c, packing)).collect();
+        let clusters: Vec<ClusterSnapshot> = self
+            .clusters
+            .values()
+            .filter_map(|c| cluster_snapshot(c, packing, self.settings.policy.embodied))
+            .collect();
         let (near, far) = self.settings.transfer_kwh_per_gb;
         let pairs = |f: &dyn Fn(&ClusterSnapshot, &ClusterSnapshot) -> f64| -> Vec<Vec<f64>> {
             clusters
@@ -284,7 +287,7 @@ impl Control {
     }
 }
 
-fn cluster_snapshot(cluster: &Cluster, packing_percent: i64) -> Option<ClusterSnapshot> {
+fn cluster_snapshot(cluster: &Cluster, packing_percent: i64, embodied: bool) -> Option<ClusterSnapshot> {
     let signal = cluster.signal.as_ref()?;
     let allocatable = cluster.allocatable();
     let free = allocatable.saturating_sub(cluster.held_by_others());
@@ -303,7 +306,7 @@ fn cluster_snapshot(cluster: &Cluster, packing_percent: i64) -> Option<ClusterSn
         allocatable,
         free,
         nodes: cluster.node_sizes(),
-        rates: cluster.rates(),
+        rates: cluster.rates(embodied),
         intensity: signal.forecast.clone(),
         intensity_from: signal.forecast_from.clone(),
     })

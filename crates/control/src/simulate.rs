@@ -73,8 +73,10 @@ pub struct Row {
     pub in_time: usize,
     /// Jobs that did not finish by the end of the run.
     pub unfinished: usize,
-    /// Emissions of the Jobs' runs and transfers, kg CO2e.
+    /// Emissions of the Jobs' runs and transfers, kg CO2e, embodied ones included where they are counted.
     pub carbon_kg: f64,
+    /// Of those, embodied in the nodes, kg CO2e; 0 where they are not counted.
+    pub embodied_kg: f64,
     /// Energy of the Jobs' runs, kWh.
     pub energy_kwh: f64,
     /// Cost of the Jobs' runs and transfers.
@@ -83,7 +85,7 @@ pub struct Row {
     pub mean_wait_h: f64,
     /// Core-hours run over core-hours there were, from the start to the last finish.
     pub busy_share: f64,
-    /// Emissions of the idle nodes in that time, kg CO2e; the same work leaves them much the same.
+    /// Operational emissions of the idle nodes in that time, kg CO2e; the same work leaves them much the same.
     pub idle_carbon_kg: f64,
 }
 
@@ -314,6 +316,7 @@ fn row(scenario: &Scenario, policy: PolicyKind, driver: &TwinDriver) -> Row {
         in_time: total.in_time as usize,
         unfinished: scenario.jobs.len().saturating_sub(driver.ledger.len()),
         carbon_kg: total.actual.carbon.as_kg_f64(),
+        embodied_kg: total.actual.embodied.as_kg_f64(),
         energy_kwh: total.actual.energy.as_kwh_f64(),
         cost_usd: total.actual.cost.as_units_f64(),
         mean_wait_h: total.wait.as_hours_f64() / done,

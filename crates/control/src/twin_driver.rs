@@ -8,7 +8,7 @@ use crate::effect::{ApiCall, Effect, EffectId};
 use crate::event::{ClusterFacts, Event, Failure, JobVersion, Outcome};
 use crate::observe;
 use crate::state::{Control, Settings};
-use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, MoneyPerHour, NodeName, NodePower};
+use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, NodeName, NodeRates};
 use k8s_openapi::api::batch::v1::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -58,11 +58,11 @@ pub fn settings(fleet: &FleetSpec) -> Settings {
     }
 }
 
-/// Power and price of a node by its group in the fleet file.
-pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<(NodePower, MoneyPerHour)> {
+/// Power, price and embodied emissions of a node by its group in the fleet file.
+pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<NodeRates> {
     let prefix = |group: &str| format!("{}-{group}-", spec.id);
     let group = spec.node_groups.iter().find(|g| node.starts_with(&prefix(&g.name)))?;
-    Some((group.power, group.price))
+    Some(NodeRates { power: group.power, price: group.price, embodied: group.embodied })
 }
 
 /// The API request a call comes to.

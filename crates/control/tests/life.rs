@@ -3,7 +3,10 @@
 
 use control::twin_driver::{TwinDriver, settings};
 use control::{Event, JobPhase, Order};
-use fleet::{ClusterId, FleetSpec, GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span};
+use fleet::{
+    ClusterId, FleetSpec, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, GridZone, Instant, Provenance, Series,
+    SignalKind, Span,
+};
 use fleet::{JobKey, Mode, ObjectName};
 use serde_json::{Value, json};
 use twin::apiserver::{DeleteOptions, Options, Propagation, Request, Verb};
@@ -29,7 +32,11 @@ fn cluster(name: &str) -> ClusterId {
 }
 
 fn driver() -> TwinDriver {
-    let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
+    driver_of(FLEET)
+}
+
+fn driver_of(fleet: &str) -> TwinDriver {
+    let fleet: FleetSpec = fleet::file::parse(fleet).unwrap();
     TwinDriver::new(World::new(&fleet, start(), 7), settings(&fleet))
 }
 
@@ -112,6 +119,34 @@ fn the_cleaner_cluster_and_hour_are_taken_and_what_was_saved_is_written_down() {
     ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
+}
+
+/// jp has the cleaner grid, but nodes that embody 40 g an hour; those of kr 3.19 g, by the built-in table.
+#[test]
+fn where_embodied_carbon_is_counted_it_weighs_in_the_plan_and_stands_in_the_ledger() {
+    let (before, jp) = FLEET.split_at(FLEET.find("- {name: jp").unwrap());
+    let fleet = format!("{before}{}", jp.replace("count: 3", "count: 3, embodiedGramsPerHour: 40"));
+    let run = |fleet: &str| {
+        let mut driver = driver_of(fleet);
+        tell(&mut driver, "KR", &[500.0]);
+        tell(&mut driver, "JP-TK", &[400.0]);
+        driver.begin();
+        create(&mut driver, "kr", job("report", "45m", "8h", &[]));
+        driver.run_until(hours(8));
+        (driver.ledger[0].clone(), events(&driver, "kr"))
+    };
+    let (off, told_off) = run(&fleet);
+    assert_eq!((off.cluster(), off.actual.embodied), (&cluster("jp"), GramsCo2::ZERO));
+    assert_eq!((off.method.as_str(), told_off.contains("mbodied")), (ledger::METHOD, false));
+    let (on, told) = run(&format!("{fleet}policy: {{embodied: true}}\n"));
+    assert_eq!(on.cluster(), &cluster("kr"));
+    // Two of eight vCPUs.
+    let share = GramsCo2PerHour::from_grams_f64(3.19).scaled(1, 8).scaled(2, 1);
+    assert_eq!(on.actual.embodied, share * (on.runs[0].run.to - on.runs[0].run.from));
+    assert_eq!(on.baseline.footprint.embodied, on.actual.embodied);
+    assert!(on.actual.operational() > GramsCo2::ZERO && on.actual.embodied > GramsCo2::ZERO);
+    assert_eq!(on.method, ledger::method(true));
+    assert!(told.contains(", embodied included, against"), "{told}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use crate::carbon::{Provenance, Series, SignalKind};
 use crate::cluster::NodePower;
 use crate::id::{GridZone, InstanceType, RegionId};
-use crate::quantity::{Bytes, GramsCo2PerKwh, MoneyPerHour, Watts};
+use crate::quantity::{Bytes, GramsCo2PerHour, GramsCo2PerKwh, MoneyPerHour, Watts};
 use crate::time::{Instant, Span};
 
 const REGIONS: &str = include_str!("../builtin/regions.csv");
@@ -53,6 +53,8 @@ pub struct Instance {
     pub gpu: i64,
     /// Idle and full power at the server.
     pub power: NodePower,
+    /// Emissions of making it, spread over 4 years of hours (Teads' AWS EC2 dataset); `None`: unknown.
+    pub embodied: Option<GramsCo2PerHour>,
     /// How the watts were come by.
     pub watts_source: String,
 }
@@ -122,6 +124,7 @@ pub fn instance(id: &InstanceType) -> Option<Instance> {
                 idle: Watts::from_watts_f64(number(row[6])?),
                 full: Watts::from_watts_f64(number(row[7])?),
             },
+            embodied: number(row[10]).map(GramsCo2PerHour::from_grams_f64),
             watts_source: row[11].to_owned(),
         })
     })
@@ -234,6 +237,8 @@ mod tests {
         assert!((20.0..60.0).contains(&rtt), "{rtt}");
         let m6i = InstanceType::new("m6i.2xlarge").unwrap();
         assert_eq!(instance(&m6i).unwrap().vcpu, 8);
+        assert_eq!(instance(&m6i).unwrap().embodied, Some(GramsCo2PerHour::from_micrograms(3_190_000)));
+        assert_eq!(instance(&InstanceType::new("c6i.large").unwrap()).unwrap().embodied, None);
         assert_eq!(on_demand_price(&tokyo, &m6i).unwrap().0, MoneyPerHour::from_units_f64(0.496));
     }
 

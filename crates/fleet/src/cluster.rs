@@ -2,7 +2,7 @@
 
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::policy::Policy;
-use crate::quantity::{Bytes, MoneyPerHour, Watts};
+use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -49,8 +49,24 @@ pub struct NodeGroup {
     pub power: NodePower,
     /// On-demand price of a node.
     pub price: MoneyPerHour,
-    /// Where power and price came from, for display.
+    /// Embodied emissions of a node, amortised; `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embodied: Option<GramsCo2PerHour>,
+    /// Where power, price and embodied emissions came from, for display.
     pub sources: String,
+}
+
+/// What a node draws, costs and embodies: what is configured of it, and not observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRates {
+    /// Idle and full power at the server, before PUE.
+    pub power: NodePower,
+    /// Price of the node.
+    pub price: MoneyPerHour,
+    /// Embodied emissions, amortised; `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embodied: Option<GramsCo2PerHour>,
 }
 
 /// One cluster of the fleet file, every default filled in from the built-in tables.
@@ -118,6 +134,17 @@ pub struct FleetSpec {
     pub transfer_kwh_per_gb: (f64, f64),
 }
 
+impl FleetSpec {
+    /// Where embodied emissions are to be counted, the node groups whose figure is unknown and counts as zero.
+    pub fn embodied_unknown(&self) -> Vec<String> {
+        let groups = self.clusters.iter().flat_map(|c| c.node_groups.iter().map(move |g| (c, g)));
+        groups
+            .filter(|(_, group)| self.policy.embodied && group.embodied.is_none())
+            .map(|(cluster, group)| format!("{}/{} ({})", cluster.id, group.name, group.instance_type))
+            .collect()
+    }
+}
+
 /// What a core and a GPU burn and cost at a cluster, at the margin: the planner's view of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -130,4 +157,20 @@ pub struct Rates {
     pub core_price: MoneyPerHour,
     /// Price of a GPU for an hour; zero where it is part of the core price.
     pub gpu_price: MoneyPerHour,
+    /// Embodied emissions at the margin; `None`: not to be counted ([`Policy::embodied`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embodied: Option<EmbodiedRate>,
+}
+
+/// Embodied emissions of a cluster's nodes, shared by their vCPUs.
+///
+/// GPUs have no share of their own: the table states one figure an instance, GPUs included, so a core of a
+/// GPU instance bears part of its GPUs, whether the work uses them or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbodiedRate {
+    /// Of one core for an hour, PUE not applied: a mean over the nodes, weighted by their vCPUs.
+    pub core: GramsCo2PerHour,
+    /// Thousandths of the vCPUs whose nodes' figure is unknown, rounded up; they count as zero in `core`.
+    pub unknown_permille: i64,
 }

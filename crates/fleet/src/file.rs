@@ -6,7 +6,7 @@ use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower};
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::plan::API_VERSION;
 use crate::policy::Policy;
-use crate::quantity::{Bytes, MoneyPerHour, Watts};
+use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,9 @@ pub const SIZE_MAX: usize = 1 << 20;
 pub const CLUSTERS_MAX: usize = 200;
 /// Most nodes in one cluster.
 pub const NODES_MAX: u32 = 5000;
+
+/// Most embodied emissions of a node, in g CO2e an hour: 350 t over 4 years, a hundred times the table's largest.
+const EMBODIED_MAX: f64 = 10_000.0;
 
 /// What is wrong with a fleet file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +113,8 @@ struct Group {
     full_watts: Option<f64>,
     #[serde(default)]
     price_per_hour: Option<f64>,
+    #[serde(default)]
+    embodied_grams_per_hour: Option<f64>,
 }
 
 fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Error {
@@ -269,6 +274,7 @@ fn node_group(path: &str, group: &Group, region: &RegionId) -> Result<NodeGroup,
     for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
         check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
     }
+    let (embodied, embodied_source) = embodied(path, group, &instance)?;
     let watts = |stated: Option<f64>, listed: Watts| stated.map_or(listed, Watts::from_watts_f64);
     let zones = if group.zones.is_empty() {
         ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect()
@@ -288,8 +294,28 @@ fn node_group(path: &str, group: &Group, region: &RegionId) -> Result<NodeGroup,
             full: watts(group.full_watts, instance.power.full),
         },
         price,
-        sources: format!("watts: {}, price: {price_source}", instance.watts_source),
+        embodied,
+        sources: format!(
+            "watts: {}, price: {price_source}, embodied: {embodied_source}",
+            instance.watts_source
+        ),
         instance_type,
+    })
+}
+
+/// Embodied emissions of a node, and where they come from.
+fn embodied(
+    path: &str,
+    group: &Group,
+    instance: &builtin::Instance,
+) -> Result<(Option<GramsCo2PerHour>, &'static str), Error> {
+    Ok(match (group.embodied_grams_per_hour, instance.embodied) {
+        (Some(grams), _) => {
+            check_range(&format!("{path}.embodiedGramsPerHour"), grams, 0.0, EMBODIED_MAX)?;
+            (Some(GramsCo2PerHour::from_grams_f64(grams)), "fleet file")
+        }
+        (None, Some(listed)) => (Some(listed), "built-in table"),
+        (None, None) => (None, "unknown"),
     })
 }
 
@@ -327,6 +353,26 @@ clusters:
     }
 
     #[test]
+    fn embodied_carbon_is_stated_listed_or_unknown_and_not_counted_unasked() {
+        let group = |text: &str| parse(text).unwrap().clusters[0].node_groups[0].clone();
+        assert_eq!(group(GOOD).embodied, Some(GramsCo2PerHour::from_grams_f64(3.19)));
+        let stated = group(&GOOD.replace("count: 6", "count: 6, embodiedGramsPerHour: 12.5"));
+        assert_eq!(stated.embodied, Some(GramsCo2PerHour::from_grams_f64(12.5)));
+        let unknown =
+            group(&GOOD.replace("m6i.2xlarge", "c6i.2xlarge").replace("count", "pricePerHour: 1, count"));
+        assert_eq!(unknown.embodied, None);
+        assert!(unknown.sources.ends_with("embodied: unknown"), "{}", unknown.sources);
+        assert!(!parse(GOOD).unwrap().policy.embodied);
+        assert!(parse(&format!("{GOOD}policy: {{embodied: true}}\n")).unwrap().policy.embodied);
+        let group = "instanceType: c6i.2xlarge, pricePerHour: 1";
+        let text = format!("{GOOD}policy: {{embodied: true}}\n").replace("instanceType: m6i.2xlarge", group);
+        assert_eq!(parse(&text).unwrap().embodied_unknown(), ["kr/general (c6i.2xlarge)"]);
+        assert!(parse(&text.replace("true", "false")).unwrap().embodied_unknown().is_empty());
+        let off = serde_json::to_string(&Policy::default()).unwrap();
+        assert!(!off.contains("embodied"), "off, a policy is written as before: {off}");
+    }
+
+    #[test]
     fn errors_say_where_what_and_what_was_expected() {
         let cases = [
             (
@@ -339,12 +385,20 @@ clusters:
             ),
             (("count: 6", "count: 6000"), "clusters[0].nodeGroups[0].count: 6000: expected at most 5000"),
             (("kind: Fleet", "kind: Fleets"), "kind: \"Fleets\": expected Fleet"),
+            (
+                ("count: 6", "count: 6, embodiedGramsPerHour: -1"),
+                "clusters[0].nodeGroups[0].embodiedGramsPerHour: -1: expected a number from 0 to 10000",
+            ),
             (("name: kr", "name: k r"), "clusters[0].name: \"k r\": expected a cluster name"),
         ];
         for ((from, to), expected) in cases {
             let error = parse(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
+        let maybe = format!("{GOOD}policy: {{embodied: maybe}}\n");
+        let error = parse(&maybe).unwrap_err().to_string();
+        assert!(error.contains("embodied") || error.contains("bool"), "{error}");
+        assert!(error.contains("line 9"), "{error}");
         let error = parse(&GOOD.replace("region:", "regoin:")).unwrap_err().to_string();
         assert!(error.contains("regoin") && error.contains("line 6"), "{error}");
     }

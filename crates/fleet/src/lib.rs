@@ -18,11 +18,13 @@ pub mod time;
 pub mod workload;
 
 pub use carbon::{Provenance, Series, SignalKind};
-pub use cluster::{ClusterSpec, FleetSpec, NodeGroup, NodePower, Rates};
+pub use cluster::{ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, Rates};
 pub use id::{ClusterId, GridZone, InstanceType, NodeName, ObjectName, RegionId};
 pub use plan::{Action, Plan, Precondition, Step};
 pub use policy::{Mode, Policy, PolicyKind, ScoreWeights};
-pub use quantity::{Bytes, Cpu, GramsCo2, GramsCo2PerKwh, Joules, Money, MoneyPerHour, Watts};
+pub use quantity::{
+    Bytes, Cpu, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, Joules, Money, MoneyPerHour, Watts,
+};
 pub use resources::Resources;
 pub use snapshot::{ClusterSnapshot, Snapshot};
 pub use time::{Instant, Span};

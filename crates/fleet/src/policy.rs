@@ -100,6 +100,9 @@ pub struct Policy {
     pub kind: PolicyKind,
     /// Money per tonne of CO2e: what a gram saved may cost. 0 ignores money.
     pub carbon_price_per_tonne: Option<f64>,
+    /// Count the emissions of making the machines beside those of running them, in plans and in the ledger.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub embodied: bool,
     /// Weights of `score`.
     pub score_weights: ScoreWeights,
     /// Added to every expected duration, in per cent of it (0–100).
@@ -115,6 +118,7 @@ impl Default for Policy {
         Policy {
             kind: PolicyKind::Optimal,
             carbon_price_per_tonne: None,
+            embodied: false,
             score_weights: ScoreWeights::default(),
             duration_margin_percent: 10,
             start_margin: Span::from_seconds(120),

@@ -1,7 +1,8 @@
 //! Quantities with units: one newtype each, the smallest exact unit inside.
 //!
 //! Only meaningful products exist: [`Watts`] × [`Span`] = [`Joules`]; [`Joules`] ×
-//! [`GramsCo2PerKwh`] = [`GramsCo2`]; [`MoneyPerHour`] × [`Span`] = [`Money`]. Products round half
+//! [`GramsCo2PerKwh`] = [`GramsCo2`]; [`GramsCo2PerHour`] × [`Span`] = [`GramsCo2`];
+//! [`MoneyPerHour`] × [`Span`] = [`Money`]. Products round half
 //! away from zero in their smallest unit (1 µJ, 1 µg, 10⁻⁹ money), so an error is below one part in
 //! 10⁹ of anything a person would look at. Floats come in through `from_…_f64` (clamped, never NaN)
 //! and go out through `as_…_f64`, for solvers and display only.
@@ -18,6 +19,8 @@ fn div_round(value: i128, divisor: i128) -> i128 {
     if value >= 0 { (value + half) / divisor } else { (value - half) / divisor }
 }
 
+const NANOS_PER_HOUR: i128 = 3_600_000_000_000;
+
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {
         $(#[$doc])*
@@ -33,7 +36,7 @@ macro_rules! quantity {
                 $name(self.0.saturating_sub(other.0).max(0))
             }
             /// Whether there is none.
-            pub const fn is_zero(self) -> bool {
+            pub const fn is_zero(&self) -> bool {
                 self.0 == 0
             }
         }
@@ -90,6 +93,10 @@ quantity!(
 quantity!(
     /// Emissions, in micrograms of CO2 equivalent; negative where something was saved the other way.
     GramsCo2, i128
+);
+quantity!(
+    /// Embodied emissions spread over a machine's life, in micrograms of CO2 equivalent per hour.
+    GramsCo2PerHour, i64
 );
 quantity!(
     /// Money, in 10⁻⁹ of the fleet's currency (US dollars unless the fleet file says otherwise).
@@ -262,6 +269,33 @@ impl Neg for GramsCo2 {
     }
 }
 
+impl GramsCo2PerHour {
+    /// From µg/h.
+    pub const fn from_micrograms(micrograms: i64) -> GramsCo2PerHour {
+        GramsCo2PerHour(micrograms)
+    }
+    /// From g/h; anything not finite becomes zero.
+    pub fn from_grams_f64(grams: f64) -> GramsCo2PerHour {
+        GramsCo2PerHour((grams * 1e6).round() as i64)
+    }
+    /// In g/h.
+    pub fn as_grams_f64(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+    /// This rate times `numerator / denominator` (e.g. the share of a node).
+    pub fn scaled(self, numerator: i64, denominator: i64) -> GramsCo2PerHour {
+        let wide = i128::from(self.0) * i128::from(numerator);
+        GramsCo2PerHour(div_round(wide, i128::from(denominator.max(1))) as i64)
+    }
+}
+
+impl Mul<Span> for GramsCo2PerHour {
+    type Output = GramsCo2;
+    fn mul(self, span: Span) -> GramsCo2 {
+        GramsCo2(div_round(i128::from(self.0) * i128::from(span.as_nanos()), NANOS_PER_HOUR))
+    }
+}
+
 impl Money {
     /// From 10⁻⁹ units.
     pub const fn from_nanos(nanos: i128) -> Money {
@@ -304,7 +338,7 @@ impl MoneyPerHour {
 impl Mul<Span> for MoneyPerHour {
     type Output = Money;
     fn mul(self, span: Span) -> Money {
-        Money(div_round(i128::from(self.0) * i128::from(span.as_nanos()), 3_600_000_000_000))
+        Money(div_round(i128::from(self.0) * i128::from(span.as_nanos()), NANOS_PER_HOUR))
     }
 }
 

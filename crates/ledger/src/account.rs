@@ -2,18 +2,31 @@
 //!
 //! Method: each run is charged its marginal power at its cluster's rates times the actual intensity;
 //! data is charged each time it had to be moved to another cluster. The baseline is the same total run
-//! time, in one piece, from creation on, at home. Left out: idle power (the cluster's meter has it) and
-//! what the Job would have waited for at home.
+//! time, in one piece, from creation on, at home. Where rates have embodied emissions, both carry the share
+//! of the cores requested. Left out: idle power (the cluster's meter has it) and what the Job would have
+//! waited for at home.
 
 use crate::entry::{BASELINE, Baseline, Entry, Run, RunLine};
 use crate::footprint::{Footprint, footprint, transfer, transfer_intensity};
-use fleet::{ClusterId, DataSource, Instant, JobKey, Provenance, Rates, Resources, Series, Span};
+use fleet::quantity::significant;
+use fleet::{
+    ClusterId, DataSource, EmbodiedRate, Instant, JobKey, Provenance, Rates, Resources, Series, Span,
+};
 use std::collections::BTreeMap;
 
 /// How the figures are come by; stands in every line.
 pub const METHOD: &str = "marginal power of the requests (cores x watts per core + GPUs x watts per GPU, PUE included), \
 location-based average intensity of the grid zone, list price of the node shared by its vCPUs; \
 transfers at the mean intensity of both ends; baseline: the same run time in one piece from creation on, at home";
+
+/// What is added to [`METHOD`] where embodied emissions are counted.
+pub const EMBODIED_METHOD: &str = "; carbon includes embodied emissions of the nodes: gCO2e per hour of the instance \
+(amortised over 4 years where the built-in table states it), GPUs included, shared by its vCPUs";
+
+/// How the figures are come by, in words: [`METHOD`], and where they are counted [`EMBODIED_METHOD`].
+pub fn method(embodied: bool) -> String {
+    if embodied { format!("{METHOD}{EMBODIED_METHOD}") } else { METHOD.to_owned() }
+}
 
 /// Most runs of one Job: an interruptible one that pauses every quarter of an hour for 100 days.
 pub const RUNS_MAX: usize = 10_000;
@@ -144,6 +157,22 @@ impl Account<'_> {
         Ok((lines, moved))
     }
 
+    /// The method in words, with the clusters of the line that have nodes of unknown embodied emissions.
+    fn method(&self) -> String {
+        let mut clusters: Vec<&ClusterId> = vec![&self.job.cluster];
+        clusters.extend(self.runs.iter().map(|run| &run.cluster));
+        clusters.sort();
+        clusters.dedup();
+        let rates: Vec<_> =
+            clusters.into_iter().filter_map(|id| Some((id, self.places.get(id)?.rates.embodied?))).collect();
+        let unknown = |(id, rate): &(&ClusterId, EmbodiedRate)| {
+            let percent = significant(rate.unknown_permille as f64 / 10.0);
+            format!("; unknown for {percent} % of the vCPUs of {id}, counted as 0")
+        };
+        let unknown = rates.iter().filter(|(_, rate)| rate.unknown_permille > 0).map(unknown);
+        method(!rates.is_empty()) + &unknown.collect::<String>()
+    }
+
     fn baseline(&self) -> Result<Baseline, Error> {
         let home = &self.job.cluster;
         let place = self.place(home)?;
@@ -183,6 +212,6 @@ pub fn account(a: &Account<'_>) -> Result<Entry, Error> {
         runs,
         transfer,
         baseline: a.baseline()?,
-        method: METHOD.to_owned(),
+        method: a.method(),
     })
 }

@@ -88,7 +88,11 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Emissions avoided against the baseline; negative where it emitted more.
+    /// Whether embodied emissions are in it.
+    pub fn counts_embodied(&self) -> bool {
+        !self.actual.embodied.is_zero() || !self.baseline.footprint.embodied.is_zero()
+    }
+    /// Emissions avoided against the baseline, embodied ones included where they are counted; negative where it emitted more.
     pub fn saved_carbon(&self) -> GramsCo2 {
         self.baseline.footprint.carbon - self.actual.carbon
     }

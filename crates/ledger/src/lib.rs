@@ -3,7 +3,7 @@
 //! Invariants: pure arithmetic over integer quantities (µJ, µg CO2e, 10⁻⁹ money), so parts sum to the
 //! whole exactly. An [`Entry`] is append-only and names the data and the method of every figure; where
 //! figures are combined the worst provenance wins. Nothing here knows who decided, reads a clock, or
-//! stores anything. Embodied emissions are left out.
+//! stores anything. Embodied emissions are counted where the rates have them.
 
 mod account;
 mod entry;
@@ -11,6 +11,6 @@ mod footprint;
 pub mod meter;
 pub mod summary;
 
-pub use account::{Account, Error, METHOD, Place, RUNS_MAX, account};
+pub use account::{Account, EMBODIED_METHOD, Error, METHOD, Place, RUNS_MAX, account, method};
 pub use entry::{BASELINE, Baseline, Entry, Run, RunLine, worst};
-pub use footprint::{Footprint, footprint, power, price, transfer, transfer_intensity};
+pub use footprint::{Footprint, embodied, footprint, power, price, transfer, transfer_intensity};

@@ -3,7 +3,8 @@
 //! Power and price are constant from one [`Meter::set`] to the next, so nothing is sampled and a read
 //! at any time is exact (to 1 unit of rounding per change). Reads do not change the meter. The price of
 //! the nodes is kept as one total: it is paid for nodes, idle or not, and sharing it by power would be
-//! wrong, so `cost` inside the three parts is zero.
+//! wrong, so `cost` inside the three parts is zero. Embodied emissions are left out: they are counted by Job
+//! ([`crate::footprint`]), where they are.
 
 use crate::footprint::Footprint;
 use fleet::{GramsCo2, Instant, Joules, Money, MoneyPerHour, Series, Watts};
@@ -61,7 +62,8 @@ pub struct Meter {
 }
 
 fn drawn(power: Watts, from: Instant, to: Instant, intensity: &Series) -> Footprint {
-    Footprint { energy: power * (to - from), carbon: intensity.emissions(power, from, to), cost: Money::ZERO }
+    let (energy, carbon) = (power * (to - from), intensity.emissions(power, from, to));
+    Footprint { energy, carbon, ..Footprint::ZERO }
 }
 
 impl Meter {

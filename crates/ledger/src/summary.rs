@@ -31,10 +31,17 @@ pub struct Line {
     pub actual: Footprint,
     /// What would have been burnt.
     pub baseline: Footprint,
-    /// Baseline less actual.
+    /// Baseline less actual, embodied emissions included where they are counted.
     pub saved_carbon: GramsCo2,
     /// Baseline less actual.
     pub saved_cost: Money,
+}
+
+impl Line {
+    /// Whether embodied emissions are in it.
+    pub fn counts_embodied(&self) -> bool {
+        !self.actual.embodied.is_zero() || !self.baseline.embodied.is_zero()
+    }
 }
 
 impl AddAssign for Line {
@@ -95,14 +102,16 @@ fn line(entry: &Entry) -> Line {
     }
 }
 
-/// Shares `whole` in proportion to `weights`; the parts sum to it exactly.
+/// Shares `whole` in proportion to `weights`; the parts sum to it exactly, operational and embodied emissions each.
 fn shares(whole: Footprint, weights: &[u64]) -> Vec<Footprint> {
     let energy = split(whole.energy.as_microjoules(), weights);
-    let carbon = split(whole.carbon.as_micrograms(), weights);
+    let operational = split(whole.operational().as_micrograms(), weights);
+    let embodied = split(whole.embodied.as_micrograms(), weights);
     let cost = split(whole.cost.as_nanos(), weights);
     let part = |i: usize| Footprint {
         energy: Joules::from_microjoules(energy[i]),
-        carbon: GramsCo2::from_micrograms(carbon[i]),
+        carbon: GramsCo2::from_micrograms(operational[i] + embodied[i]),
+        embodied: GramsCo2::from_micrograms(embodied[i]),
         cost: Money::from_nanos(cost[i]),
     };
     (0..weights.len()).map(part).collect()

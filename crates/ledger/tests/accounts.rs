@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Tests: a failure should panic.
 
 use fleet::{
-    Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, Instant, JobKey, MoneyPerHour, ObjectName,
-    Provenance, Rates, Resources, Series, SignalKind, Span, Watts,
+    Bytes, ClusterId, Cpu, DataSource, EmbodiedRate, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, Instant,
+    JobKey, MoneyPerHour, ObjectName, Provenance, Rates, Resources, Series, SignalKind, Span, Watts,
 };
 use ledger::summary::{Line, summarize};
-use ledger::{Account, Entry, Error, Footprint, Place, Run, account};
+use ledger::{Account, EMBODIED_METHOD, Entry, Error, Footprint, METHOD, Place, Run, account};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ fn places() -> BTreeMap<ClusterId, Place> {
             gpu_power: Watts::from_watts_f64(200.0),
             core_price: MoneyPerHour::from_units_f64(0.05 + 0.01 * i as f64),
             gpu_price: MoneyPerHour::ZERO,
+            embodied: None,
         };
         let intensity = Series::new(at(0), Span::HOUR, (0..48).map(grams).collect()).unwrap();
         let kind = [SignalKind::Measured, SignalKind::Estimated, SignalKind::Assumed][i];
@@ -34,6 +35,18 @@ fn places() -> BTreeMap<ClusterId, Place> {
         (cluster(i), Place { rates, intensity, provenance })
     };
     (0..3).map(place).collect()
+}
+
+/// The same where embodied emissions are counted: 0.5, 1 and 1.5 g an hour for a core; a quarter of the last
+/// cluster's vCPUs are unknown.
+fn embodied_places() -> BTreeMap<ClusterId, Place> {
+    let mut places = places();
+    for (i, place) in places.values_mut().enumerate() {
+        let core = GramsCo2PerHour::from_grams_f64(0.5 + 0.5 * i as f64);
+        let unknown_permille = if i == 2 { 250 } else { 0 };
+        place.rates.embodied = Some(EmbodiedRate { core, unknown_permille });
+    }
+    places
 }
 
 fn job(
@@ -83,6 +96,26 @@ fn a_job_moved_to_a_cleaner_cluster_later() {
 }
 
 #[test]
+fn where_embodied_emissions_are_counted_run_and_baseline_carry_them_and_saved_counts_both() {
+    let run_of = |places| account(&job(places, 2, vec![run(0, 7200, 10_800)], None)).unwrap();
+    let (off, on) = (places(), embodied_places());
+    let (off, on) = (run_of(&off), run_of(&on));
+    // 3.5 cores for an hour: at 0.5 g in de, where it ran, and at 1.5 g in kr, its home.
+    assert_eq!(on.actual.embodied, GramsCo2::from_grams_f64(1.75));
+    assert_eq!(on.baseline.footprint.embodied, GramsCo2::from_grams_f64(5.25));
+    assert_eq!(on.actual.operational(), off.actual.carbon);
+    assert_eq!(on.baseline.footprint.operational(), off.baseline.footprint.carbon);
+    assert_eq!(on.saved_carbon(), off.saved_carbon() + GramsCo2::from_grams_f64(3.5));
+    assert_eq!(
+        on.method,
+        format!("{METHOD}{EMBODIED_METHOD}; unknown for 25.0 % of the vCPUs of kr, counted as 0")
+    );
+    assert!(on.counts_embodied() && !off.counts_embodied());
+    assert_eq!(off.method, METHOD);
+    assert!(!serde_json::to_string(&off).unwrap().contains("embodied"), "off, a line is written as before");
+}
+
+#[test]
 fn at_once_at_home_saves_nothing() {
     let places = places();
     let entry = account(&job(&places, 1, vec![run(1, 1000, 9000)], None)).unwrap();
@@ -111,8 +144,8 @@ type Drawn = (usize, Vec<(usize, i64, i64)>, Option<(usize, i64)>, bool);
 fn random_entries() -> impl Strategy<Value = Vec<Entry>> {
     let runs = prop::collection::vec((0usize..3, 0i64..5000, 0i64..9000), 0..5);
     let entry = (0usize..3, runs, prop::option::of((0usize..3, 1i64..50)), any::<bool>());
-    prop::collection::vec(entry, 0..12).prop_map(|all| {
-        let places = places();
+    (prop::collection::vec(entry, 0..12), any::<bool>()).prop_map(|(all, embodied)| {
+        let places = if embodied { embodied_places() } else { places() };
         let one = |(home, gaps, data, late): Drawn| {
             let mut now = 1000;
             let mut runs = Vec::new();
@@ -148,6 +181,12 @@ proptest! {
         for entry in &entries {
             let runs: Footprint = entry.runs.iter().map(|line| line.footprint).sum();
             prop_assert_eq!(entry.actual, runs + entry.transfer);
+            prop_assert_eq!(entry.actual.operational() + entry.actual.embodied, entry.actual.carbon);
+        }
+        let embodied: GramsCo2 = entries.iter().map(|entry| entry.actual.embodied).sum();
+        prop_assert_eq!(summary.clusters.values().map(|line| line.actual.embodied).sum::<GramsCo2>(), embodied);
+        for line in summary.clusters.values() {
+            prop_assert!(line.baseline.operational() >= GramsCo2::ZERO && line.baseline.embodied >= GramsCo2::ZERO);
         }
         let json = serde_json::to_string(&summary).unwrap();
         prop_assert_eq!(serde_json::from_str::<ledger::summary::Summary>(&json).unwrap(), summary);

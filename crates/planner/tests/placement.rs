@@ -3,7 +3,10 @@
 
 mod fleets;
 
-use fleet::{Bytes, DataSource, GramsCo2, PolicyKind, ScoreWeights, Series, Snapshot, Span, Workload};
+use fleet::{
+    Bytes, DataSource, EmbodiedRate, GramsCo2, GramsCo2PerHour, PolicyKind, ScoreWeights, Series, Snapshot,
+    Span, Workload,
+};
 use fleets::{at, cluster, cluster_id, due, job, policy, resources, snapshot};
 use planner::check::{self, Violation};
 use planner::placement::{Assignment, Effort, Schedule, explain, plan};
@@ -46,6 +49,39 @@ fn without_a_deadline_a_job_does_not_wait_but_may_move() {
     assert_eq!(
         (of(&schedule, &prompt).start(), &of(&schedule, &prompt).cluster),
         (at(3, 10), &cluster_id(1))
+    );
+}
+
+/// A clean grid under hardware with much embodied carbon, and a slightly dirtier one under plain hardware.
+#[test]
+fn embodied_carbon_changes_the_choice_where_it_is_counted() {
+    let wanted = due(job("train", 0, 2.0, 2.0), at(12, 0));
+    let mut clusters = vec![cluster(0, 2, &[60.0]), cluster(1, 2, &[100.0])];
+    let off = optimal(&snapshot(at(0, 0), clusters.clone(), vec![wanted.clone()]));
+    assert_eq!(of(&off, &wanted).cluster, cluster_id(0));
+    for (cluster, grams) in clusters.iter_mut().zip([1.5, 0.5]) {
+        let core = GramsCo2PerHour::from_grams_f64(grams);
+        cluster.rates.embodied = Some(EmbodiedRate { core, unknown_permille: 0 });
+    }
+    let mut s = snapshot(at(0, 0), clusters, vec![wanted.clone()]);
+    let on = optimal(&s);
+    // 8 W for two hours, and two cores for two hours: 0.96 + 6 g in the first, 1.6 + 2 g in the second.
+    let chosen = of(&on, &wanted);
+    assert_eq!((&chosen.cluster, chosen.start()), (&cluster_id(1), at(0, 0)));
+    assert_eq!(chosen.footprint.carbon, GramsCo2::from_grams_f64(3.6));
+    assert_eq!(chosen.footprint.embodied, GramsCo2::from_grams_f64(2.0));
+    assert_eq!(on.lower_bound, Some(on.carbon), "nothing competes: the bound is tight");
+    let why = explain(&s, &policy(PolicyKind::Optimal), &on, &wanted.key, 3).unwrap();
+    assert!(why.sentence.contains("for 3.60 g CO2e, of which embodied 2.00 g, before"), "{}", why.sentence);
+    assert!(!why.sentence.contains("unknown"), "{}", why.sentence);
+    let home = why.at_once_at_home.unwrap();
+    assert_eq!((home.carbon, home.embodied), (GramsCo2::from_grams_f64(6.96), GramsCo2::from_grams_f64(6.0)));
+    let core = GramsCo2PerHour::from_grams_f64(0.5);
+    s.clusters[1].rates.embodied = Some(EmbodiedRate { core, unknown_permille: 500 });
+    let why = explain(&s, &policy(PolicyKind::Optimal), &on, &wanted.key, 3).unwrap().sentence;
+    assert!(
+        why.ends_with("; embodied emissions of 50 % of the vCPUs of es are unknown and count as 0"),
+        "{why}"
     );
 }
 

@@ -46,6 +46,16 @@ fn render(report: &Value, wide: bool) -> String {
         text(&report["currency"]),
         text(&summary["baseline"])
     ));
+    if embodied(report) {
+        out.push_str(&format!(
+            "of which embodied in the nodes: {} g CO2e of {} g burnt, {} g of {} g {}\n",
+            number(&total["actual"]["embodiedCarbonGrams"]),
+            number(&total["actual"]["carbonGrams"]),
+            number(&total["baseline"]["embodiedCarbonGrams"]),
+            number(baseline),
+            text(&summary["baseline"])
+        ));
+    }
     if let Some(kind) = summary["worstProvenance"]["kind"].as_str() {
         out.push_str(&format!(
             "carbon intensity: {kind} ({})\n",
@@ -54,6 +64,12 @@ fn render(report: &Value, wide: bool) -> String {
     }
     out.push_str(&format!("method: {}\n", text(&summary["method"])));
     out
+}
+
+/// Whether embodied emissions are counted in any line.
+fn embodied(report: &Value) -> bool {
+    let total = &report["summary"]["total"];
+    ["actual", "baseline"].iter().any(|part| total[part]["embodiedCarbonGrams"].is_number())
 }
 
 fn clusters(report: &Value) -> String {
@@ -88,7 +104,8 @@ fn clusters(report: &Value) -> String {
 }
 
 fn jobs(report: &Value, wide: bool) -> String {
-    let mut table = Table::new(&[
+    let embodied = wide && embodied(report);
+    let mut head = vec![
         ("JOB", Align::Left),
         ("RAN IN", Align::Left),
         ("kWh", Align::Right),
@@ -97,7 +114,11 @@ fn jobs(report: &Value, wide: bool) -> String {
         ("SAVED g", Align::Right),
         ("SAVED USD", Align::Right),
         ("IN TIME", Align::Left),
-    ]);
+    ];
+    if embodied {
+        head.push(("EMBODIED g", Align::Right));
+    }
+    let mut table = Table::new(&head);
     let all = report["jobs"].as_array().cloned().unwrap_or_default();
     let shown = if wide { all.len() } else { JOBS_SHOWN.min(all.len()) };
     for job in all.iter().rev().take(shown) {
@@ -110,7 +131,7 @@ fn jobs(report: &Value, wide: bool) -> String {
             (_, Some(true)) => "yes",
             (_, None) => "-",
         };
-        table.row(vec![
+        let mut cells = vec![
             name,
             text(&last["cluster"]),
             number(&job["actual"]["energyKwh"]),
@@ -119,11 +140,47 @@ fn jobs(report: &Value, wide: bool) -> String {
             number(&job["savedCarbonGrams"]),
             number(&job["savedCost"]),
             in_time.to_owned(),
-        ]);
+        ];
+        if embodied {
+            cells.push(number(&job["actual"]["embodiedCarbonGrams"]));
+        }
+        table.row(cells);
     }
     let mut out = table.render();
     if shown < all.len() {
         out.push_str(&format!("… the newest {shown} of {}; all with -o wide\n", all.len()));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(embodied: bool) -> Value {
+        let mut burnt = json!({"energyKwh": 0.2, "carbonGrams": 40.0, "cost": 0.1});
+        let mut home = json!({"energyKwh": 0.2, "carbonGrams": 100.0, "cost": 0.1});
+        if embodied {
+            burnt["embodiedCarbonGrams"] = json!(1.5);
+            home["embodiedCarbonGrams"] = json!(4.5);
+        }
+        let key = json!({"cluster": "kr", "namespace": "demo", "name": "train"});
+        let total = json!({"jobs": 1, "inTime": 1, "late": 0, "savedCarbonGrams": 60.0, "savedCost": 0.0,
+            "actual": burnt, "baseline": home});
+        json!({"clusters": [], "currency": "USD",
+            "jobs": [{"job": key, "runs": [{"cluster": "jp"}], "succeeded": true, "inTime": true, "actual": burnt}],
+            "summary": {"total": total, "baseline": "at once, at home", "method": "by hand"}})
+    }
+
+    #[test]
+    fn embodied_emissions_are_shown_apart_where_they_are_counted() {
+        let on = render(&report(true), true);
+        assert!(on.contains("EMBODIED g"), "{on}");
+        let line =
+            "of which embodied in the nodes: 1.50 g CO2e of 40.0 g burnt, 4.50 g of 100 g at once, at home";
+        assert!(on.contains(line), "{on}");
+        assert!(!render(&report(true), false).contains("EMBODIED g"), "only in the wide table");
+        let off = render(&report(false), true).to_lowercase();
+        assert!(!off.contains("embodied"), "{off}");
+    }
 }

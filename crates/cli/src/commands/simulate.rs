@@ -40,6 +40,7 @@ pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
         options.days
     );
     notes.extend(assumptions.describe());
+    notes.extend(embodied_note(&fleet));
     let scenario = Scenario { fleet, carbon, jobs, from: options.from, to, seed: options.seed };
     let mut rows = Vec::new();
     for policy in &options.policy {
@@ -57,6 +58,13 @@ pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
     }
     let result = Result { policies: rows, assumptions: notes };
     format::show(common.print(), &result, |wide| render(&result.policies, wide))
+}
+
+/// What the fleet's nodes are taken to embody where nobody knows.
+fn embodied_note(fleet: &FleetSpec) -> Option<String> {
+    let unknown = fleet.embodied_unknown();
+    let named = unknown.join(", ");
+    (!unknown.is_empty()).then(|| format!("embodied carbon of {named} is unknown and counts as 0"))
 }
 
 /// A bar on stderr, when that is a terminal.
@@ -127,6 +135,10 @@ fn render(rows: &[Row], wide: bool) -> String {
     if wide {
         head.extend([("kWh", Align::Right), ("UNFINISHED", Align::Right), ("IDLE kgCO2e", Align::Right)]);
     }
+    let embodied = wide && rows.iter().any(|row| row.embodied_kg > 0.0);
+    if embodied {
+        head.push(("EMBODIED kg", Align::Right));
+    }
     let mut table = Table::new(&head);
     for row in rows {
         let mut cells = vec![
@@ -144,6 +156,9 @@ fn render(rows: &[Row], wide: bool) -> String {
                 row.unfinished.to_string(),
                 significant(row.idle_carbon_kg),
             ]);
+        }
+        if embodied {
+            cells.push(significant(row.embodied_kg));
         }
         table.row(cells);
     }

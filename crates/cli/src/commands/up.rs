@@ -26,6 +26,13 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
         let running = server::up::up(options).await?;
         if !quiet {
             println!("{}", welcome(&running, speed, begun.elapsed()));
+            let unknown = running.fleet.embodied_unknown();
+            if !unknown.is_empty() {
+                eprintln!(
+                    "assumed: embodied carbon of {} is unknown and counts as 0; embodiedGramsPerHour of a node group states it",
+                    unknown.join(", ")
+                );
+            }
         }
         ended().await?;
         eprintln!("\nsaving the twin …");

@@ -30,8 +30,11 @@ pub struct Alternative {
     pub start: Instant,
     /// Last end.
     pub end: Instant,
-    /// Emissions, transfer included.
+    /// Emissions, transfer included, and embodied ones where they are counted.
     pub carbon: GramsCo2,
+    /// Of those, embodied in the nodes; zero where they are not counted.
+    #[serde(default, skip_serializing_if = "GramsCo2::is_zero")]
+    pub embodied: GramsCo2,
     /// Money, transfer included.
     pub cost: Money,
     /// Energy, transfer included.
@@ -72,6 +75,7 @@ fn alternative(assignment: &Assignment) -> Alternative {
         start: assignment.start(),
         end: assignment.end(),
         carbon: assignment.footprint.carbon,
+        embodied: assignment.footprint.embodied,
         cost: assignment.footprint.cost,
         energy: assignment.footprint.energy,
         in_time: assignment.in_time,
@@ -112,7 +116,8 @@ pub fn explain(
     }
     let chosen_so = shown.remove(0);
     let at_once_at_home = home(&model, workload);
-    let sentence = sentence(workload, policy, chosen, &shown, at_once_at_home.as_ref(), &excluded);
+    let sentence = sentence(workload, policy, chosen, &shown, at_once_at_home.as_ref(), &excluded)
+        + &unknown(&model, &chosen.cluster);
     Some(Explanation { chosen: chosen_so, alternatives: shown, at_once_at_home, excluded, sentence })
 }
 
@@ -228,6 +233,23 @@ fn compared(chosen: GramsCo2, other: GramsCo2) -> String {
     }
 }
 
+/// `, of which embodied 3.10 g`, where that is counted.
+fn of_which(embodied: GramsCo2) -> String {
+    if embodied.is_zero() { String::new() } else { format!(", of which embodied {embodied}") }
+}
+
+/// Where embodied emissions are counted but of some of a cluster's nodes unknown, that.
+fn unknown(model: &Model<'_>, chosen: &ClusterId) -> String {
+    let cluster = model.snapshot.clusters.iter().find(|c| c.id == *chosen);
+    match cluster.and_then(|c| c.rates.embodied).filter(|rate| rate.unknown_permille > 0) {
+        Some(rate) => format!(
+            "; embodied emissions of {} % of the vCPUs of {chosen} are unknown and count as 0",
+            figure(rate.unknown_permille as f64 / 10.0)
+        ),
+        None => String::new(),
+    }
+}
+
 fn sentence(
     workload: &Workload,
     policy: &Policy,
@@ -236,16 +258,16 @@ fn sentence(
     home: Option<&Alternative>,
     excluded: &[Exclusion],
 ) -> String {
-    let carbon = chosen.footprint.carbon;
+    let (carbon, of_which) = (chosen.footprint.carbon, of_which(chosen.footprint.embodied));
     let (from, to) = (clock(chosen.start()), clock(chosen.end()));
     let pauses = match chosen.runs.len() {
         0 | 1 => String::new(),
         runs => format!(" in {runs} runs, pausing through dirtier hours,"),
     };
     let mut text = if workload.running {
-        format!("runs in {} until {to}{pauses} for {carbon} CO2e more", chosen.cluster)
+        format!("runs in {} until {to}{pauses} for {carbon} CO2e more{of_which}", chosen.cluster)
     } else {
-        format!("planned in {} from {from} to {to}{pauses} for {carbon} CO2e", chosen.cluster)
+        format!("planned in {} from {from} to {to}{pauses} for {carbon} CO2e{of_which}", chosen.cluster)
     };
     text += &match (policy.kind, workload.deadline) {
         _ if !chosen.in_time => ": it cannot be in time and runs as soon as it can".to_owned(),

@@ -203,9 +203,11 @@ impl<'a> Model<'a> {
             _ => 0.0,
         };
         let money = run.as_units_f64() + moved;
+        // The same whatever the time, with pauses or without: it is borne while the Job runs.
+        let embodied = ledger::embodied(demand, cluster.rates) * length(workload);
         Site {
             grams: kwh_per_slot / 1000.0,
-            fixed: money * grams_per_money(policy),
+            fixed: money * grams_per_money(policy) + embodied.as_grams_f64(),
             money,
             moving: kwh / 1000.0,
             resume: kwh_per_slot / 1000.0 * (RESUME.as_hours_f64() / self.slot.as_hours_f64()),

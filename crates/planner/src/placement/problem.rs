@@ -21,7 +21,7 @@ const ROUNDING: f64 = 1e-9;
 pub struct Site {
     /// Grams per (mg/kWh · slot) while it runs: kW × hours of a slot ÷ 1000.
     pub grams: f64,
-    /// What being here costs whatever the time, in grams (money at the carbon price, fixed transfers).
+    /// What being here costs whatever the time, in grams (money at the carbon price, embodied emissions).
     pub fixed: f64,
     /// Money for run and transfer; breaks ties.
     pub money: f64,

@@ -40,6 +40,7 @@ pub fn cluster(i: usize, nodes: i64, grams: &[f64]) -> ClusterSnapshot {
             gpu_power: Watts::ZERO,
             core_price: MoneyPerHour::from_units_f64(0.05),
             gpu_price: MoneyPerHour::ZERO,
+            embodied: None,
         },
         intensity: Series::new(at(0, 0), Span::HOUR, values).unwrap(),
         intensity_from: Provenance { source: "test".to_owned(), kind: SignalKind::Forecast, as_of: at(0, 0) },

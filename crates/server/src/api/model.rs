@@ -7,7 +7,7 @@
 
 use crate::backend::Clock;
 use control::{ClusterView, Decision, JobView, RunView, View};
-use fleet::{Instant, JobKey, Provenance, Resources, Series};
+use fleet::{GramsCo2, Instant, JobKey, Provenance, Resources, Series};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
 use ledger::{Entry, Footprint};
@@ -77,14 +77,22 @@ impl From<Resources> for ResourcesOut {
     }
 }
 
+/// Embodied emissions; `None` where none are counted.
+fn embodied(grams: GramsCo2) -> Option<f64> {
+    (!grams.is_zero()).then(|| grams.as_grams_f64())
+}
+
 /// What something burnt, emitted and cost.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FootprintOut {
     /// Energy in kWh.
     pub energy_kwh: f64,
-    /// Emissions in gCO2e.
+    /// Emissions in gCO2e, embodied ones included where they are counted.
     pub carbon_grams: f64,
+    /// Of those, embodied in the nodes, in gCO2e; absent where none are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embodied_carbon_grams: Option<f64>,
     /// Money, in the document's currency.
     pub cost: f64,
 }
@@ -94,6 +102,7 @@ impl From<Footprint> for FootprintOut {
         FootprintOut {
             energy_kwh: f.energy.as_kwh_f64(),
             carbon_grams: f.carbon.as_grams_f64(),
+            embodied_carbon_grams: embodied(f.embodied),
             cost: f.cost.as_units_f64(),
         }
     }
@@ -382,8 +391,11 @@ pub struct AlternativeOut {
     pub end: String,
     /// Forecast energy in kWh.
     pub energy_kwh: f64,
-    /// Forecast emissions in gCO2e.
+    /// Forecast emissions in gCO2e, embodied ones included where they are counted.
     pub carbon_grams: f64,
+    /// Of those, embodied in the nodes, in gCO2e; absent where none are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embodied_carbon_grams: Option<f64>,
     /// Expected money.
     pub cost: f64,
     /// Whether it ends by its deadline.
@@ -398,6 +410,7 @@ impl From<&Alternative> for AlternativeOut {
             end: time(a.end),
             energy_kwh: a.energy.as_kwh_f64(),
             carbon_grams: a.carbon.as_grams_f64(),
+            embodied_carbon_grams: embodied(a.embodied),
             cost: a.cost.as_units_f64(),
             in_time: a.in_time,
         }
@@ -655,7 +668,7 @@ impl SummaryOut {
             namespaces: s.namespaces.iter().map(|(name, line)| (name.to_string(), line.into())).collect(),
             baseline: ledger::BASELINE.to_owned(),
             worst_provenance: s.provenance.as_ref().map(|p| ProvenanceOut::new(p, now)),
-            method: ledger::METHOD.to_owned(),
+            method: ledger::method(s.total.counts_embodied()),
         }
     }
 }

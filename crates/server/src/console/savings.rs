@@ -116,7 +116,7 @@ fn method(reader: Reader, summary: &Summary) -> Markup {
         details.block.method id="method" {
             summary { (reader.say(M::Method)) }
             p { (reader.lang.fill(M::MethodBaseline, &[reader.say(M::AtOnceHome)])) }
-            p lang="en" { (ledger::METHOD) "." }
+            p lang="en" { (ledger::method(summary.total.counts_embodied())) "." }
             @if let Some(worst) = &summary.provenance {
                 p { (reader.lang.fill(M::WorstSource, &[&worst.source, reader.kind(worst.kind)])) }
             }

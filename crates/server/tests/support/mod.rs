@@ -150,6 +150,7 @@ fn rates(cluster: &ClusterId) -> Rates {
         gpu_power: Watts::ZERO,
         core_price: MoneyPerHour::from_units_f64(price),
         gpu_price: MoneyPerHour::ZERO,
+        embodied: None,
     }
 }
 
@@ -397,10 +398,11 @@ impl Fake {
         let view = self.view();
         let series =
             view.clusters.iter().find(|c| c.facts.id == *cluster).and_then(|c| c.forecast.clone()).unwrap();
-        let Footprint { energy, carbon, cost } =
+        let Footprint { energy, carbon, embodied, cost } =
             ledger::footprint(job.demand, rates(cluster), &series, start, start + length);
         let in_time = job.contract.deadline.is_none_or(|d| start + length <= d);
-        Alternative { cluster: cluster.clone(), start, end: start + length, carbon, cost, energy, in_time }
+        let (cluster, end) = (cluster.clone(), start + length);
+        Alternative { cluster, start, end, carbon, embodied, cost, energy, in_time }
     }
 }
 

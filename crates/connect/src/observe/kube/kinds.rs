@@ -4,7 +4,7 @@
 //! be (the API server takes none) give no event.
 
 use control::{Event, observe};
-use fleet::{ClusterId, MoneyPerHour, NodeName, NodePower};
+use fleet::{ClusterId, NodeName, NodeRates};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -51,8 +51,8 @@ impl fmt::Display for WatchedKind {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub cluster: ClusterId,
-    /// Power and price by node name, where they are configured.
-    pub known: BTreeMap<String, (NodePower, MoneyPerHour)>,
+    /// Power, price and embodied emissions by node name, where they are configured.
+    pub known: BTreeMap<String, NodeRates>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.

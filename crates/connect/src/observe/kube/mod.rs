@@ -19,7 +19,7 @@ pub use health::UNREACHABLE_AFTER;
 pub use kinds::WatchedKind;
 
 use control::{ClusterFacts, Event};
-use fleet::{ClusterId, MoneyPerHour, NodePower};
+use fleet::{ClusterId, NodeRates};
 use follow::Follower;
 use health::Health;
 use kinds::Place;
@@ -38,9 +38,9 @@ pub struct Source {
     pub facts: ClusterFacts,
     /// A connection to its API, of [`crate::client()`].
     pub client: kube::Client,
-    /// Power and price of nodes by name, where the fleet file states them; other nodes' are looked up in
+    /// Power, price and embodied emissions of nodes by name, where the fleet file states them; other nodes' are looked up in
     /// the built-in tables by instance type.
-    pub known: BTreeMap<String, (NodePower, MoneyPerHour)>,
+    pub known: BTreeMap<String, NodeRates>,
 }
 
 /// Something seen: take in the event first, then the version.
