@@ -213,7 +213,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn job(&self, workload: &Workload, sites: Vec<Option<Site>>) -> Job {
+    /// A Job as the solver has it, at the least weight.
+    pub fn job(&self, workload: &Workload, sites: Vec<Option<Site>>) -> Job {
         let from = self.time(workload.release.max(self.snapshot.at));
         let length = length(workload).as_nanos();
         let horizon = self.problem.slots as i64 * self.problem.slot;

@@ -140,20 +140,31 @@ impl Asked<'_> {
             return None;
         }
         let deadline = workload.deadline? + SLACK;
+        let later = Workload { deadline: Some(deadline), ..workload.clone() };
+        let instead = match self.room {
+            Some((job, room)) if deadline < self.horizon() => {
+                let item = self.model.job(&later, self.model.problem.jobs[job].sites.clone());
+                place(self.model, room, &item, &later)?
+            }
+            _ => self.beyond(&later)?,
+        };
+        let what = format!("an hour more of slack (until {})", clock(deadline));
+        self.saving(Change::Slack { by: SLACK, deadline }, &what, instead)
+    }
+
+    /// The best place with a deadline that the model does not reach, or of a Job that now stays where it runs.
+    fn beyond(&self, later: &Workload) -> Option<Assignment> {
         let mut changed = self.snapshot.clone();
-        changed.workloads[self.index].deadline = Some(deadline);
+        changed.workloads[self.index] = later.clone();
         let model = Model::new(&changed, self.policy, None);
         let job = model.jobs.iter().position(|index| *index == self.index)?;
         let state = others(&model, self.schedule, job);
-        let clusters = 0..model.problem.clusters;
-        let best = best(&model, &state.room, &model.problem.jobs[job], clusters)?;
-        let change = Change::Slack { by: SLACK, deadline };
-        let what = format!("an hour more of slack (until {})", clock(deadline));
-        self.saving(
-            change,
-            &what,
-            model.assignment(&changed.workloads[self.index], best.cluster, model.intervals(&best)),
-        )
+        place(&model, &state.room, &model.problem.jobs[job], later)
+    }
+
+    /// End of the model's last slot.
+    fn horizon(&self) -> Instant {
+        self.model.origin + self.model.slot.scaled(self.model.problem.slots as i64, 1)
     }
 
     /// Each cluster that one limit excludes which a person could lift.
@@ -178,8 +189,14 @@ impl Asked<'_> {
             };
             let mut item = model.problem.jobs[job].clone();
             item.sites[c] = Some(model.site(c, workload, self.policy));
-            let Some(place) = best(model, room, &item, c..c + 1) else { continue };
-            found.extend(self.saving(change, &what, model.assignment(workload, c, model.intervals(&place))));
+            // Elsewhere it could run before.
+            item.sites
+                .iter_mut()
+                .enumerate()
+                .filter(|(other, _)| *other != c)
+                .for_each(|(_, site)| *site = None);
+            let instead = place(model, room, &item, workload);
+            found.extend(instead.and_then(|instead| self.saving(change, &what, instead)));
         }
         found
     }
@@ -212,10 +229,9 @@ impl Asked<'_> {
     /// Ten more cores in the cluster where the prices of the Job's window are highest.
     fn cores(&self) -> Option<(f64, Saving)> {
         let (model, workload) = (self.model, self.workload());
-        let (now, horizon) =
-            (self.snapshot.at, model.origin + model.slot.scaled(model.problem.slots as i64, 1));
+        let now = self.snapshot.at;
         let from = if workload.running { now } else { workload.release.max(now) };
-        let to = workload.deadline.unwrap_or(now).max(self.chosen.end()).min(horizon);
+        let to = workload.deadline.unwrap_or(now).max(self.chosen.end()).min(self.horizon());
         if from >= to {
             return None;
         }
@@ -243,12 +259,14 @@ impl Asked<'_> {
     }
 }
 
-/// The best place a job has in some clusters.
-fn best(model: &Model<'_>, room: &[Amounts], job: &Job, clusters: std::ops::Range<usize>) -> Option<Place> {
-    let places =
-        clusters.filter(|c| job.sites[*c].is_some()).flat_map(|c| places_in(&model.problem, room, job, c));
-    let valued = places.map(|place| (model.problem.value(job, &place), place));
-    valued.min_by(|a: &(Value, Place), b| a.0.rank(&b.0)).map(|found| found.1)
+/// The best place of a job in the room left.
+fn place(model: &Model<'_>, room: &[Amounts], job: &Job, workload: &Workload) -> Option<Assignment> {
+    let problem = &model.problem;
+    let clusters = (0..problem.clusters).filter(|c| job.sites[*c].is_some());
+    let places = clusters.flat_map(|c| places_in(problem, room, job, c));
+    let valued = places.map(|place| (problem.value(job, &place), place));
+    let best = valued.min_by(|a: &(Value, Place), b| a.0.rank(&b.0))?.1;
+    Some(model.assignment(workload, best.cluster, model.intervals(&best)))
 }
 
 /// `3.20 g CO2e and 0.01 in money`, `3.20 g CO2e for 0.01 more in money`.
