@@ -68,6 +68,13 @@ async fn a_job_says_why() {
     assert_eq!(why["alternatives"].as_array().unwrap().len(), 5);
     assert!(why["chosen"]["carbonGrams"].as_f64().unwrap() > 0.0);
     assert!(why["excluded"][0]["limit"].as_str().unwrap().contains("selector"));
+    let saves = why["wouldSave"].as_array().unwrap();
+    let said: Vec<&str> = saves.iter().map(|s| s["change"].as_str().unwrap()).collect();
+    assert_eq!(said, ["slack", "cluster", "nodes", "cores"]);
+    assert_eq!((&saves[1]["carbonGrams"], &saves[1]["cost"]), (&json!(31.0), &json!(-0.25)));
+    assert!(saves[0]["deadline"].is_string() && saves[0]["instead"]["start"].is_string());
+    assert_eq!((&saves[2]["limit"], &saves[3]["cpuCores"]), (&json!("a limit"), &json!(10.0)));
+    assert!(saves[3]["cost"].is_null() && saves[3]["instead"].is_null() && saves[3]["to"].is_string());
     assert_eq!(body["ledger"], Value::Null);
     let done = fake.entries().pop().unwrap();
     let path = format!("/api/v1/jobs/{}/{}/{}", done.job.cluster, done.job.namespace, done.job.name);

@@ -116,6 +116,15 @@ async fn every_job_has_a_bar_a_row_and_an_address() {
         assert!(details.body.contains(figure.as_str()), "{figure}");
     }
     assert!(details.body.contains("at once, at home") && details.body.contains("Start now"));
+    for says in [
+        "An hour more of slack, until ",
+        "saves 31.0 g CO2e, −$0.250, in ",
+        " that its pods fit on",
+        "10 more cores in ",
+        "about 11.0 g CO2e over all jobs, to first order",
+    ] {
+        assert!(details.body.contains(says), "{says}");
+    }
     let done = fake.entries().pop().unwrap().job;
     let done = get(&fake, &format!("/jobs/{}/{}/{}", done.cluster, done.namespace, done.name)).await;
     assert!(done.body.contains("What it saved"));

@@ -165,6 +165,9 @@ fn render(decision: &Value, wide: bool) -> String {
     for excluded in explanation["excluded"].as_array().into_iter().flatten() {
         out.push_str(&format!("excluded: {}: {}\n", text(&excluded["cluster"]), text(&excluded["limit"])));
     }
+    for saving in explanation["wouldSave"].as_array().into_iter().flatten() {
+        out.push_str(&format!("would save: {}\n", text(&saving["sentence"])));
+    }
     if let Some(latest) = decision["latestStart"].as_str() {
         out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
     }

@@ -6,7 +6,8 @@
 
 use super::limit::{figure, limit};
 use super::model::Model;
-use super::problem::{Place, Problem, Value};
+use super::problem::{Amounts, Job, Place, Problem, Value};
+use super::saving::{Asked, Saving};
 use super::schedule::{Assignment, Interval, Schedule};
 use super::state::State;
 use super::{interruptible::Search, scan::Scan};
@@ -65,20 +66,25 @@ pub struct Explanation {
     pub at_once_at_home: Option<Alternative>,
     /// Clusters out of the question.
     pub excluded: Vec<Exclusion>,
-    /// All of it in plain words.
+    /// What could be otherwise and would save, best first.
+    #[serde(default)]
+    pub would_save: Vec<Saving>,
+    /// The decision in plain words; what would save has sentences of its own.
     pub sentence: String,
 }
 
-fn alternative(assignment: &Assignment) -> Alternative {
-    Alternative {
-        cluster: assignment.cluster.clone(),
-        start: assignment.start(),
-        end: assignment.end(),
-        carbon: assignment.footprint.carbon,
-        embodied: assignment.footprint.embodied,
-        cost: assignment.footprint.cost,
-        energy: assignment.footprint.energy,
-        in_time: assignment.in_time,
+impl From<&Assignment> for Alternative {
+    fn from(assignment: &Assignment) -> Alternative {
+        Alternative {
+            cluster: assignment.cluster.clone(),
+            start: assignment.start(),
+            end: assignment.end(),
+            carbon: assignment.footprint.carbon,
+            embodied: assignment.footprint.embodied,
+            cost: assignment.footprint.cost,
+            energy: assignment.footprint.energy,
+            in_time: assignment.in_time,
+        }
     }
 }
 
@@ -96,15 +102,19 @@ pub fn explain(
     let workload = &snapshot.workloads[index];
     let mut excluded = Vec::new();
     let mut found = Vec::new();
-    if let Some(job) = model.jobs.iter().position(|i| *i == index) {
-        let state = others(&model, schedule, job);
-        found = options(&model, &state, job, workload, &mut excluded);
+    let job = model.jobs.iter().position(|i| *i == index);
+    let state = job.map(|job| (job, others(&model, schedule, job)));
+    if let Some((job, state)) = &state {
+        found = options(&model, state, *job, workload, &mut excluded);
     } else {
         let stays = format!("it runs in {} already", chosen.cluster);
         let rest = snapshot.clusters.iter().filter(|c| c.id != chosen.cluster);
         excluded.extend(rest.map(|c| Exclusion { cluster: c.id.clone(), limit: stays.clone() }));
     }
-    let mut shown: Vec<Alternative> = vec![alternative(chosen)];
+    let open = found.first().map(|best| &best.1);
+    let room = state.as_ref().map(|(job, state)| (*job, &state.room[..]));
+    let would_save = Asked { snapshot, policy, schedule, model: &model, room, index, chosen, open }.savings();
+    let mut shown: Vec<Alternative> = vec![Alternative::from(chosen)];
     for (_, option) in found {
         if shown.len() > alternatives.min(ALTERNATIVES_MAX) {
             break;
@@ -118,7 +128,14 @@ pub fn explain(
     let at_once_at_home = home(&model, workload);
     let sentence = sentence(workload, policy, chosen, &shown, at_once_at_home.as_ref(), &excluded)
         + &unknown(&model, &chosen.cluster);
-    Some(Explanation { chosen: chosen_so, alternatives: shown, at_once_at_home, excluded, sentence })
+    Some(Explanation {
+        chosen: chosen_so,
+        alternatives: shown,
+        at_once_at_home,
+        excluded,
+        would_save,
+        sentence,
+    })
 }
 
 fn distance(a: Instant, b: Instant) -> Span {
@@ -126,7 +143,7 @@ fn distance(a: Instant, b: Instant) -> Span {
 }
 
 /// Everybody else where the schedule has them.
-fn others<'m>(model: &'m Model<'_>, schedule: &Schedule, job: usize) -> State<'m> {
+pub(super) fn others<'m>(model: &'m Model<'_>, schedule: &Schedule, job: usize) -> State<'m> {
     let mut state = State::new(&model.problem);
     for (other, index) in model.jobs.iter().enumerate() {
         let Some(held) = schedule.get(&model.snapshot.workloads[*index].key).filter(|_| other != job) else {
@@ -157,7 +174,7 @@ fn options(
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
             continue;
         }
-        let places = places_in(state, job, c);
+        let places = places_in(&model.problem, &state.room, item, c);
         if places.is_empty() {
             let why = "no room for it within the horizon, given what else is planned".to_owned();
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
@@ -167,7 +184,7 @@ fn options(
         }
         for place in places {
             let assignment = model.assignment(workload, c, model.intervals(&place));
-            found.push((model.problem.value(item, &place), alternative(&assignment)));
+            found.push((model.problem.value(item, &place), Alternative::from(&assignment)));
         }
     }
     found.sort_by(|a, b| a.0.rank(&b.0));
@@ -175,9 +192,7 @@ fn options(
 }
 
 /// Places in one cluster: every start that is in time, the best with pauses, else the earliest.
-fn places_in(state: &State<'_>, job: usize, cluster: usize) -> Vec<Place> {
-    let problem: &Problem = state.problem;
-    let item = &problem.jobs[job];
+pub(super) fn places_in(problem: &Problem, room: &[Amounts], item: &Job, cluster: usize) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let last = item.deadline.saturating_sub(item.length);
     let first_slot = (item.from + problem.slot - 1) / problem.slot;
@@ -186,11 +201,11 @@ fn places_in(state: &State<'_>, job: usize, cluster: usize) -> Vec<Place> {
     let starts = item.extra_starts.iter().copied().chain(boundaries);
     for start in starts.filter(|start| *start <= last && !item.prompt) {
         let place = Place::contiguous(cluster, start, item.length);
-        if problem.has_room(&state.room, &item.demand, &place) {
+        if problem.has_room(room, &item.demand, &place) {
             places.push(place);
         }
     }
-    let (mut work, room, prices) = (0, &state.room[..], None);
+    let (mut work, prices) = (0, None);
     if item.pausable {
         let search = Search { problem, room, prices, job: item, cluster, pause_now: false };
         places.extend(search.cheapest(item.deadline, &mut work).map(|found| found.1));
@@ -207,11 +222,11 @@ fn home(model: &Model<'_>, workload: &Workload) -> Option<Alternative> {
     let cluster = model.snapshot.clusters.iter().position(|c| c.id == workload.key.cluster)?;
     let from = workload.release.max(model.snapshot.at);
     let run = Interval { from, to: from + super::model::length(workload) };
-    Some(alternative(&model.assignment(workload, cluster, vec![run])))
+    Some(Alternative::from(&model.assignment(workload, cluster, vec![run])))
 }
 
 /// `2026-05-01 03:00 UTC`.
-fn clock(at: Instant) -> String {
+pub(super) fn clock(at: Instant) -> String {
     let text = at.to_rfc3339_seconds();
     match (text.get(0..10), text.get(11..16)) {
         (Some(day), Some(time)) => format!("{day} {time} UTC"),

@@ -22,12 +22,14 @@ mod menu;
 pub(crate) mod model;
 mod prices;
 pub mod problem;
+mod saving;
 mod scan;
 mod schedule;
 mod solve;
 mod state;
 
 pub use explain::{Alternative, Exclusion, Explanation, explain};
+pub use saving::{Change, Saving};
 pub use schedule::{Assignment, Interval, Late, Price, Resource, Schedule, Unplaced};
 pub use solve::{Budget, Solution, solve, solve_within};
 

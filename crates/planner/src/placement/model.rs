@@ -53,7 +53,7 @@ fn amounts(r: Resources) -> Amounts {
 }
 
 /// Grams that one unit of money is worth at the policy's carbon price; 0 without one.
-fn grams_per_money(policy: &Policy) -> f64 {
+pub(crate) fn grams_per_money(policy: &Policy) -> f64 {
     match policy.carbon_price_per_tonne {
         Some(price) if price.is_finite() && price > 0.0 => 1e6 / price,
         _ => 0.0,
@@ -191,7 +191,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn site(&self, c: usize, workload: &Workload, policy: &Policy) -> Site {
+    /// What a Job costs in a cluster.
+    pub fn site(&self, c: usize, workload: &Workload, policy: &Policy) -> Site {
         let cluster = &self.snapshot.clusters[c];
         let demand = workload.demand();
         let kwh_per_slot =
@@ -214,7 +215,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn job(&self, workload: &Workload, sites: Vec<Option<Site>>) -> Job {
+    /// A Job as the solver has it, at the least weight.
+    pub fn job(&self, workload: &Workload, sites: Vec<Option<Site>>) -> Job {
         let from = self.time(workload.release.max(self.snapshot.at));
         let length = length(workload).as_nanos();
         let horizon = self.problem.slots as i64 * self.problem.slot;

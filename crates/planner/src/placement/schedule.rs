@@ -20,7 +20,7 @@ pub struct Interval {
 }
 
 /// Where and when one Job runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment {
     /// Which Job.

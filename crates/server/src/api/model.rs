@@ -7,11 +7,11 @@
 
 use crate::backend::Clock;
 use control::{ClusterView, Decision, JobView, RunView, View};
-use fleet::{GramsCo2, Instant, JobKey, Provenance, Resources, Series};
+use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
 use ledger::{Entry, Footprint};
-use planner::placement::{Alternative, Explanation};
+use planner::placement::{Alternative, Change, Explanation, Saving};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -427,6 +427,71 @@ pub struct ExclusionOut {
     pub limit: String,
 }
 
+/// Something that could be otherwise, and what it would save.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SavingOut {
+    /// `slack`: a deadline an hour later; `cluster`: one that the contract does not allow, allowed;
+    /// `nodes`: some that its pods fit on; `cores`: ten more of them while the Job may run.
+    pub change: String,
+    /// All of it in plain words.
+    pub sentence: String,
+    /// gCO2e saved, everybody else where they are. For `cores` of all Jobs together, money at the carbon
+    /// price included: a first-order estimate; a plan can save at most that and its gap.
+    pub carbon_grams: f64,
+    /// Money saved; below zero where it costs more. Absent for `cores`.
+    pub cost: Option<f64>,
+    /// Where and when the Job would run. Absent for `cores`.
+    pub instead: Option<AlternativeOut>,
+    /// For `slack` the later deadline.
+    pub deadline: Option<String>,
+    /// For all but `slack`: in which cluster.
+    pub cluster: Option<String>,
+    /// For `cluster` and `nodes` the limit that excludes it, with its figures.
+    pub limit: Option<String>,
+    /// For `cores`: how many more.
+    pub cpu_cores: Option<f64>,
+    /// For `cores`: from when.
+    pub from: Option<String>,
+    /// For `cores`: until when.
+    pub to: Option<String>,
+}
+
+impl From<&Saving> for SavingOut {
+    fn from(s: &Saving) -> SavingOut {
+        let mut out = SavingOut {
+            change: String::new(),
+            sentence: s.sentence.clone(),
+            carbon_grams: s.carbon.as_grams_f64(),
+            cost: s.cost.map(Money::as_units_f64),
+            instead: s.instead.as_ref().map(|a| AlternativeOut::from(&Alternative::from(a))),
+            deadline: None,
+            cluster: None,
+            limit: None,
+            cpu_cores: None,
+            from: None,
+            to: None,
+        };
+        match &s.change {
+            Change::Slack { deadline, .. } => {
+                out.change = "slack".to_owned();
+                out.deadline = Some(time(*deadline));
+            }
+            Change::Cluster { cluster, limit } | Change::Nodes { cluster, limit } => {
+                let nodes = matches!(s.change, Change::Nodes { .. });
+                out.change = if nodes { "nodes" } else { "cluster" }.to_owned();
+                (out.cluster, out.limit) = (Some(cluster.to_string()), Some(limit.clone()));
+            }
+            Change::Cores { cluster, cores, from, to } => {
+                out.change = "cores".to_owned();
+                (out.cluster, out.cpu_cores) = (Some(cluster.to_string()), Some(cores.as_cores_f64()));
+                (out.from, out.to) = (Some(time(*from)), Some(time(*to)));
+            }
+        }
+        out
+    }
+}
+
 /// Why here, why then.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -441,6 +506,8 @@ pub struct ExplanationOut {
     pub at_once_at_home: Option<AlternativeOut>,
     /// Clusters that were out of the question.
     pub excluded: Vec<ExclusionOut>,
+    /// What could be otherwise and would save, best first; at most five.
+    pub would_save: Vec<SavingOut>,
 }
 
 impl From<&Explanation> for ExplanationOut {
@@ -455,6 +522,7 @@ impl From<&Explanation> for ExplanationOut {
             alternatives: e.alternatives.iter().map(AlternativeOut::from).collect(),
             at_once_at_home: e.at_once_at_home.as_ref().map(AlternativeOut::from),
             excluded: e.excluded.iter().map(out).collect(),
+            would_save: e.would_save.iter().map(SavingOut::from).collect(),
         }
     }
 }

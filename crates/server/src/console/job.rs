@@ -1,7 +1,7 @@
 //! The details of one Job: why here, why then, what the others would have cost, what it saved.
 
 use super::ask::{Ask, address};
-use super::format::{Reader, carbon, money, number, rough};
+use super::format::{Reader, carbon, count, money, number, rough};
 use super::jobs::{job_path, phase, route};
 use super::layout::{badge, time};
 use super::text::{Lang, M};
@@ -9,7 +9,7 @@ use control::{Decision, JobPhase, JobView, View};
 use fleet::{JobKey, Mode};
 use ledger::Entry;
 use maud::{Markup, html};
-use planner::placement::{Alternative, Explanation};
+use planner::placement::{Alternative, Change, Explanation, Saving};
 
 /// The panel under the timeline.
 pub fn panel(ask: &Ask, view: &View, entries: &[Entry], key: &JobKey, decision: Option<&Decision>) -> Markup {
@@ -84,6 +84,7 @@ fn why(reader: Reader, view: &View, job: Option<&JobView>, decision: Option<&Dec
                 Some(explanation) => {
                     (sentence(reader, view, explanation))
                     (options(reader, view, explanation))
+                    (would_save(reader, view, &explanation.would_save))
                     @if !explanation.excluded.is_empty() {
                         h4 { (reader.say(M::Excluded)) }
                         ul { @for e in &explanation.excluded { li { b { (e.cluster) } ": " span lang="en" { (e.limit) } } } }
@@ -138,6 +139,39 @@ fn options(reader: Reader, view: &View, explanation: &Explanation) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What could be otherwise, and what it would save.
+fn would_save(reader: Reader, view: &View, savings: &[Saving]) -> Markup {
+    if savings.is_empty() {
+        return html! {};
+    }
+    let lang = reader.lang;
+    let what = |saving: &Saving| match &saving.change {
+        Change::Slack { deadline, .. } => lang.fill(M::IfSlack, &[&reader.moment(*deadline)]),
+        Change::Cluster { cluster, .. } => lang.fill(M::IfCluster, &[cluster.as_str()]),
+        Change::Nodes { cluster, .. } => lang.fill(M::IfPods, &[cluster.as_str()]),
+        Change::Cores { cluster, cores, from, to } => {
+            let cores = count(cores.as_cores_f64() as u64);
+            lang.fill(M::IfCores, &[&cores, cluster.as_str(), &reader.moment(*from), &reader.moment(*to)])
+        }
+    };
+    let much = |saving: &Saving| {
+        let mut much = format!("{} CO2e", carbon(saving.carbon));
+        if let Some(cost) = saving.cost.filter(|cost| !cost.is_zero()) {
+            much += &format!(", {}", money(cost.as_units_f64(), &view.currency));
+        }
+        match &saving.instead {
+            Some(instead) => {
+                lang.fill(M::SavesHere, &[&much, instead.cluster.as_str(), &reader.moment(instead.start())])
+            }
+            None => lang.fill(M::SavesAll, &[&much]),
+        }
+    };
+    html! {
+        h4 { (reader.say(M::WouldSave)) }
+        ul { @for saving in savings { li { b { (what(saving)) } ": " (much(saving)) } } }
     }
 }
 

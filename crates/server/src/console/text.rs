@@ -201,6 +201,13 @@ messages! {
     Yes: "yes", "예";
     No: "no", "아니요";
     Excluded: "Out of the question", "제외됨";
+    WouldSave: "What would save more", "더 절감하려면";
+    IfSlack: "An hour more of slack, until {0}", "마감이 한 시간 늦어 {0}까지라면";
+    IfCluster: "Leave to run in {0}", "{0}에서 실행할 수 있다면";
+    IfPods: "Nodes in {0} that its pods fit on", "{0}에 파드가 들어갈 노드가 있다면";
+    IfCores: "{0} more cores in {1} from {2} to {3}", "{1}에 {2}부터 {3}까지 코어 {0}개가 더 있다면";
+    SavesHere: "saves {0}, in {1} from {2}", "{0} 절감, {1}에서 {2} 시작";
+    SavesAll: "saves about {0} over all jobs, to first order: at most that and the plan's gap", "모든 작업을 합쳐 약 {0} 절감(1차 근사, 많아야 이 값과 계획의 차이 상한의 합)";
     Facts: "Facts", "정보";
     Created: "Created", "생성";
     Demand: "Asks for", "요청 자원";

@@ -9,12 +9,12 @@ use control::{
 };
 use fleet::{
     Action, Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, GridZone, Instant, JobKey, Mode,
-    MoneyPerHour, ObjectName, PlacementContract, Plan, PolicyKind, Provenance, Rates, RegionId, Resources,
-    Series, Span, Step, Watts, builtin, plan,
+    Money, MoneyPerHour, ObjectName, PlacementContract, Plan, PolicyKind, Provenance, Rates, RegionId,
+    Resources, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
 use ledger::{Account, Entry, Footprint, Place, Run};
-use planner::placement::{Alternative, Exclusion, Explanation};
+use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
 use server::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
 use std::collections::BTreeMap;
@@ -404,6 +404,38 @@ impl Fake {
         let (cluster, end) = (cluster.clone(), start + length);
         Alternative { cluster, start, end, carbon, embodied, cost, energy, in_time }
     }
+
+    /// One of each kind.
+    fn would_save(&self, job: &JobView, cluster: &ClusterId, start: Instant) -> Vec<Saving> {
+        let there = self.alternative(job, cluster, start);
+        let saving = |change, grams, cost: Option<f64>| Saving {
+            change,
+            carbon: GramsCo2::from_grams_f64(grams),
+            cost: cost.map(Money::from_units_f64),
+            instead: cost.map(|_| Assignment {
+                key: job.key.clone(),
+                cluster: cluster.clone(),
+                runs: vec![Interval { from: start, to: there.end }],
+                footprint: Footprint {
+                    energy: there.energy,
+                    carbon: there.carbon,
+                    cost: there.cost,
+                    embodied: there.embodied,
+                },
+                in_time: true,
+            }),
+            sentence: format!("something would save {grams} g"),
+        };
+        let (deadline, cluster) = (start + Span::DAY, cluster.clone());
+        let limit = "a limit".to_owned();
+        let cores = Cpu::from_millis(10_000);
+        vec![
+            saving(Change::Slack { by: Span::HOUR, deadline }, 41.0, Some(0.0)),
+            saving(Change::Cluster { cluster: cluster.clone(), limit: limit.clone() }, 31.0, Some(-0.25)),
+            saving(Change::Nodes { cluster: cluster.clone(), limit }, 21.0, Some(0.5)),
+            saving(Change::Cores { cluster, cores, from: start, to: deadline }, 11.0, None),
+        ]
+    }
 }
 
 impl Backend for Fake {
@@ -495,6 +527,7 @@ impl Backend for Fake {
             others.truncate(alternatives);
             let base = self.alternative(job, &key.cluster, view.at);
             Explanation {
+                would_save: self.would_save(job, &target, start),
                 sentence: format!(
                     "starts in {} at {} and emits {} CO2e there; at once in {} it would be {}: the grid of {} is cleaner then, and 8 of 47 cores are free",
                     target, start.to_rfc3339_seconds(), chosen.carbon, key.cluster, base.carbon, target
