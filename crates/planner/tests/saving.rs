@@ -141,6 +141,19 @@ fn everybody_else_stays_where_they_are() {
     assert_eq!(savings(&s, &wanted), []);
 }
 
+#[test]
+fn what_is_open_anyway_is_no_saving_of_a_change() {
+    let wanted = due(job("train", 0, 1.0, 2.0), at(12, 0));
+    let fleet = |grams: &[f64]| snapshot(at(0, 0), vec![cluster(0, 1, grams)], vec![wanted.clone()]);
+    let p = policy(PolicyKind::Optimal);
+    // Planned for 4 g at once; then the forecast says 0.8 g at 5:00, and 0.4 g just after the deadline.
+    let schedule = plan(&fleet(&[500.0]), &p, None, Effort::default());
+    let mut grams = clean_at(5, 100.0);
+    grams[12] = 50.0;
+    let found = explain(&fleet(&grams), &p, &schedule, &wanted.key, 3).unwrap().would_save;
+    assert_eq!((found.len(), found[0].carbon), (1, GramsCo2::from_grams_f64(0.4)), "{found:?}");
+}
+
 /// Two Jobs of ten cores for the one place in the clean hour.
 fn crowded() -> (Snapshot, [Workload; 2]) {
     let jobs = ["a", "b"].map(|name| due(job(name, 0, 1.0, 10.0), at(12, 0)));

@@ -166,7 +166,7 @@ fn render(decision: &Value, wide: bool) -> String {
         out.push_str(&format!("excluded: {}: {}\n", text(&excluded["cluster"]), text(&excluded["limit"])));
     }
     for saving in explanation["wouldSave"].as_array().into_iter().flatten() {
-        out.push_str(&format!("would save: {}\n", text(&saving["sentence"])));
+        out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
     }
     if let Some(latest) = decision["latestStart"].as_str() {
         out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
