@@ -20,6 +20,12 @@ const OVERRUN_MIN: Span = Span::from_seconds(300);
 /// until it is at most so much while nothing is deferred.
 const SCARCE_FROM: u64 = 100;
 const SCARCE_UNTIL: u64 = 50;
+/// Plans know sums of room, not nodes. A Job that takes a whole node or cluster is planned to end this much
+/// earlier, a smaller one less in proportion: so long it can look for room.
+const BULK_MARGIN: Span = Span::from_seconds(2 * 3600);
+/// From this part of a node or cluster on, in thousandths, half of the slack may go into that margin instead
+/// of a quarter.
+const BULKY_PERMILLE: i64 = 250;
 /// Round trip assumed between regions the tables do not know, in ms.
 const LATENCY_UNKNOWN_MS: f64 = 150.0;
 
@@ -174,8 +180,28 @@ impl Control {
         let deadline = tracked.contract.deadline.filter(|_| !tracked.released)?;
         let whole = guard::safe_duration(self.expected(tracked), &self.settings.policy);
         let slack = (deadline - tracked.created - whole).max(Span::ZERO);
-        let margin = slack.scaled(1, 4);
-        Some(deadline - if margin < self.settings.plan_margin { margin } else { self.settings.plan_margin })
+        let bulk = self.bulk_permille(tracked);
+        let margin = self.settings.plan_margin + BULK_MARGIN.scaled(bulk, 1000);
+        let most = if bulk >= BULKY_PERMILLE { slack.scaled(1, 2) } else { slack.scaled(1, 4) };
+        Some(deadline - margin.min(most))
+    }
+
+    /// How hard it may be to find room for a Job on nodes that are partly full, in thousandths: the part of
+    /// a node that a pod asks for, or of a cluster that all of them do, in the cluster where that is least.
+    fn bulk_permille(&self, tracked: &Tracked) -> i64 {
+        let part = |need: i64, whole: i64| {
+            (i128::from(need) * 1000).checked_div(i128::from(whole)).unwrap_or(0).clamp(0, 1000) as i64
+        };
+        let larger = |need: Resources, whole: Resources| {
+            let cpu = part(need.cpu.as_nanos(), whole.cpu.as_nanos());
+            cpu.max(part(need.memory.as_bytes(), whole.memory.as_bytes()))
+        };
+        let (pod, all) = (tracked.pod, tracked.demand());
+        let bulk = |c: &Cluster| {
+            let node = c.node_sizes().into_iter().fold(Resources::ZERO, Resources::max);
+            larger(pod, node).max(larger(all, c.allocatable()))
+        };
+        self.clusters.values().filter(|c| c.reachable).map(bulk).min().unwrap_or(0)
     }
 
     /// Clusters the Job may run in: its selector, less those that refused it, or home only when it

@@ -34,7 +34,7 @@ pub struct Settings {
     /// what is left over on single nodes adds up. 85 leaves about one core of an eight-core node.
     pub packing_percent: i64,
     /// A planned end stays this far from the deadline (at most a quarter of the slack), so that a start
-    /// that finds no room can still be moved.
+    /// that finds no room can still be moved; of Jobs that take much of a node or cluster farther.
     pub plan_margin: Span,
 }
 
