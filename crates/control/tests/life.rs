@@ -211,6 +211,29 @@ fn nothing_is_deferred_into_hours_that_will_be_wanted() {
 }
 
 #[test]
+fn a_job_that_takes_much_of_a_node_is_planned_farther_from_its_deadline() {
+    let mut driver = driver();
+    let falling: Vec<f64> = (0..24).map(|hour| 900.0 - 30.0 * f64::from(hour)).collect();
+    tell(&mut driver, "KR", &falling);
+    tell(&mut driver, "JP-TK", &[990.0]);
+    driver.begin();
+    for (name, cores) in [("small", "250m"), ("bulky", "6")] {
+        let mut job = job(name, "1h", "12h", &[]);
+        job["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(cores);
+        create(&mut driver, "kr", job);
+    }
+    driver.run_until(hours(1));
+    let view = driver.control.view(driver.world.now());
+    let spare = |name: &str| {
+        let job = view.jobs.iter().find(|job| job.key.name.as_str() == name).unwrap();
+        job.contract.deadline.unwrap() - job.planned.last().unwrap().to.unwrap()
+    };
+    assert!(spare("small") < Span::MINUTE.scaled(45, 1), "{}", spare("small"));
+    assert!(spare("bulky") > Span::MINUTE.scaled(90, 1), "{}", spare("bulky"));
+    assert!(spare("bulky") < Span::HOUR.scaled(3, 1), "{}", spare("bulky"));
+}
+
+#[test]
 fn a_cluster_that_refuses_the_copy_is_left_out_with_its_words() {
     let mut driver = driver();
     tell(&mut driver, "KR", &[500.0]);
