@@ -30,7 +30,7 @@ fn the_example_fleet_is_what_its_comments_say() {
         ("jp", "ap-northeast-1", "JP-TK", "m6i.2xlarge", 6, 3),
     ];
     assert_eq!(clusters, expected);
-    assert_eq!(fleet.demo.expect("a demo stream").jobs_per_hour, 3.0);
+    assert_eq!(fleet.demo.expect("a demo stream").jobs_per_hour, 2.0);
 }
 
 /// What the example leaves commented out are the defaults: with every such line taken in, the fleet

@@ -64,7 +64,7 @@ fn jobs_of(jobs: usize, clusters: usize, hours: u64, draws: &mut Draws) -> Vec<W
         let mut w = job(&name, 0, 0.25 * quarters as f64, (1 + draws.below(7)) as f64);
         w.key.cluster = id(draws.below(clusters as u64) as usize);
         w.parallelism = 1 + draws.below(3) as i64;
-        if i % 10 == 0 {
+        if i.is_multiple_of(10) {
             (w.pod, w.parallelism) = (resources(4.0, 16, 1), 1);
             w.pod.gpu = 1 + draws.below(NODE_GPUS as u64) as i64;
         }
@@ -89,7 +89,7 @@ fn fleet_of(jobs: usize, clusters: usize, hours: u64) -> Snapshot {
         let mut c: ClusterSnapshot = cluster(0, nodes, &intensity(i, 2 * hours as usize, &mut draws));
         c.id = id(i);
         c.nodes.extend(std::iter::repeat_n(gpus, with_gpus as usize));
-        c.free = c.free + gpus.times(with_gpus);
+        c.free += gpus.times(with_gpus);
         c.allocatable = c.free;
         c.rates.gpu_power = Watts::from_watts_f64(250.0);
         c
