@@ -70,6 +70,7 @@ impl Control {
             release: came,
             // One without a deadline may not wait.
             deadline: Some(tracked.contract.deadline.unwrap_or(came + whole + self.settings.plan_margin)),
+            margin: Span::ZERO,
             prompt: false,
             duration: whole,
             duration_stated: tracked.contract.expected_duration.is_some(),
@@ -112,6 +113,7 @@ mod tests {
             key: JobKey { cluster: ClusterId::new("kr").unwrap(), namespace: name(), name: name() },
             release,
             deadline: Some(release + hours(5)),
+            margin: Span::ZERO,
             prompt: false,
             duration: Span::HOUR,
             duration_stated: true,

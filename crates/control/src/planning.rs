@@ -157,10 +157,12 @@ impl Control {
         } else {
             (whole - done).max(policy.start_margin)
         };
+        let (deadline, margin) = self.planned_deadline(tracked).unzip();
         Some(Workload {
             key: tracked.key.clone(),
             release: tracked.created.max(self.now),
-            deadline: self.planned_deadline(tracked),
+            deadline,
+            margin: margin.unwrap_or_default(),
             prompt: self.scarce,
             duration,
             duration_stated: tracked.contract.expected_duration.is_some(),
@@ -175,15 +177,16 @@ impl Control {
         })
     }
 
-    /// The deadline plans are made for: a little before the real one, where there is slack.
-    fn planned_deadline(&self, tracked: &Tracked) -> Option<Instant> {
+    /// The deadline plans are made for, before the real one where there is slack, and how much before.
+    fn planned_deadline(&self, tracked: &Tracked) -> Option<(Instant, Span)> {
         let deadline = tracked.contract.deadline.filter(|_| !tracked.released)?;
         let whole = guard::safe_duration(self.expected(tracked), &self.settings.policy);
         let slack = (deadline - tracked.created - whole).max(Span::ZERO);
         let bulk = self.bulk_permille(tracked);
         let margin = self.settings.plan_margin + BULK_MARGIN.scaled(bulk, 1000);
         let most = if bulk >= BULKY_PERMILLE { slack.scaled(1, 2) } else { slack.scaled(1, 4) };
-        Some(deadline - margin.min(most))
+        let margin = margin.min(most);
+        Some((deadline - margin, margin))
     }
 
     /// How hard it may be to find room for a Job on nodes that are partly full, in thousandths: the part of

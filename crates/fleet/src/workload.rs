@@ -61,6 +61,9 @@ pub struct Workload {
     pub release: Instant,
     /// Must be finished by then; `None`: as soon as it can.
     pub deadline: Option<Instant>,
+    /// How much earlier than its real deadline that is.
+    #[serde(default)]
+    pub margin: Span,
     /// Whether it starts as soon as there is room although its deadline would allow a delay.
     #[serde(default)]
     pub prompt: bool,
@@ -90,6 +93,10 @@ impl Workload {
     /// What it holds while it runs: parallelism × the pod's requests.
     pub fn demand(&self) -> Resources {
         self.pod.times(self.parallelism.max(1))
+    }
+    /// The deadline people stated: plans keep a margin before it.
+    pub fn real_deadline(&self) -> Option<Instant> {
+        self.deadline.map(|deadline| deadline + self.margin)
     }
     /// The latest start that still meets the deadline.
     pub fn latest_start(&self) -> Option<Instant> {

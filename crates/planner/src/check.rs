@@ -163,7 +163,7 @@ fn runs(snapshot: &Snapshot, workload: &Workload, assignment: &Assignment) -> Ve
 
 fn flags(schedule: &Schedule, workload: &Workload, assignment: &Assignment) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let in_time = workload.deadline.is_none_or(|deadline| assignment.end() <= deadline);
+    let in_time = workload.real_deadline().is_none_or(|deadline| assignment.end() <= deadline);
     let named = schedule.late.iter().filter(|late| late.key == assignment.key).count();
     let mut wrong = |what: &'static str, found: String, expected: String| {
         violations.push(Violation::Runs { key: assignment.key.clone(), what, found, expected });

@@ -171,6 +171,24 @@ fn a_deadline_can_be_met_to_the_nanosecond() {
 }
 
 #[test]
+fn a_margin_before_the_deadline_is_kept_where_it_can_be_and_is_no_lateness() {
+    let mut wanted = due(job("train", 0, 2.0, 2.0), at(6, 0));
+    wanted.margin = Span::HOUR;
+    let s = snapshot(at(0, 0), vec![cluster(0, 2, &NIGHT)], vec![wanted.clone()]);
+    let schedule = optimal(&s);
+    assert_eq!(of(&schedule, &wanted).end(), at(6, 0), "hour 6 is clean, but margin");
+    let why = explain(&s, &policy(PolicyKind::Optimal), &schedule, &wanted.key, 3).unwrap().sentence;
+    assert!(why.contains("before its deadline 2026-05-01 07:00 UTC"), "{why}");
+    wanted.release = at(4, 30);
+    let s = snapshot(at(4, 30), vec![cluster(0, 2, &NIGHT)], vec![wanted.clone()]);
+    let schedule = optimal(&s);
+    assert!(of(&schedule, &wanted).in_time && schedule.late.is_empty());
+    wanted.release = at(5, 30);
+    let schedule = optimal(&snapshot(at(5, 30), s.clusters, vec![wanted.clone()]));
+    assert_eq!((schedule.late.len(), schedule.late[0].deadline), (1, at(7, 0)));
+}
+
+#[test]
 fn those_that_will_be_late_are_named_at_once_and_priority_decides() {
     // Room for one at a time, time for two of the three.
     let three: Vec<Workload> = (0..3)

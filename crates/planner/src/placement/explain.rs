@@ -284,7 +284,7 @@ fn sentence(
     } else {
         format!("planned in {} from {from} to {to}{pauses} for {carbon} CO2e{of_which}", chosen.cluster)
     };
-    text += &match (policy.kind, workload.deadline) {
+    text += &match (policy.kind, workload.real_deadline()) {
         _ if !chosen.in_time => ": it cannot be in time and runs as soon as it can".to_owned(),
         (PolicyKind::Score, _) => ": the lowest score at its earliest start".to_owned(),
         (PolicyKind::Soonest, _) => ": the earliest start".to_owned(),

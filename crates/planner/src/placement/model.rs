@@ -358,7 +358,7 @@ impl<'a> Model<'a> {
             key: workload.key.clone(),
             cluster: self.snapshot.clusters[cluster].id.clone(),
             footprint: self.footprint(workload, cluster, &runs),
-            in_time: workload.deadline.is_none_or(|deadline| end <= deadline),
+            in_time: workload.real_deadline().is_none_or(|deadline| end <= deadline),
             runs,
         }
     }

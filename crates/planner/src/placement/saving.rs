@@ -148,7 +148,7 @@ impl Asked<'_> {
             }
             _ => self.beyond(&later)?,
         };
-        let what = format!("an hour more of slack (until {})", clock(deadline));
+        let what = format!("an hour more of slack (until {})", clock(deadline + workload.margin));
         self.saving(Change::Slack { by: SLACK, deadline }, &what, instead)
     }
 

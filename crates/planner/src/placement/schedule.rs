@@ -241,7 +241,7 @@ fn late(model: &Model<'_>, assignments: &[Assignment]) -> Vec<Late> {
     let snapshot = model.snapshot;
     let mut late = Vec::new();
     for workload in &snapshot.workloads {
-        let Some(deadline) = workload.deadline else { continue };
+        let Some(deadline) = workload.real_deadline() else { continue };
         let Ok(at) = assignments.binary_search_by(|a| a.key.cmp(&workload.key)) else { continue };
         let assignment = &assignments[at];
         if assignment.in_time {

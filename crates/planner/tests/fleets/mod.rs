@@ -55,6 +55,7 @@ pub fn job(name: &str, home: usize, hours: f64, cores: f64) -> Workload {
         release: at(0, 0),
         deadline: None,
         duration: Span::from_hours_f64(hours).unwrap(),
+        margin: Span::ZERO,
         prompt: false,
         duration_stated: true,
         pod: resources(cores, 1, 1),
