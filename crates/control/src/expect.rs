@@ -4,8 +4,7 @@
 //! for them, and where that fails nothing is deferred for carbon (`Control::plan_if_due`). What came is
 //! learnt anew after a restart, from the Jobs that are still there.
 
-use crate::guard;
-use crate::jobs::{self, Tracked};
+use crate::jobs::Tracked;
 use crate::state::Control;
 use fleet::{Instant, PolicyKind, Span, Workload};
 use std::collections::VecDeque;
@@ -63,26 +62,9 @@ impl Arrivals {
 impl Control {
     /// Learns from a Job that came.
     pub(crate) fn learn_arrival(&mut self, tracked: &Tracked) {
-        let (came, whole) =
-            (tracked.created, guard::safe_duration(self.expected(tracked), &self.settings.policy));
-        let job = Workload {
-            key: tracked.key.clone(),
-            release: came,
-            // One without a deadline may not wait.
-            deadline: Some(tracked.contract.deadline.unwrap_or(came + whole + self.settings.plan_margin)),
-            margin: Span::ZERO,
-            prompt: false,
-            duration: whole,
-            duration_stated: tracked.contract.expected_duration.is_some(),
-            pod: tracked.pod,
-            parallelism: jobs::parallelism(&tracked.job),
-            interruptible: tracked.contract.interruptible,
-            allowed: self.allowed(tracked),
-            data: tracked.contract.data.clone(),
-            priority: tracked.priority,
-            pinned: None,
-            running: false,
-        };
+        let mut job = self.as_it_came(tracked);
+        // One without a deadline may not wait.
+        job.deadline.get_or_insert(job.release + job.duration + self.settings.plan_margin);
         self.arrivals.take_in(job, self.now);
     }
 

@@ -131,12 +131,33 @@ impl Control {
         errors.iter().map(ToString::to_string).collect()
     }
 
-    /// The workload the planner sees for a Job; `None` when there is nothing left to place.
-    pub(crate) fn workload(&self, tracked: &Tracked) -> Option<Workload> {
+    /// A Job as it came: nothing of it has run, and no margin is kept.
+    pub(crate) fn as_it_came(&self, tracked: &Tracked) -> Workload {
+        Workload {
+            key: tracked.key.clone(),
+            release: tracked.created,
+            deadline: tracked.contract.deadline,
+            margin: Span::ZERO,
+            prompt: false,
+            duration: guard::safe_duration(self.expected(tracked), &self.settings.policy),
+            duration_stated: tracked.contract.expected_duration.is_some(),
+            pod: tracked.pod,
+            parallelism: jobs::parallelism(&tracked.job),
+            interruptible: tracked.contract.interruptible,
+            allowed: self.allowed(tracked),
+            data: tracked.contract.data.clone(),
+            priority: tracked.priority,
+            pinned: None,
+            running: false,
+        }
+    }
+
+    /// The workload the planner sees for a Job in clusters of these sizes; `None` when there is nothing left
+    /// to place.
+    pub(crate) fn workload(&self, tracked: &Tracked, sizes: &[Size]) -> Option<Workload> {
         if tracked.finished().is_some() || jobs::deleting(&tracked.job) || !tracked.wanted() {
             return None;
         }
-        let policy = &self.settings.policy;
         let progress = self.progress(tracked);
         let committed = match tracked.style {
             Style::Mirrored => tracked.committed().map(|(cluster, _)| cluster),
@@ -149,62 +170,33 @@ impl Control {
             return None;
         }
         let running = committed.is_some() && !progress.paused;
-        let done = progress.done(self.now);
-        let whole = guard::safe_duration(self.expected(tracked), policy);
+        let came = self.as_it_came(tracked);
+        let left = came.duration - progress.done(self.now);
         let overrun = OVERRUN_MIN.max(self.expected(tracked).scaled(1, 10));
-        let duration = if running && whole - done <= Span::ZERO {
-            overrun
-        } else {
-            (whole - done).max(policy.start_margin)
-        };
-        let (deadline, margin) = self.planned_deadline(tracked).unzip();
+        let duration =
+            if running && left <= Span::ZERO { overrun } else { left.max(self.settings.policy.start_margin) };
+        let (deadline, margin) = self.planned_deadline(tracked, came.duration, sizes).unzip();
         Some(Workload {
-            key: tracked.key.clone(),
-            release: tracked.created.max(self.now),
+            release: came.release.max(self.now),
             deadline,
             margin: margin.unwrap_or_default(),
             prompt: self.scarce,
             duration,
-            duration_stated: tracked.contract.expected_duration.is_some(),
-            pod: tracked.pod,
-            parallelism: jobs::parallelism(&tracked.job),
-            interruptible: tracked.contract.interruptible,
-            allowed: self.allowed(tracked),
-            data: tracked.contract.data.clone(),
-            priority: tracked.priority,
             pinned: committed,
             running,
+            ..came
         })
     }
 
     /// The deadline plans are made for, before the real one where there is slack, and how much before.
-    fn planned_deadline(&self, tracked: &Tracked) -> Option<(Instant, Span)> {
+    fn planned_deadline(&self, tracked: &Tracked, whole: Span, sizes: &[Size]) -> Option<(Instant, Span)> {
         let deadline = tracked.contract.deadline.filter(|_| !tracked.released)?;
-        let whole = guard::safe_duration(self.expected(tracked), &self.settings.policy);
         let slack = (deadline - tracked.created - whole).max(Span::ZERO);
-        let bulk = self.bulk_permille(tracked);
+        let bulk = bulk_permille(tracked, sizes);
         let margin = self.settings.plan_margin + BULK_MARGIN.scaled(bulk, 1000);
         let most = if bulk >= BULKY_PERMILLE { slack.scaled(1, 2) } else { slack.scaled(1, 4) };
         let margin = margin.min(most);
         Some((deadline - margin, margin))
-    }
-
-    /// How hard it may be to find room for a Job on nodes that are partly full, in thousandths: the part of
-    /// a node that a pod asks for, or of a cluster that all of them do, in the cluster where that is least.
-    fn bulk_permille(&self, tracked: &Tracked) -> i64 {
-        let part = |need: i64, whole: i64| {
-            (i128::from(need) * 1000).checked_div(i128::from(whole)).unwrap_or(0).clamp(0, 1000) as i64
-        };
-        let larger = |need: Resources, whole: Resources| {
-            let cpu = part(need.cpu.as_nanos(), whole.cpu.as_nanos());
-            cpu.max(part(need.memory.as_bytes(), whole.memory.as_bytes()))
-        };
-        let (pod, all) = (tracked.pod, tracked.demand());
-        let bulk = |c: &Cluster| {
-            let node = c.node_sizes().into_iter().fold(Resources::ZERO, Resources::max);
-            larger(pod, node).max(larger(all, c.allocatable()))
-        };
-        self.clusters.values().filter(|c| c.reachable).map(bulk).min().unwrap_or(0)
     }
 
     /// Clusters the Job may run in: its selector, less those that refused it, or home only when it
@@ -242,6 +234,7 @@ impl Control {
             .values()
             .filter_map(|c| cluster_snapshot(c, packing, self.settings.policy.embodied))
             .collect();
+        let sizes = sizes(&clusters);
         let (near, far) = self.settings.transfer_kwh_per_gb;
         let pairs = |f: &dyn Fn(&ClusterSnapshot, &ClusterSnapshot) -> f64| -> Vec<Vec<f64>> {
             clusters
@@ -254,7 +247,7 @@ impl Control {
         let transfer_kwh_per_gb = pairs(&|a, b| if builtin::near(&a.region, &b.region) { near } else { far });
         Snapshot {
             at: self.now,
-            workloads: self.jobs.values().filter_map(|t| self.workload(t)).collect(),
+            workloads: self.jobs.values().filter_map(|t| self.workload(t, &sizes)).collect(),
             expected: self.expected_jobs(),
             latency_ms,
             transfer_kwh_per_gb,
@@ -314,6 +307,35 @@ impl Control {
         let starts = runs.flat_map(|run| [run.from, run.to]).chain(guard).filter(|_| open);
         tracked.retry_at.into_iter().chain(refusals).chain(starts).filter(|at| *at > self.now).min()
     }
+}
+
+/// A reachable cluster's largest node, and all of its nodes together.
+pub(crate) struct Size {
+    node: Resources,
+    all: Resources,
+}
+
+/// The sizes of the clusters that can be reached: worked out once a plan, since every Job asks.
+pub(crate) fn sizes(clusters: &[ClusterSnapshot]) -> Vec<Size> {
+    let size = |c: &ClusterSnapshot| Size {
+        node: c.nodes.iter().copied().fold(Resources::ZERO, Resources::max),
+        all: c.allocatable,
+    };
+    clusters.iter().filter(|c| c.reachable).map(size).collect()
+}
+
+/// How hard it may be to find room for a Job on nodes that are partly full, in thousandths: the part of
+/// a node that a pod asks for, or of a cluster that all of them do, in the cluster where that is least.
+fn bulk_permille(tracked: &Tracked, sizes: &[Size]) -> i64 {
+    let part = |need: i64, whole: i64| {
+        (i128::from(need) * 1000).checked_div(i128::from(whole)).unwrap_or(0).clamp(0, 1000) as i64
+    };
+    let larger = |need: Resources, whole: Resources| {
+        let cpu = part(need.cpu.as_nanos(), whole.cpu.as_nanos());
+        cpu.max(part(need.memory.as_bytes(), whole.memory.as_bytes()))
+    };
+    let (pod, all) = (tracked.pod, tracked.demand());
+    sizes.iter().map(|size| larger(pod, size.node).max(larger(all, size.all))).min().unwrap_or(0)
 }
 
 fn cluster_snapshot(cluster: &Cluster, packing_percent: i64, embodied: bool) -> Option<ClusterSnapshot> {

@@ -1,6 +1,7 @@
 //! What would be decided for a Job that is not there yet, or is: nothing is changed.
 
 use crate::jobs::{self, Style};
+use crate::planning::sizes;
 use crate::state::Control;
 use fleet::plan::{API_VERSION, Action, ObjectRef, Precondition};
 use fleet::{ClusterId, Instant, JobKey, Plan, Step};
@@ -75,7 +76,7 @@ impl Control {
         let tracked = self.tracked(key.clone(), Arc::new(job));
         let mut snapshot = self.snapshot();
         snapshot.workloads.retain(|w| w.key != key);
-        if let Some(workload) = self.workload(&tracked) {
+        if let Some(workload) = self.workload(&tracked, &sizes(&snapshot.clusters)) {
             snapshot.workloads.push(workload);
             snapshot.workloads.sort_by(|a, b| a.key.cmp(&b.key));
         }
