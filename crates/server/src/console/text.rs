@@ -250,7 +250,7 @@ messages! {
     NowUnit: "Now, gCO2e/kWh", "현재, gCO2e/kWh";
     RangeUnit: "Next 24 h, gCO2e/kWh", "앞으로 24시간, gCO2e/kWh";
     PlanForecast: "Forecast of the schedule", "일정 예측";
-    PlanBound: "Above the best possible by at most", "최선과의 차이 상한";
+    PlanBound: "Could be better by at most", "더 나아질 수 있는 최대 폭";
     PlanGap: "proven for the forecast, Jobs thought to come included", "예측과 예상 작업을 포함해 증명됨";
     RoomScarce: "room is scarce: nothing waits for cleaner hours", "자원 부족: 깨끗한 시간을 기다리지 않음";
     PlanMade: "Made", "작성";
