@@ -29,9 +29,7 @@ impl Control {
             runs.push(Run { cluster: cluster.clone(), from, to: finished.max(from) });
         }
         let places = self.places();
-        let (near, far) = self.settings.transfer_kwh_per_gb;
-        let region = |id: &ClusterId| self.clusters.get(id).map(|c| c.facts.region.clone());
-        let apart = tracked.contract.data.as_ref().and_then(|d| region(&d.at)).zip(region(&cluster));
+        let data_at = tracked.contract.data.as_ref().map_or(&cluster, |data| &data.at);
         let account = Account {
             job: tracked.key.clone(),
             uid: jobs::uid(&tracked.job).to_owned(),
@@ -44,8 +42,7 @@ impl Control {
             data: tracked.contract.data.clone(),
             runs,
             places: &places,
-            transfer_kwh_per_gb: apart
-                .map_or(far, |(a, b)| if fleet::builtin::near(&a, &b) { near } else { far }),
+            transfer_kwh_per_gb: self.transfer_kwh_per_gb(data_at, &cluster),
             transfer_price_per_gb: self.settings.transfer_price_per_gb,
         };
         let entry = ledger::account(&account).ok()?;
@@ -113,7 +110,7 @@ impl Control {
             return;
         }
         let carbon = assignment.footprint.carbon;
-        let at_once = match self.at_once_at_home(tracked) {
+        let at_once = match self.run_now(tracked, &key.cluster).map(|home| home.carbon) {
             Some(grams) if grams > carbon => format!(", against {grams} at once at home"),
             Some(grams) if !self.has_room(tracked, &key.cluster) => {
                 format!("; at once at home ({grams}) there is no room")
@@ -122,16 +119,6 @@ impl Control {
         };
         let text = format!("planned for {} in {}: forecast {carbon} CO2e{at_once}", planned.1, planned.0);
         self.tell(key, Tone::Normal, "Planned", &text);
-    }
-
-    /// What the whole Job would emit if it ran now, at home, by the forecast.
-    fn at_once_at_home(&self, tracked: &Tracked) -> Option<fleet::GramsCo2> {
-        let home = self.clusters.get(&tracked.key.cluster)?;
-        let signal = home.signal.as_ref()?;
-        let until =
-            self.now + crate::guard::safe_duration(self.expected_left(tracked), &self.settings.policy);
-        let rates = home.rates(self.settings.policy.embodied);
-        Some(ledger::footprint(tracked.demand(), rates, &signal.forecast, self.now, until).carbon)
     }
 
     pub(crate) fn tell_started(&mut self, tracked: &Tracked, place: &CopyKey) {

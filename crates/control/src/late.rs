@@ -52,7 +52,7 @@ impl Control {
             }
             return Some(format!("its pods wait for a node in {place}: {}", self.too_large(tracked, &place)));
         }
-        if !tracked.missed && !self.waiting_for_room.contains(&tracked.key) {
+        if !tracked.missed && !self.waiting_for_room.contains_key(&tracked.key) {
             return None;
         }
         let target = self.assignment(&tracked.key).map_or(place, |a| a.cluster.clone());

@@ -23,6 +23,7 @@ pub mod observe;
 mod planning;
 mod reconcile;
 pub mod simulate;
+mod start;
 mod state;
 mod timers;
 pub mod twin_driver;

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 /// A run that takes longer than expected is given this much more, again and again, at least.
 const OVERRUN_MIN: Span = Span::from_seconds(300);
-/// Room is scarce from where this much of the work thought to come finds no room in time, in thousandths,
-/// until it is at most so much while nothing is deferred.
-const SCARCE_FROM: u64 = 100;
-const SCARCE_UNTIL: u64 = 50;
+/// Room is scarce from where this much of the work thought to come finds no room in time, in thousandths and as
+/// a mean of late, until it is at most so much while nothing is deferred.
+const SCARCE_FROM: i64 = 100;
+const SCARCE_UNTIL: i64 = 50;
+const CROWDED_OVER: Span = Span::HOUR;
 /// Plans know sums of room, not nodes. A Job that takes a whole node or cluster is planned to end this much
 /// earlier, a smaller one less in proportion: so long it can look for room.
 const BULK_MARGIN: Span = Span::from_seconds(2 * 3600);
@@ -47,6 +48,30 @@ impl Progress {
     pub fn done(&self, now: Instant) -> Span {
         let earlier = self.earlier.iter().fold(Span::ZERO, |sum, (from, to)| sum + (*to - *from));
         earlier + self.running_since.map_or(Span::ZERO, |since| (now - since).max(Span::ZERO))
+    }
+}
+
+/// How much of the work thought to come plans leave out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CrowdedOut {
+    /// By the last plan, in thousandths.
+    last: u64,
+    /// Of late, in millionths: the mean over time, what was more than `CROWDED_OVER` ago counting less than half.
+    /// One large Job that fits nowhere just now is no want of room.
+    mean: i64,
+}
+
+impl CrowdedOut {
+    /// Time passed with the last plan.
+    fn pass(&mut self, time: Span) {
+        let passed = time.as_seconds().max(0);
+        self.mean += (self.last as i64 * 1000 - self.mean) * passed / (passed + CROWDED_OVER.as_seconds());
+    }
+
+    /// Whether room is scarce, given whether it was.
+    fn scarce(&self, was: bool) -> bool {
+        let permille = self.mean / 1000;
+        if was { permille > SCARCE_UNTIL } else { permille >= SCARCE_FROM }
     }
 }
 
@@ -264,14 +289,10 @@ impl Control {
             return;
         }
         self.plan_wanted = None;
-        self.planned_at = Some(self.now);
-        let crowded_out = self.plan();
-        if self.scarce {
-            self.scarce = crowded_out > SCARCE_UNTIL;
-        } else if crowded_out >= SCARCE_FROM {
-            self.scarce = true;
-            self.plan();
-        }
+        let since = self.planned_at.replace(self.now).map_or(Span::ZERO, |last| self.now - last);
+        self.crowded_out.pass(since);
+        self.scarce = self.crowded_out.scarce(self.scarce);
+        self.crowded_out.last = self.plan();
     }
 
     /// Plans, and says how much of what is thought to come found no room in time, in thousandths.

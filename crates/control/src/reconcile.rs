@@ -35,7 +35,7 @@ impl Control {
         }
     }
 
-    fn may_write(&self, cluster: &ClusterId) -> bool {
+    pub(crate) fn may_write(&self, cluster: &ClusterId) -> bool {
         self.clusters.get(cluster).is_some_and(|c| c.reachable && c.synced && c.facts.mode != Mode::Observe)
     }
 
@@ -72,47 +72,12 @@ impl Control {
     }
 
     /// Past the latest safe start. A Job without a deadline has no slack, so its guard is its first plan.
-    fn guarded(&self, tracked: &Tracked) -> bool {
+    pub(crate) fn guarded(&self, tracked: &Tracked) -> bool {
         self.latest_start(tracked).is_some_and(|latest| self.now >= latest)
     }
 
     pub(crate) fn mode(&self, cluster: &ClusterId) -> Mode {
         self.clusters.get(cluster).map_or(Mode::Observe, |c| c.facts.mode)
-    }
-
-    /// Where to start: as planned, while the pods fit there now. When they do not and the slot was missed or
-    /// the guard speaks, wherever they fit, the cleanest first; when they fit nowhere, as planned or at home, so that they
-    /// are first in line.
-    fn target(&self, tracked: &Tracked) -> Option<ClusterId> {
-        let usable = |id: &&ClusterId| {
-            let refused = tracked.refused.get(*id).is_some_and(|r| r.until > self.now);
-            !refused && self.may_write(id)
-        };
-        let allowed = self.allowed(tracked);
-        let may = |id: &&ClusterId| allowed.as_ref().is_none_or(|all| all.contains(id)) && usable(id);
-        let planned = self.assignment(&tracked.key).map(|a| &a.cluster);
-        let home = Some(&tracked.key.cluster);
-        let first = planned.into_iter().chain(home).find(may);
-        let fits = |id: &&ClusterId| self.has_room(tracked, id);
-        if first.as_ref().is_some_and(fits) || !(tracked.missed || self.hurried(tracked)) {
-            return first.cloned();
-        }
-        let intensity = |id: &&ClusterId| {
-            self.clusters.get(*id).and_then(|c| c.signal.as_ref()).map(|s| s.actual.at(self.now))
-        };
-        let roomy = self.clusters.keys().filter(may).filter(fits).min_by_key(intensity);
-        roomy.or(first).or_else(|| self.clusters.keys().find(may)).cloned()
-    }
-
-    /// Whether the start cannot wait for a better place.
-    fn hurried(&self, tracked: &Tracked) -> bool {
-        tracked.released || tracked.contract.deadline.is_none() || self.guarded(tracked)
-    }
-
-    /// Whether the pods would fit the nodes of a cluster as they are now.
-    pub(crate) fn has_room(&self, tracked: &Tracked, cluster: &ClusterId) -> bool {
-        let pods = jobs::parallelism(&tracked.job);
-        self.clusters.get(cluster).is_some_and(|c| c.has_room_for(tracked.pod, pods))
     }
 
     fn reconcile_mirrored(&mut self, tracked: &Tracked) {
@@ -154,41 +119,6 @@ impl Control {
             return;
         }
         self.annotate(tracked);
-    }
-
-    /// A start whose pods would not fit the nodes as they are now waits for room, wherever that comes
-    /// first, as long as the guard allows.
-    fn wait_for_room(&mut self, tracked: &Tracked, target: &ClusterId) -> bool {
-        let room = self.has_room(tracked, target) && !self.gives_way(tracked);
-        let waits = !room && !self.hurried(tracked);
-        if let Some(t) = self.jobs.get_mut(&tracked.key) {
-            t.missed = waits;
-        }
-        if waits {
-            self.waiting_for_room.insert(tracked.key.clone());
-        } else {
-            self.waiting_for_room.remove(&tracked.key);
-            let name = match tracked.style {
-                Style::Mirrored => jobs::copy_name(&tracked.job),
-                Style::InPlace => tracked.key.name.to_string(),
-            };
-            let pods = (tracked.pod, jobs::parallelism(&tracked.job));
-            if let Some(cluster) = self.clusters.get_mut(target) {
-                cluster.expect(tracked.key.namespace.as_str(), &name, Some(pods));
-            }
-        }
-        waits
-    }
-
-    /// Whether a Job that can wait less is waiting for room: small Jobs must not keep taking the room a
-    /// larger one needs. A Job near its own guard gives way to nobody.
-    fn gives_way(&self, tracked: &Tracked) -> bool {
-        const NEAR: Span = Span::from_seconds(3600);
-        let Some(latest) = self.latest_start(tracked).filter(|latest| *latest - self.now > NEAR) else {
-            return false;
-        };
-        let waiting = self.waiting_for_room.iter().filter(|key| **key != tracked.key);
-        waiting.filter_map(|key| self.latest_start(self.jobs.get(key)?)).any(|other| other < latest)
     }
 
     /// Writes down where the copy will be, before it is created: after a crash it is looked for there.

@@ -81,6 +81,8 @@ pub struct Control {
     pub(crate) arrivals: Arrivals,
     /// Room is scarce as of the last plan: no Job is deferred for carbon.
     pub(crate) scarce: bool,
+    /// How much of the work thought to come plans left out.
+    pub(crate) crowded_out: crate::planning::CrowdedOut,
     pub(crate) under_way: BTreeMap<EffectId, Purpose>,
     pub(crate) sweeping: BTreeMap<CopyKey, Instant>,
     /// Jobs whose next step must be decided anew.
@@ -88,7 +90,7 @@ pub struct Control {
     /// When each Job wants to be looked at although nothing happens.
     pub(crate) timers: Timers,
     /// Jobs that start as soon as there is room for them.
-    pub(crate) waiting_for_room: BTreeSet<JobKey>,
+    pub(crate) waiting_for_room: BTreeMap<JobKey, Option<ClusterId>>,
     /// Home Jobs by cluster and uid, to find the original of a copy.
     pub(crate) by_uid: BTreeMap<(ClusterId, String), JobKey>,
     /// Whether there may be copies whose original is gone.
@@ -114,11 +116,12 @@ impl Control {
             learnt: Learnt::default(),
             arrivals: Arrivals::default(),
             scarce: false,
+            crowded_out: crate::planning::CrowdedOut::default(),
             under_way: BTreeMap::new(),
             sweeping: BTreeMap::new(),
             dirty: BTreeSet::new(),
             timers: Timers::default(),
-            waiting_for_room: BTreeSet::new(),
+            waiting_for_room: BTreeMap::new(),
             by_uid: BTreeMap::new(),
             sweep_wanted: true,
             plan_wanted: None,
@@ -227,7 +230,7 @@ impl Control {
             self.want_plan(false);
         }
         if gone {
-            self.dirty.extend(self.waiting_for_room.iter().cloned());
+            self.dirty.extend(self.waiting_for_room.keys().cloned());
         }
     }
 

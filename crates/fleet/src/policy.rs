@@ -113,6 +113,16 @@ pub struct Policy {
     pub unknown_duration: Span,
 }
 
+impl Policy {
+    /// Grams that one unit of money is worth at the carbon price; 0 without one.
+    pub fn grams_per_money(&self) -> f64 {
+        match self.carbon_price_per_tonne {
+            Some(price) if price.is_finite() && price > 0.0 => 1e6 / price,
+            _ => 0.0,
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Policy {
         Policy {

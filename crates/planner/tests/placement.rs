@@ -325,9 +325,9 @@ fn a_plan_does_not_flutter() {
         of(&schedule, &wanted).start()
     };
     let mut again = again;
-    assert_eq!(again(99.5, at(0, 10)), at(3, 0), "half a per cent is not worth a move");
-    assert_eq!(again(95.0, at(0, 10)), at(8, 0), "five are");
-    assert_eq!(again(99.5, at(3, 0)), at(3, 0), "due now is due now");
+    assert_eq!(again(97.0, at(0, 10)), at(3, 0), "three per cent are less than a forecast errs by");
+    assert_eq!(again(90.0, at(0, 10)), at(8, 0), "ten are more");
+    assert_eq!(again(97.0, at(3, 0)), at(3, 0), "due now is due now");
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Default for Effort {
 }
 
 /// Plans every Job of the snapshot. With `previous`, a Job that has not started stays where it was
-/// planned unless moving it gains more than 1 % of its grams. Every Job is in exactly one of
+/// planned unless moving it gains more than 5 % of its grams. Every Job is in exactly one of
 /// `assignments` and `unplaced`, however small the effort.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, previous: Option<&Schedule>, effort: Effort) -> Schedule {
     let optimal = policy.kind == PolicyKind::Optimal;

@@ -24,8 +24,8 @@ pub(crate) const HORIZON_MAX: Span = Span::from_seconds(14 * 86_400);
 pub(crate) const LENGTH_MIN: Span = Span::from_seconds(1);
 /// Energy of a resume as time of running: pod start, image and state read again.
 const RESUME: Span = Span::from_seconds(120);
-/// What moving a planned Job must gain, as a share of its grams.
-const MOVE_GAIN: f64 = 0.01;
+/// What moving a planned Job must gain, as a share of its grams: what forecasts of the next day err by, about half of it.
+const MOVE_GAIN: f64 = 0.05;
 /// Weights of being in time are capped here, so that their sums stay exact.
 const WEIGHT_MAX: i128 = 1_000_000_000_000_000_000_000_000_000_000;
 
@@ -50,14 +50,6 @@ pub(crate) struct Model<'a> {
 
 fn amounts(r: Resources) -> Amounts {
     [r.cpu.as_nanos(), r.memory.as_bytes(), r.gpu, r.pods]
-}
-
-/// Grams that one unit of money is worth at the policy's carbon price; 0 without one.
-pub(crate) fn grams_per_money(policy: &Policy) -> f64 {
-    match policy.carbon_price_per_tonne {
-        Some(price) if price.is_finite() && price > 0.0 => 1e6 / price,
-        _ => 0.0,
-    }
 }
 
 impl<'a> Model<'a> {
@@ -208,7 +200,7 @@ impl<'a> Model<'a> {
         let embodied = ledger::embodied(demand, cluster.rates) * length(workload);
         Site {
             grams: kwh_per_slot / 1000.0,
-            fixed: money * grams_per_money(policy) + embodied.as_grams_f64(),
+            fixed: money * policy.grams_per_money() + embodied.as_grams_f64(),
             money,
             moving: kwh / 1000.0,
             resume: kwh_per_slot / 1000.0 * (RESUME.as_hours_f64() / self.slot.as_hours_f64()),

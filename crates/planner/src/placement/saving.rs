@@ -15,7 +15,7 @@
 
 use super::explain::{Alternative, clock, others, places_in};
 use super::limit::{Limit, figure, limit};
-use super::model::{Model, grams_per_money};
+use super::model::Model;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, RESOURCES, Value};
 use super::schedule::{Assignment, Schedule};
@@ -222,7 +222,7 @@ impl Asked<'_> {
 
     fn worth(&self, place: &Alternative) -> Worth {
         let (late, prompt) = (!place.in_time, self.workload().prompt || self.workload().deadline.is_none());
-        let grams = place.carbon.as_grams_f64() + place.cost.as_units_f64() * grams_per_money(self.policy);
+        let grams = place.carbon.as_grams_f64() + place.cost.as_units_f64() * self.policy.grams_per_money();
         Worth { late, end: (late || prompt).then_some(place.end), grams }
     }
 
@@ -252,7 +252,7 @@ impl Asked<'_> {
             figure(CORES.as_cores_f64()),
             clock(from),
             clock(to),
-            if grams_per_money(self.policy) > 0.0 { " (money at the carbon price included)" } else { "" },
+            if self.policy.grams_per_money() > 0.0 { " (money at the carbon price included)" } else { "" },
         );
         let change = Change::Cores { cluster, cores: CORES, from, to };
         Some((grams, Saving { change, carbon, cost: None, instead: None, sentence }))

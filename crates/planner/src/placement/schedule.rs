@@ -2,7 +2,7 @@
 //!
 //! A schedule is state that rolls on with every planning round; what is due of it becomes a Plan.
 
-use super::model::{Model, grams_per_money, length};
+use super::model::{Model, length};
 use super::problem::RESOURCES;
 use super::solve::Solution;
 use fleet::{ClusterId, GramsCo2, Instant, JobKey, Joules, Money, Policy, PolicyKind, Span, Workload};
@@ -187,7 +187,7 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
     assignments.sort_by(|a, b| a.key.cmp(&b.key));
     unplaced.sort_by(|a, b| a.key.cmp(&b.key));
     let total: Footprint = assignments.iter().map(|a| a.footprint).sum();
-    let money = grams_per_money(policy);
+    let money = policy.grams_per_money();
     let priced = |f: Footprint| f.carbon + GramsCo2::from_grams_f64(f.cost.as_units_f64() * money);
     let (expected, crowded_out_permille) = expected(&model, solution);
     let objective = priced(total) + GramsCo2::from_grams_f64(expected);
