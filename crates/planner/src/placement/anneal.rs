@@ -3,8 +3,10 @@
 //! One step draws a job and one of its choices; jobs in the way are taken out (drawn as well) and put back
 //! at the cheapest place that is free. Some steps instead take a handful of jobs out of one corner and
 //! put them back in another order. The outcome is kept when it is better, or dearer by less than a drawn
-//! threshold that shrinks as the search goes on (simulated annealing, S. Kirkpatrick et al. 1983). Less
-//! weight in time, or more delay of what may not wait, is never kept. What burns much is settled first:
+//! threshold that shrinks as the search goes on (simulated annealing, S. Kirkpatrick et al. 1983). More
+//! delay of what may not wait is never kept. Less weight in time is, at a price in grams that grows, and only where
+//! not all can be in time: so the search gets from one choice of who is to another, in and out of bounds
+//! (strategic oscillation, F. Glover 1977). What burns much is settled first:
 //! a job takes part once the threshold has come down to its size. Free places are ranked by their cost
 //! at the prices of capacity, at a drawn part of them or without, and passed over now and then (blinks,
 //! J. Christiaens and G. Vanden Berghe 2020).
@@ -34,6 +36,27 @@ const TAKES_PART: f64 = 3.0;
 /// One step in this many is about a job that misses its deadline.
 const ABOUT_MISSED: usize = 4;
 
+/// What a job of the least weight out of time counts at first, in mean costs of a job. It grows as the
+/// inverse root of the heat, by so many times for each run that ends with more weight out of time than the
+/// best plan has, and from that share of the first heat on no more weight is given up.
+const MISSING: f64 = 1.7;
+const FIRMER: f64 = 1.1;
+const HARD_AT: f64 = 0.004;
+
+/// Grams a unit of weight out of time counts at first; without end where nobody is out of time, or somebody has to
+/// run in any case: to leave out what is only thought to come gains nothing.
+fn missing(state: &State<'_>) -> f64 {
+    let jobs = &state.problem.jobs;
+    if !jobs.iter().all(|job| job.optional) {
+        return f64::INFINITY;
+    }
+    let weights = jobs.iter().map(|job| job.weight).filter(|weight| *weight > 0);
+    let Value { missed, cost, .. } = state.total();
+    let mean = cost / state.places.len().max(1) as f64;
+    let least = weights.min().filter(|_| missed > 0);
+    least.map_or(f64::INFINITY, |least| MISSING * mean / least as f64)
+}
+
 /// An annealing under way.
 pub struct Anneal<'s, 'p> {
     state: &'s mut State<'p>,
@@ -58,31 +81,44 @@ pub struct Anneal<'s, 'p> {
     taking_part: usize,
     /// Share of the prices free places are ranked at in this step.
     part: f64,
+    /// Grams a unit of weight out of time counts now, and at first.
+    miss: f64,
+    miss_at_first: f64,
+    /// How many times more it counts for having been given up for long.
+    firm: f64,
+    /// The first heat.
+    hottest: f64,
 }
 
 /// What an outcome may come to at most.
 struct Limit {
     before: Value,
     worst: f64,
+    /// Grams a unit of weight out of time counts.
+    miss: f64,
 }
 
 impl Limit {
+    fn dearer(&self, gain: &Value) -> f64 {
+        // No weight times no end is no number.
+        if gain.missed == 0 { gain.cost } else { gain.cost + gain.missed as f64 * self.miss }
+    }
+
     fn keeps(&self, now: &Value) -> bool {
         let gain = *now - self.before;
-        if gain.missed != 0 {
-            return gain.missed < 0;
+        if gain.missed < 0 {
+            return true;
         }
-        if gain.delay != 0.0 {
+        if gain.missed == 0 && gain.delay != 0.0 {
             return gain.delay < 0.0;
         }
-        gain.cost < self.worst
+        self.dearer(&gain) < self.worst
     }
 
     /// Whether what has been put back so far leaves no hope.
     fn exceeded(&self, now: &Value) -> bool {
         let gain = *now - self.before;
-        gain.missed > 0
-            || (gain.missed == 0 && (gain.delay > 0.0 || (gain.delay == 0.0 && gain.cost > self.worst)))
+        (gain.missed == 0 && gain.delay > 0.0) || (gain.missed >= 0 && self.dearer(&gain) > self.worst)
     }
 }
 
@@ -107,6 +143,10 @@ impl<'s, 'p> Anneal<'s, 'p> {
             by_cost,
             taking_part: jobs,
             part: 1.0,
+            miss: f64::INFINITY,
+            miss_at_first: missing(state),
+            firm: 1.0,
+            hottest: 0.0,
             state,
         }
     }
@@ -118,6 +158,12 @@ impl<'s, 'p> Anneal<'s, 'p> {
 
     /// Steps until `limit` units of work are used; outcomes dearer by about `heat` grams are kept.
     pub fn run(&mut self, heat: f64, limit: u64) {
+        self.hottest = self.hottest.max(heat);
+        let cooled = heat / self.hottest;
+        let worse = self.total.missed > self.best_total.missed;
+        self.firm = if worse { self.firm * FIRMER } else { (self.firm / FIRMER).max(1.0) };
+        self.miss =
+            if cooled > HARD_AT { self.miss_at_first * self.firm / cooled.sqrt() } else { f64::INFINITY };
         let least = &self.menu.least;
         self.taking_part = self.by_cost.partition_point(|job| least[*job] >= TAKES_PART * heat);
         // Where the threshold is above all of them, the dearest half.
@@ -211,7 +257,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             self.state.put(job, place);
         }
         let now = self.state.values[job];
-        let keep = placed && Limit { before, worst }.keeps(&now);
+        let keep = placed && Limit { before, worst, miss: self.miss }.keeps(&now);
         self.settle(keep, now - before);
     }
 
@@ -235,7 +281,9 @@ impl<'s, 'p> Anneal<'s, 'p> {
             choice.place(item.length)
         };
         let mut now = problem.value(item, &place);
-        if self.state.places[job].as_ref() == Some(&place) || (Limit { before: held, worst }).exceeded(&now) {
+        if self.state.places[job].as_ref() == Some(&place)
+            || (Limit { before: held, worst, miss: self.miss }).exceeded(&now)
+        {
             return;
         }
         self.take(job);
@@ -245,7 +293,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             return;
         }
         self.state.put_valued(job, place, now);
-        let limit = Limit { before, worst };
+        let limit = Limit { before, worst, miss: self.miss };
         self.out_by_size();
         let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
         self.settle(keep, now - before);
@@ -286,7 +334,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         } else {
             self.out_by_size();
         }
-        let limit = Limit { before, worst };
+        let limit = Limit { before, worst, miss: self.miss };
         let mut now = Value::default();
         let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
         self.settle(keep, now - before);

@@ -9,6 +9,7 @@ use super::branch;
 use super::construct::{fill, warm};
 use super::dual::Dual;
 use super::menu::Menu;
+use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
 use super::state::State;
 
@@ -32,6 +33,9 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
+/// A problem of so many jobs at most is annealed so many times over.
+const AGAIN_JOBS: usize = 32;
+const AGAIN: u64 = 4;
 /// Where jobs are left out, a first annealing ends at this share of the whole, and prices without them
 /// are ready at that.
 const LEFT_OUT_AT: f64 = 0.55;
@@ -170,10 +174,36 @@ fn settle(state: &mut State<'_>) {
     }
 }
 
-/// Anneals until `end`, a share of the whole budget.
+/// Anneals until `end`, a share of the whole budget; a problem of a few jobs several times over from the same
+/// plan, since each search ends in one of a few corners.
 fn anneal(
     state: &mut State<'_>,
-    prices: &super::prices::Prices,
+    prices: &Prices,
+    heat: (f64, f64),
+    end: f64,
+    seed: u64,
+    budget: &mut Budget<'_>,
+) {
+    if state.places.len() > AGAIN_JOBS {
+        anneal_once(state, prices, heat, end, seed, budget);
+        return;
+    }
+    let (begin, first) = ((budget.share)(state.work), state.clone());
+    for time in 1..=AGAIN {
+        let mut other = State { work: state.work, ..first.clone() };
+        let until = begin + (end - begin) * time as f64 / AGAIN as f64;
+        anneal_once(&mut other, prices, heat, until, seed.wrapping_mul(AGAIN).wrapping_add(time), budget);
+        state.work = other.work;
+        if other.total().better_than(&state.total()) {
+            *state = other;
+        }
+    }
+}
+
+/// Anneals until `end`, a share of the whole budget.
+fn anneal_once(
+    state: &mut State<'_>,
+    prices: &Prices,
     (from, cooler): (f64, f64),
     end: f64,
     seed: u64,
