@@ -1,73 +1,60 @@
 //! Carbon intensity ahead, from its own past, for where a provider has no forecast (PRODUCT row S6).
-//!
-//! Method: the profile of the last seven days by hour of day (weights 7, 6, … 1 from yesterday back),
-//! plus how far the last known hour stands from its profile, fading by a tenth an hour. Hourly, in
-//! UTC, never below zero. Only steps that had ended by `at` count: nothing from the future leaks in.
+
+mod learn;
+mod past;
 
 use fleet::{GramsCo2PerKwh, Instant, Series, Span};
+use learn::Forecaster;
+use past::Past;
 
-/// Days the profile looks back.
-const DAYS: i64 = 7;
-/// How much of a deviation is left an hour later: persistence of grid intensity, about 0.9 in hourly
-/// autocorrelation of the published zones.
-const PERSISTENCE: f64 = 0.9;
 /// Longest forecast, in hours.
 pub const HOURS_MAX: usize = 24 * 14;
+/// Oldest last known hour, in hours before `at`, that a forecast is made from; of an older history, the
+/// last value stands in.
+const AGE_HOURS_MAX: i64 = 24 * 7;
 
-/// The mean over an hour whose every step was known at `at`.
-fn known(history: &Series, hour: Instant, at: Instant) -> Option<f64> {
-    let end = hour + Span::HOUR;
-    let step = history.step();
-    // The end of the last step that overlaps the hour.
-    let nanos = (end - history.start()).as_nanos() - 1;
-    let last = history.start() + step.scaled(nanos.div_euclid(step.as_nanos()) + 1, 1);
-    let inside = hour >= history.start() && end <= history.end();
-    (inside && last <= at).then(|| history.mean(hour, end).as_grams_f64())
-}
-
-/// What past days say of this hour of the day; days not known are left out.
-fn profile(history: &Series, hour: Instant, at: Instant) -> Option<f64> {
-    let day_of = |back: i64| hour - Span::DAY.scaled(back, 1);
-    // The last day whose same hour has ended.
-    let nearest = 1 + ((hour - at).as_nanos().max(0)) / Span::DAY.as_nanos();
-    let (mut sum, mut weights) = (0.0, 0.0);
-    for age in 0..=DAYS {
-        let weight = (DAYS - age) as f64;
-        if let Some(value) = known(history, day_of(nearest + age), at).filter(|_| weight > 0.0) {
-            sum += weight * value;
-            weights += weight;
-        }
-    }
-    (weights > 0.0).then(|| sum / weights)
+/// An hourly forecast in gCO2e/kWh and how far off it may be. All three begin at the same hour;
+/// `low` ≤ `expected` ≤ `high` in every hour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// As likely too low as too high.
+    pub expected: Series,
+    /// Nine of ten hours are above.
+    pub low: Series,
+    /// Nine of ten hours are below.
+    pub high: Series,
 }
 
 /// The hourly forecast of `hours` (1 to [`HOURS_MAX`]) from the hour of `at` on. Where the history
 /// says nothing of an hour of the day, its last known value stands in.
 pub fn forecast(history: &Series, at: Instant, hours: usize) -> Series {
+    forecast_with_spread(history, at, hours).expected
+}
+
+/// As [`forecast`], with the 10 % and 90 % quantiles that the zone's own past suggests.
+pub fn forecast_with_spread(history: &Series, at: Instant, hours: usize) -> Forecast {
     let first = at.floor_to(Span::HOUR);
-    // The hour before the present one may still lack its last steps.
-    let latest = (1..=24)
-        .map(|back| first - Span::HOUR.scaled(back, 1))
-        .find_map(|hour| Some((hour, known(history, hour, at)?)));
-    let held =
-        latest.map_or_else(|| history.at(at.min(history.end()) - history.step()).as_grams_f64(), |l| l.1);
-    let deviation = latest.and_then(|(hour, value)| Some((hour, value - profile(history, hour, at)?)));
+    let past = Past::new(history, at, AGE_HOURS_MAX);
+    let last = past.as_ref().and_then(|past| past.values.last().copied());
+    let held = last.unwrap_or_else(|| history.at(at.min(history.end()) - history.step()).as_grams_f64());
+    let forecaster = past.as_ref().and_then(Forecaster::new);
+    // Hours since the end of the last known one.
+    let age = past.as_ref().map_or(0, |past| (first - past.end).as_nanos() / Span::HOUR.as_nanos());
+    let age = usize::try_from(age).unwrap_or(0);
     let hours = hours.clamp(1, HOURS_MAX);
-    let mut values = Vec::with_capacity(hours);
-    for ahead in 0..hours as i64 {
-        let hour = first + Span::HOUR.scaled(ahead, 1);
-        let Some(profile) = profile(history, hour, at) else {
-            values.push(GramsCo2PerKwh::from_grams_f64(held.max(0.0)));
-            continue;
-        };
-        let off = deviation.map_or(0.0, |(latest, off)| {
-            let age = (hour - latest).as_nanos() / Span::HOUR.as_nanos();
-            (0..age).fold(off, |off, _| off * PERSISTENCE)
-        });
-        values.push(GramsCo2PerKwh::from_grams_f64((profile + off).max(0.0)));
+    let mut columns = [(); 3].map(|()| Vec::with_capacity(hours));
+    for ahead in 0..hours {
+        let (expected, low, high) =
+            forecaster.as_ref().map_or((held, held, held), |forecaster| forecaster.expect(age + ahead));
+        for (column, value) in columns.iter_mut().zip([expected, low, high]) {
+            column.push(GramsCo2PerKwh::from_grams_f64(value.max(0.0)));
+        }
     }
-    let series = Series::new(first, Span::HOUR, values);
-    series.unwrap_or_else(|| Series::constant(GramsCo2PerKwh::from_grams_f64(held)))
+    let [expected, low, high] = columns.map(|values| {
+        let series = Series::new(first, Span::HOUR, values);
+        series.unwrap_or_else(|| Series::constant(GramsCo2PerKwh::from_grams_f64(held)))
+    });
+    Forecast { expected, low, high }
 }
 
 #[cfg(test)]
