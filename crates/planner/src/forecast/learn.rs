@@ -218,3 +218,25 @@ fn spread(cases: &[Case], learnt: &Learnt) -> Option<(f64, f64)> {
     let mut quantile = |tenths: usize| *ratios.select_nth_unstable_by(last * tenths / 10, f64::total_cmp).1;
     Some((quantile(1), quantile(9)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_solved_and_what_never_showed_is_nothing() {
+        let wanted = [1.0, -2.0, 0.5, 3.0, 0.0, 0.25, -1.0];
+        // Symmetric, with a heavy diagonal; the fifth sign never showed.
+        let entry = |row: usize, column: usize| match (row, column) {
+            (4, _) | (_, 4) => 0.0,
+            _ if row == column => 10.0 + row as f64,
+            _ => ((row + column) % 3) as f64,
+        };
+        let matrix = std::array::from_fn(|row| std::array::from_fn(|column| entry(row, column)));
+        let right =
+            std::array::from_fn(|row| (0..SIGNS).map(|column| entry(row, column) * wanted[column]).sum());
+        for (found, wanted) in solve(matrix, right).into_iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-12, "{found} for {wanted}");
+        }
+    }
+}
