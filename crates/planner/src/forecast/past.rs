@@ -46,6 +46,10 @@ pub(super) struct Past {
     pub end: Instant,
     /// Known hours, oldest first.
     pub values: Vec<f64>,
+    /// The least value known.
+    pub least: f64,
+    /// The greatest value known, at least `least`.
+    pub most: f64,
     /// Day profile of hour `i` from the days before it; reaches a day beyond `values`.
     profiles: Vec<f64>,
     /// Sum of the values of hour `i` and the same hour of all days before.
@@ -90,7 +94,9 @@ impl Past {
         let profiles = (0..values.len() + DAY)
             .map(|hour| profile(hour).unwrap_or_else(|| values[hour.min(values.len() - 1)]));
         let profiles = profiles.collect();
-        Past { end, values, profiles, sums }
+        let least = values.iter().copied().min_by(f64::total_cmp).unwrap_or(0.0);
+        let most = values.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0);
+        Past { end, values, least, most, profiles, sums }
     }
 
     /// The state at an issue at least a day after the first known hour.
