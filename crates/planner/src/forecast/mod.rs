@@ -4,19 +4,19 @@
 //! future leaks in. Pure, by + − × ÷ alone; about a third of a millisecond for 14 days from 30.
 //!
 //! Method. Every hour to come starts from its *day profile*: the same hour of the last seven known days,
-//! weighted 7, 6, … 1. Seven *signs* move it off that profile (`past`): the last known same hour, the mean of all same
-//! hours, the same hours of the same day of the week, how far the last hour, the one before and the last
-//! day were off their profiles, and the level of the week. How much each counts depends on how far ahead
-//! the hour is (`learn`), in eight ranges. Each range starts from weights that fit many zones, and moves to what
-//! would have been right in this one: the same forecast is remade at past issues, four a day, and its errors
-//! decide by ridge regression (A. Hoerl and R. Kennard 1970), reweighted towards absolute errors. Where
-//! repeating the last day did clearly better, that counts instead: some grids are published as a fixed
-//! day. The *spread* is the 10 % and 90 % quantile of what really happened, relative to what would have
-//! been expected, at those past issues.
+//! weighted 7, 6, … 1. Seven *signs* move it off that profile (`past`): the last known same hour, the mean
+//! of all same hours, the same hours of the same day of the week, how far the last hour, the one before and
+//! the last day were off their profiles, and the level of the week. How much each counts depends on how far
+//! ahead the hour is (`learn`), in eight ranges. Each range starts from weights that fit many zones, and moves
+//! to what would have been right in this one: the same forecast is remade at past issues, four a day, and
+//! its errors decide by ridge regression (Hoerl and Kennard, Technometrics 12, 1970) reweighted towards
+//! absolute errors. Where repeating the last day did clearly better, that counts instead: some grids are
+//! published as a fixed day. The *spread* is the 10 % and 90 % quantile of what really happened, relative
+//! to what would have been expected, at those past issues. It is the same for all hours of a range.
 //!
-//! With less than eight days of history there are no past issues: the common weights and a spread common to all
-//! zones stand. With less than a day, or where the last known hour is more than a week old, the last value is held,
-//! and nothing is known of its spread. At most the last 30 days are read.
+//! With about a week of history there are no past issues to learn from: weights and spread common to all
+//! zones stand. With less than a day, or where the last known hour is more than a week old, the last value
+//! is held, and nothing is known of its spread. At most the last 30 days are read.
 //!
 //! How good it is, and on what settings were chosen: `docs/results.md`, `benches/forecast.rs`.
 //! Leaves out weather, prices, outages and holidays, which no past of intensity alone tells.

@@ -64,7 +64,12 @@ fn known(history: &Series, hour: Instant, at: Instant) -> Option<f64> {
     let nanos = (end - history.start()).as_nanos() - 1;
     let last = history.start() + step.scaled(nanos.div_euclid(step.as_nanos()) + 1, 1);
     let inside = hour >= history.start() && end <= history.end();
-    (inside && last <= at).then(|| history.mean(hour, end).as_grams_f64())
+    if !inside || last > at {
+        return None;
+    }
+    // Most series are hourly: their values need no mean.
+    let whole = step == Span::HOUR && last == end;
+    Some(if whole { history.at(hour) } else { history.mean(hour, end) }.as_grams_f64())
 }
 
 impl Past {
