@@ -269,7 +269,7 @@ fn tell_intensity(driver: &mut TwinDriver, scenario: &Scenario, now: Instant) {
             (known.series.clone(), known.from.source.clone(), known.from.kind)
         } else {
             let made = planner::forecast::forecast(&known.series, now, FORECAST_HOURS);
-            (made, format!("profile of the last 7 days of {}", known.from.source), SignalKind::Forecast)
+            (made, planner::forecast::source(&known.from.source), SignalKind::Forecast)
         };
         driver.tell(Event::Intensity {
             zone: zone.clone(),

@@ -78,7 +78,7 @@ impl Chain {
             }
         };
         let from = Provenance { source: file.name.clone(), kind: SignalKind::Measured, as_of: now };
-        let source = format!("profile of the last 7 days of {}", from.source);
+        let source = planner::forecast::source(&from.source);
         Some(Event::Intensity {
             zone: zone.clone(),
             forecast: planner::forecast::forecast(&actual, now, FORECAST_HOURS),

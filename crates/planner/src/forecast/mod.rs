@@ -46,6 +46,11 @@ pub struct Forecast {
     pub high: Series,
 }
 
+/// What a forecast made here says of where it comes from, given where its history does.
+pub fn source(history: &str) -> String {
+    format!("learnt from the last 30 days of {history}")
+}
+
 /// The hourly forecast of `hours` (1 to [`HOURS_MAX`]) from the hour of `at` on. Where the history
 /// says nothing of an hour of the day, its last known value stands in.
 pub fn forecast(history: &Series, at: Instant, hours: usize) -> Series {
