@@ -2,6 +2,7 @@
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
+mod backoff;
 pub mod carbon;
 pub mod kube;
 pub mod table;

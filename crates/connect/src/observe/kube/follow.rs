@@ -6,10 +6,10 @@
 //! watch that brought more than is read, only one that ends as it was asked to shows that the kind is fine:
 //! such a server opens every watch.
 
-use super::backoff::{Backoff, DELAY_FIRST};
 use super::kinds::{Key, Place, Watched};
 use super::{Observed, Report, Seen};
 use crate::client::TooLarge;
+use crate::observe::backoff::{Backoff, DELAY_FIRST};
 use futures::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::collections::{BTreeMap, BTreeSet};

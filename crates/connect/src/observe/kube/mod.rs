@@ -8,12 +8,11 @@
 //! written; an answer of the API is taken in pages, each under a timeout and, with a client of
 //! [`crate::client()`], within a bound. Left out: kinds of other groups.
 
-mod backoff;
 mod follow;
 mod health;
 mod kinds;
 
-pub use backoff::{DELAY_FIRST, DELAY_MAX};
+pub use super::backoff::{DELAY_FIRST, DELAY_MAX};
 pub use follow::{REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_SLACK};
 pub use health::UNREACHABLE_AFTER;
 pub use kinds::WatchedKind;
