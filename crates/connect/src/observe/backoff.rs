@@ -15,13 +15,20 @@ pub const DELAY_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Backoff {
     attempts: u32,
     state: u64,
+    /// Upper bounds of the first delay and of every one.
+    bounds: (Duration, Duration),
 }
 
 impl Backoff {
-    /// FNV-1a of the seed's bytes starts the stream of jitter.
+    /// From [`DELAY_FIRST`] to [`DELAY_MAX`].
     pub fn new(seed: &str) -> Backoff {
+        Backoff::within(seed, DELAY_FIRST, DELAY_MAX)
+    }
+    /// FNV-1a of the seed's bytes starts the stream of jitter.
+    pub fn within(seed: &str, first: Duration, most: Duration) -> Backoff {
         let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
-        Backoff { attempts: 0, state: seed.bytes().fold(0xcbf2_9ce4_8422_2325, hash) }
+        let state = seed.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
+        Backoff { attempts: 0, state, bounds: (first, most) }
     }
     /// Attempts since the last success.
     pub fn attempts(&self) -> u32 {
@@ -32,9 +39,10 @@ impl Backoff {
         self.attempts = 0;
     }
     /// Counts an attempt and says how long to wait: between half of the bound and the bound, which
-    /// doubles from [`DELAY_FIRST`] to [`DELAY_MAX`].
+    /// doubles from the first to the highest.
     pub fn delay(&mut self) -> Duration {
-        let bound = DELAY_FIRST.saturating_mul(1 << self.attempts.min(16)).min(DELAY_MAX);
+        let (first, most) = self.bounds;
+        let bound = first.saturating_mul(1 << self.attempts.min(16)).min(most);
         self.attempts = self.attempts.saturating_add(1);
         bound / 2 + (bound / 2).mul_f64(self.unit())
     }

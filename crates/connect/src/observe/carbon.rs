@@ -3,7 +3,7 @@
 //! Units: gCO2e per kWh, hourly steps in UTC; a value holds for the hour that starts at its time.
 //! Invariants: a zone's hours are sorted and unique; a missing hour is never made up silently: a gap of at
 //! most [`FILL_MAX`] hours is filled by the value before it and said to be, a longer one is an error when it
-//! is needed. Left out: providers over HTTP.
+//! is needed. Left out: providers over HTTP (`provider`).
 
 use super::table::{self, Table};
 use control::Event;

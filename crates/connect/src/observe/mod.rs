@@ -1,9 +1,11 @@
-//! What is learnt from outside: clusters ([`kube`]), carbon intensity ([`carbon`]), job traces ([`trace`]).
+//! What is learnt from outside: clusters ([`kube`]), carbon intensity from files ([`carbon`]) and from services
+//! ([`provider`]), job traces ([`trace`]).
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
 mod backoff;
 pub mod carbon;
 pub mod kube;
+pub mod provider;
 pub mod table;
 pub mod trace;

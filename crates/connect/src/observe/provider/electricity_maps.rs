@@ -1,0 +1,240 @@
+//! Electricity Maps, API v3 or v4: most zones of the world, with a key.
+//!
+//! Figures: gCO2eq per kWh, average of what is consumed (flow-traced), life cycle, hourly, UTC. An hour the
+//! service estimates is *estimated*, others are *measured*; estimates are corrected for some hours, so the last
+//! day is read anew each time. Plans differ in zones and in whether they have a forecast; where not, the answer
+//! says why and gives the past alone. Left out: data centres' own figures, 5 and 15 minutes, direct emissions.
+
+use super::ask::{Ask, Limits, Secret};
+use super::points::{self, Raw};
+use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
+use fleet::{GridZone, Instant, SignalKind, Span};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::HeaderName;
+use serde::Deserialize;
+
+/// Where it is; the path's end tells the version.
+pub const URL: &str = "https://api.electricitymaps.com/v3";
+/// Its name.
+pub const NAME: &str = "Electricity Maps";
+/// Figures change once an hour, at no fixed minute. Three requests a zone three times an hour stay within the
+/// 50 an hour of a personal key, which has one zone.
+const LASTS: Span = Span::from_seconds(1200);
+/// How far ahead is asked, in hours: the most a plan gives.
+const HORIZON: u32 = 72;
+/// The emission factors we count with, here and in the built-in tables.
+const FACTORS: &str = "lifecycle";
+
+/// The service.
+#[derive(Debug)]
+pub struct ElectricityMaps {
+    ask: Ask,
+    version: u8,
+    key: Secret,
+    /// Whether a longer forecast than the usual one may be asked for.
+    horizon: bool,
+}
+
+/// Any answer: a point, a history or a forecast; an error may come with 200.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply {
+    zone: Option<String>,
+    error: Option<String>,
+    history: Option<Vec<Point>>,
+    forecast: Option<Vec<Point>>,
+    updated_at: Option<String>,
+    temporal_granularity: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Point {
+    zone: Option<String>,
+    carbon_intensity: Option<f64>,
+    datetime: String,
+    is_estimated: Option<bool>,
+    estimation_method: Option<String>,
+    emission_factor_type: Option<String>,
+    temporal_granularity: Option<String>,
+}
+
+impl ElectricityMaps {
+    /// At a base address, [`URL`] unless told otherwise; one that does not end in a version means v3.
+    ///
+    /// # Errors
+    /// When that is no address to ask.
+    pub fn new(base: &str, key: Secret, limits: Limits) -> Result<ElectricityMaps, String> {
+        let base = base.trim().trim_end_matches('/');
+        let version = if base.ends_with("/v4") { 4 } else { 3 };
+        let whole = base.ends_with("/v3") || version == 4;
+        let base = if whole { base.to_owned() } else { format!("{base}/v3") };
+        Ok(ElectricityMaps { ask: Ask::new(NAME, &base, limits)?, version, key, horizon: true })
+    }
+
+    /// Asks for one of the signals of carbon intensity.
+    async fn get(&mut self, zone: &GridZone, signal: &str, more: &str) -> Result<Vec<u8>, Error> {
+        // Without this the zone of whoever asks may be answered for. The reply's zone is checked as well.
+        let lookup = if self.version == 4 {
+            "disableCallerLookup=true"
+        } else {
+            "shouldUseFallbackCallerLookup=false"
+        };
+        let path =
+            format!("/carbon-intensity/{signal}?zone={zone}&emissionFactorType={FACTORS}&{lookup}{more}");
+        let key = (HeaderName::from_static("auth-token"), self.key.expose().to_owned());
+        let what = format!("{signal} of zone {zone}");
+        let body = self.ask.get(&what, &path, Some(key)).await.map_err(|error| explained(error, zone))?;
+        Ok(body.to_vec())
+    }
+
+    /// What was, oldest first: the last day, and the present hour where that is newer.
+    async fn past(&mut self, zone: &GridZone) -> Result<points::Steps, Error> {
+        let body = self.get(zone, "history", "").await?;
+        let field = Field { provider: NAME, zone, field: "history" };
+        let reply: Reply = field.parse(&body)?;
+        reply.check(field)?;
+        let items = reply.history.ok_or_else(|| field.bad("no such field", "the last 24 hours"))?;
+        let mut raw = Vec::with_capacity(items.len() + 1);
+        for (i, item) in items.iter().enumerate() {
+            raw.push(item.raw(field.at(&format!("history[{i}]")), None)?);
+        }
+        // The history stands by itself: the present hour is missing for some minutes of each.
+        match self.latest(zone).await {
+            Ok(latest) => {
+                raw.retain(|known| known.at != latest.at || latest.grams.is_none());
+                if latest.grams.is_some() {
+                    raw.push(latest);
+                }
+            }
+            Err(Error::Refused { .. } | Error::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        points::check(field, &raw, Some(Span::HOUR))
+    }
+
+    async fn latest(&mut self, zone: &GridZone) -> Result<Raw, Error> {
+        let body = self.get(zone, "latest", "").await?;
+        let field = Field { provider: NAME, zone, field: "latest" };
+        field.parse::<Reply>(&body)?.check(field)?;
+        field.parse::<Point>(&body)?.raw(field, None)
+    }
+
+    async fn ahead(&mut self, zone: &GridZone, now: Instant) -> Result<Ahead, Error> {
+        let asked = if self.horizon {
+            self.get(zone, "forecast", &format!("&horizonHours={HORIZON}")).await
+        } else {
+            self.get(zone, "forecast", "").await
+        };
+        let body = match asked {
+            // A plan may have a forecast, and not as long a one.
+            Err(Error::Denied { .. } | Error::Refused { status: 400, .. }) if self.horizon => {
+                let body = self.get(zone, "forecast", "").await?;
+                self.horizon = false;
+                body
+            }
+            asked => asked?,
+        };
+        let field = Field { provider: NAME, zone, field: "forecast" };
+        let reply: Reply = field.parse(&body)?;
+        reply.check(field)?;
+        let made = match &reply.updated_at {
+            Some(text) => field.at("updatedAt").time(text)?,
+            None => now,
+        };
+        let items = reply.forecast.ok_or_else(|| field.bad("no such field", "hours to come"))?;
+        let mut raw = Vec::with_capacity(items.len());
+        for (i, item) in items.iter().enumerate() {
+            raw.push(item.raw(field.at(&format!("forecast[{i}]")), Some(SignalKind::Forecast))?);
+        }
+        Ok(Ahead { steps: points::check(field, &raw, Some(Span::HOUR))?, made })
+    }
+}
+
+/// Says what to do about a denial.
+fn explained(error: Error, zone: &GridZone) -> Error {
+    match error {
+        Error::Denied { provider, status, what, said, .. } => {
+            // It says 401 to keys it does not know and to zones and signals outside a plan alike.
+            let hint = if status == 403 {
+                format!("the plan does not include it for zone {zone}")
+            } else {
+                format!(
+                    "the key is not valid, or its plan does not include that for zone {zone}: check KUBERCARBON_ELECTRICITYMAPS_TOKEN and the plan"
+                )
+            };
+            Error::Denied { provider, status, what, said, hint }
+        }
+        other => other,
+    }
+}
+
+impl Reply {
+    fn check(&self, field: Field<'_>) -> Result<(), Error> {
+        if let Some(error) = &self.error {
+            return Err(field.at("error").bad(format!("{error:?}"), "values"));
+        }
+        of_zone(field, self.zone.as_deref().unwrap_or("no zone"))?;
+        hourly(field, self.temporal_granularity.as_deref())
+    }
+}
+
+/// The reply is about the zone that was asked for.
+fn of_zone(field: Field<'_>, found: &str) -> Result<(), Error> {
+    if found == field.zone.as_str() { Ok(()) } else { Err(field.at("zone").bad(found, field.zone)) }
+}
+
+fn hourly(field: Field<'_>, found: Option<&str>) -> Result<(), Error> {
+    match found {
+        None | Some("hourly") => Ok(()),
+        Some(other) => Err(field.at("temporalGranularity").bad(other, "hourly")),
+    }
+}
+
+impl Point {
+    /// `kind`: as given, else as the service says.
+    fn raw(&self, field: Field<'_>, kind: Option<SignalKind>) -> Result<Raw, Error> {
+        if let Some(zone) = &self.zone {
+            of_zone(field, zone)?;
+        }
+        hourly(field, self.temporal_granularity.as_deref())?;
+        if let Some(factors) = self.emission_factor_type.as_deref().filter(|found| *found != FACTORS) {
+            return Err(field.bad(format!("emissionFactorType {factors}"), FACTORS));
+        }
+        if self.estimation_method.as_deref() == Some("SANDBOX_MODE_DATA") {
+            return Err(
+                field.bad("estimationMethod SANDBOX_MODE_DATA", "real data: a key that is no sandbox's")
+            );
+        }
+        let said = if self.is_estimated == Some(true) { SignalKind::Estimated } else { SignalKind::Measured };
+        Ok(Raw { at: field.time(&self.datetime)?, grams: self.carbon_intensity, kind: kind.unwrap_or(said) })
+    }
+}
+
+impl Provider for ElectricityMaps {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+    fn source(&self, zone: &GridZone) -> String {
+        format!("{NAME} v{} {zone} (average, life cycle)", self.version)
+    }
+    fn basis(&self) -> Basis {
+        Basis::Average
+    }
+    fn lasts(&self) -> Span {
+        LASTS
+    }
+    fn ask<'a>(
+        &'a mut self,
+        place: &'a Place,
+        _: Option<Instant>,
+        now: Instant,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        async move {
+            let past = self.past(&place.zone).await?;
+            Ok(Answer { past, ahead: self.ahead(&place.zone, now).await })
+        }
+        .boxed()
+    }
+}
