@@ -5,6 +5,7 @@
 //! handed on to the loop, which alone decides. Times are the fleet's own clock. Left out: how the product
 //! is wired, and every rule (they belong in `control`).
 
+use crate::signals::Sources;
 use control::{Decision, Order, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Plan};
 use futures::future::BoxFuture;
@@ -147,6 +148,10 @@ pub trait Backend: Send + Sync + 'static {
     fn view(&self) -> Arc<View>;
     /// The clock.
     fn clock(&self) -> Clock;
+    /// Each grid zone's sources of carbon, best first, down to the one in use; empty where nothing says.
+    fn sources(&self) -> Sources {
+        Sources::new()
+    }
     /// Changes whenever the view does.
     fn version(&self) -> watch::Receiver<u64>;
     /// The whole ledger, oldest line first. Called for each page shown: worth caching.

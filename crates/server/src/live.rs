@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
 use crate::engine::Engine;
 use crate::pacer::Throttle;
+use crate::signals::{Board, Sources};
 use crate::twin_host::TwinHost;
 use control::{Decision, Order, View, WhatIfError};
 use fleet::{ClusterId, JobKey, Plan};
@@ -23,6 +24,7 @@ pub struct Live {
     throttle: Arc<Throttle>,
     store: Store,
     clients: BTreeMap<ClusterId, kube::Client>,
+    board: Board,
     view: Mutex<Option<(u64, Arc<View>)>>,
     /// Ledger lines read so far: the ledger only grows, so only what is new is read.
     entries: tokio::sync::Mutex<(Option<String>, Vec<Entry>)>,
@@ -39,9 +41,10 @@ impl Live {
         throttle: Arc<Throttle>,
         store: Store,
         clients: BTreeMap<ClusterId, kube::Client>,
+        board: Board,
     ) -> Live {
         let entries = tokio::sync::Mutex::new((None, Vec::new()));
-        Live { engine, host, throttle, store, clients, view: Mutex::new(None), entries }
+        Live { engine, host, throttle, store, clients, board, view: Mutex::new(None), entries }
     }
 
     fn home(&self, wanted: Option<ClusterId>) -> Result<ClusterId, PlaceError> {
@@ -82,6 +85,10 @@ impl Backend for Live {
     fn clock(&self) -> Clock {
         let (speed, paused) = self.throttle.get();
         Clock { twin: true, speed, paused, at: self.host.now() }
+    }
+
+    fn sources(&self) -> Sources {
+        self.board.read()
     }
 
     fn version(&self) -> watch::Receiver<u64> {

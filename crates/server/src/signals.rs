@@ -1,16 +1,30 @@
-//! Feeds the loop with carbon signals: a CSV file where one is given and covers the time, else the
-//! built-in typical year.
+//! Feeds the loop with carbon signals: each grid zone's from the first of a chain that can answer. Live sources
+//! come first, in order ([`sources`]); then a CSV file where one is given and covers the time; then the built-in
+//! typical year.
+//!
+//! Invariants: a zone's past and forecast are from one source, so average and marginal figures are never in
+//! one series; a live source is asked only while the fleet's clock follows the wall's; why a better source is
+//! not used stands on the [`Board`].
 
+pub mod sources;
+
+use crate::backend::Speed;
 use crate::engine::{Engine, FleetClock};
+use crate::pacer::Throttle;
+use crate::wall;
 use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
+pub use connect::observe::provider::Basis;
+use connect::observe::provider::{Known, Place};
 pub use connect::observe::table::plain;
 use control::Event;
-use fleet::{GridZone, Instant, Provenance, SignalKind, Span};
+use fleet::{FleetSpec, GridZone, Instant, Provenance, Series, SignalKind, Span, builtin};
+use sources::LiveSource;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Largest carbon or trace file read, in bytes (before decompression).
@@ -19,6 +33,13 @@ pub const FILE_MAX: u64 = 256 << 20;
 const FORECAST_HOURS: usize = 14 * 24;
 /// History a forecast and a ledger line may look back on.
 const HISTORY: Span = Span::from_seconds(30 * 86_400);
+
+/// How often live sources are looked at: the shortest time any of their answers lasts.
+const REFRESH: Span = Span::from_seconds(300);
+/// How far a twin's clock may be from the wall's and still follow it: less than two steps of most figures.
+const APART_MAX: Span = Span::from_seconds(600);
+/// Why a live source is not used at the start, which waits for no network.
+pub const NOT_YET: &str = "not asked yet";
 
 /// Reads a file whole, within [`FILE_MAX`].
 pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -53,46 +74,177 @@ pub fn read_carbon(path: &Path) -> anyhow::Result<CarbonFile> {
     Ok(carbon::read_csv(&path.display().to_string(), &bytes)?)
 }
 
-/// Where a zone's intensity comes from.
+/// One source of a zone's chain, and whether it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceState {
+    /// Its name.
+    pub source: String,
+    /// What its figures count.
+    pub basis: Basis,
+    /// Whether the zone's figures are from it.
+    pub used: bool,
+    /// Why it is not used, or what is not as it should be although it is.
+    pub why: Option<String>,
+}
+
+/// Each zone's sources, best first, down to the one in use.
+pub type Sources = BTreeMap<GridZone, Vec<SourceState>>;
+
+/// Where [`Sources`] are written by the chain and read by whoever shows them; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Board(Arc<Mutex<Sources>>);
+
+impl Board {
+    /// As it is now.
+    pub fn read(&self) -> Sources {
+        self.0.lock().expect("nothing panics while it is held").clone()
+    }
+    /// Writes a zone's; gives what stood there.
+    fn write(&self, zone: &GridZone, states: Vec<SourceState>) -> Vec<SourceState> {
+        let mut sources = self.0.lock().expect("nothing panics while it is held");
+        sources.insert(zone.clone(), states).unwrap_or_default()
+    }
+}
+
+/// Why live figures are of no use to a fleet's clock; `Ok`: they are. `pace`: of a twin, and whether it is
+/// paused; `None`: the clock is the wall's.
+pub fn follows_wall(pace: Option<(Speed, bool)>, fleet: Instant, wall: Instant) -> Result<(), String> {
+    let apart = fleet - wall;
+    let how = match pace {
+        None => return Ok(()),
+        Some((_, true)) => "stands still".to_owned(),
+        Some((speed, _)) if speed != Speed::Times(1.0) => format!("runs at {speed}"),
+        Some(_) if apart.as_nanos().abs() <= APART_MAX.as_nanos() => return Ok(()),
+        Some(_) => {
+            let minutes = apart.as_seconds() / 60;
+            let side = if minutes < 0 { "behind" } else { "ahead of" };
+            format!("is {} min {side} the wall clock", minutes.abs())
+        }
+    };
+    Err(format!("asked only while the fleet's clock follows the wall clock (--speed 1x): it {how}"))
+}
+
+/// What the loop is told of a zone.
+type Told = (Series, Provenance, Series, Provenance);
+
+/// Where each zone's intensity comes from: live sources in order, then a file, then the typical year.
 pub struct Chain {
-    /// The file, if one was given.
-    pub file: Option<CarbonFile>,
+    live: Vec<LiveSource>,
+    file: Option<CarbonFile>,
+    places: Vec<Place>,
+    board: Board,
+    told: BTreeMap<GridZone, Told>,
 }
 
 impl Chain {
-    /// What is known of a zone at `now`; `None` when no source knows it.
-    pub fn signal(&self, zone: &GridZone, now: Instant) -> Option<Event> {
-        let typical = || carbon::typical_year(zone, now).map(|known| known.into_event(zone.clone()));
-        self.in_file(zone, now).or_else(typical)
+    /// For the zones of a fleet's clusters.
+    pub fn new(fleet: &FleetSpec, live: Vec<LiveSource>, file: Option<CarbonFile>) -> Chain {
+        let mut places: BTreeMap<GridZone, Place> = BTreeMap::new();
+        for cluster in &fleet.clusters {
+            let position = builtin::region(&cluster.region).map(|region| region.position);
+            let zone = cluster.grid_zone.clone();
+            places.entry(zone.clone()).or_insert(Place { zone, position });
+        }
+        let places = places.into_values().collect();
+        Chain { live, file, places, board: Board::default(), told: BTreeMap::new() }
     }
 
-    /// The file's hours up to now, and a forecast made from them; `None` where the file does not reach.
-    fn in_file(&self, zone: &GridZone, now: Instant) -> Option<Event> {
-        let file = self.file.as_ref()?;
-        let (first, _) = file.period(zone)?;
-        let actual = match file.series(zone, first.max(now - HISTORY), now + Span::HOUR) {
-            Ok(known) => known.series,
-            Err(error) => {
-                tracing::warn!(%error, "the typical year stands in");
-                return None;
+    /// Where it says which source is used, and why no better one.
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// What is known of a zone at `now`, `None` when no source knows it; and how that came about. `live`: why
+    /// live sources are not asked.
+    pub async fn signal(
+        &mut self,
+        place: &Place,
+        now: Instant,
+        live: &Result<(), String>,
+    ) -> (Option<Event>, Vec<SourceState>) {
+        let zone = &place.zone;
+        let mut states = Vec::new();
+        for source in self.live.iter_mut().filter(|source| source.may_know(zone)) {
+            let (name, basis) = (source.name.to_owned(), source.basis);
+            let known = match (&mut source.provider, live) {
+                (Err(why), _) => Err(why.clone()),
+                (Ok(_), Err(why)) => Err(why.clone()),
+                (Ok(provider), Ok(())) => provider.known(place, now).await.map_err(|e| e.to_string()),
+            };
+            // The chain names the source itself.
+            let plain = |why: String| {
+                why.strip_prefix(&format!("{}: ", source.name)).map(str::to_owned).unwrap_or(why)
+            };
+            match known {
+                Ok(known) => {
+                    states.push(SourceState { source: name, basis, used: true, why: known.note.clone() });
+                    return (Some(as_event(zone, known, now)), states);
+                }
+                Err(why) => {
+                    states.push(SourceState { source: name, basis, used: false, why: Some(plain(why)) });
+                }
             }
+        }
+        let basis = Basis::Average;
+        let hour = now.floor_to(Span::HOUR);
+        match self.in_file(zone, hour) {
+            Some(Ok(event)) => {
+                let source = self.file.as_ref().map(|file| file.name.clone()).unwrap_or_default();
+                states.push(SourceState { source, basis, used: true, why: None });
+                return (Some(event), states);
+            }
+            Some(Err((source, why))) => {
+                states.push(SourceState { source, basis, used: false, why: Some(why) });
+            }
+            None => {}
+        }
+        let typical = carbon::typical_year(zone, hour).map(|known| known.into_event(zone.clone()));
+        let why = typical.is_none().then(|| format!("the built-in table has no zone {zone}"));
+        let source = "typical year".to_owned();
+        states.push(SourceState { source, basis, used: typical.is_some(), why });
+        (typical, states)
+    }
+
+    /// The file's hours up to now, and a forecast made from them; or its name and why it has none.
+    fn in_file(&self, zone: &GridZone, now: Instant) -> Option<Result<Event, (String, String)>> {
+        let file = self.file.as_ref()?;
+        let unknown = || (file.name.clone(), format!("it has no zone {zone}"));
+        let actual = match file.period(zone) {
+            None => return Some(Err(unknown())),
+            Some((first, _)) => file.series(zone, first.max(now - HISTORY), now + Span::HOUR),
+        };
+        let actual = match actual {
+            Ok(known) => known.series,
+            Err(error) => return Some(Err((file.name.clone(), error.to_string()))),
         };
         let from = Provenance { source: file.name.clone(), kind: SignalKind::Measured, as_of: now };
-        let source = planner::forecast::source(&from.source);
-        Some(Event::Intensity {
-            zone: zone.clone(),
-            forecast: planner::forecast::forecast(&actual, now, FORECAST_HOURS),
-            actual,
-            actual_from: from,
-            forecast_from: Provenance { source, kind: SignalKind::Forecast, as_of: now },
-        })
+        let (forecast, forecast_from) = profile(&actual, &from, now);
+        Some(Ok(Event::Intensity { zone: zone.clone(), actual, actual_from: from, forecast, forecast_from }))
     }
 
-    /// Tells the loop every zone's signal, now.
-    pub async fn tell(&self, engine: &Engine, zones: &[GridZone], now: Instant) -> anyhow::Result<()> {
-        for zone in zones {
-            match self.signal(zone, now) {
-                Some(event) => engine.tell(event).await?,
+    /// Tells the loop every zone's signal that is new.
+    pub async fn tell(
+        &mut self,
+        engine: &Engine,
+        now: Instant,
+        live: &Result<(), String>,
+    ) -> anyhow::Result<()> {
+        for place in self.places.clone() {
+            let (event, states) = self.signal(&place, now, live).await;
+            let zone = place.zone;
+            let before = self.board.write(&zone, states.clone());
+            self.warn(&zone, &before, &states);
+            match event {
+                Some(Event::Intensity { zone, actual, actual_from, forecast, forecast_from }) => {
+                    let new = (actual, actual_from, forecast, forecast_from);
+                    if self.told.get(&zone) != Some(&new) {
+                        self.told.insert(zone.clone(), new.clone());
+                        let (actual, actual_from, forecast, forecast_from) = new;
+                        let event = Event::Intensity { zone, actual, actual_from, forecast, forecast_from };
+                        engine.tell(event).await?;
+                    }
+                }
+                Some(other) => engine.tell(other).await?,
                 None => {
                     tracing::warn!(%zone, "no source knows this grid zone: nothing is placed in its clusters")
                 }
@@ -100,17 +252,81 @@ impl Chain {
         }
         Ok(())
     }
+
+    /// Says once what keeps a source from being used that somebody has set up.
+    fn warn(&self, zone: &GridZone, before: &[SourceState], states: &[SourceState]) {
+        let set_up = |state: &SourceState| {
+            let live = |source: &LiveSource| source.name == state.source && source.provider.is_ok();
+            self.live.iter().any(live) || self.file.as_ref().is_some_and(|file| file.name == state.source)
+        };
+        // At the first look live sources have not been asked, which is no news.
+        for state in
+            states.iter().filter(|state| !before.is_empty() && !before.contains(state) && set_up(state))
+        {
+            if let Some(why) = &state.why {
+                tracing::warn!(%zone, source = state.source, used = state.used, "{why}");
+            }
+        }
+    }
 }
 
-/// Tells the signals anew at each hour of the fleet's time.
-pub async fn run(chain: Chain, engine: Engine, clock: Arc<dyn FleetClock>, zones: Vec<GridZone>) {
-    let mut told = clock.now().floor_to(Span::HOUR);
+/// What a provider knows, as the loop is told. Where its forecast ends, or it has none, the profile of what
+/// was goes on: plans look further ahead than providers do.
+fn as_event(zone: &GridZone, known: Known, now: Instant) -> Event {
+    let Known { actual, mut actual_from, forecast, .. } = known;
+    actual_from.as_of = actual_from.as_of.min(now);
+    let (forecast, forecast_from) = match forecast {
+        None => profile(&actual, &actual_from, now),
+        Some((own, from)) => lengthened(&actual, own, from, now),
+    };
+    Event::Intensity { zone: zone.clone(), actual, actual_from, forecast, forecast_from }
+}
+
+/// A forecast from the past alone.
+fn profile(actual: &Series, from: &Provenance, now: Instant) -> (Series, Provenance) {
+    let source = format!("profile of the last 7 days of {}", from.source);
+    let forecast = planner::forecast::forecast(actual, now, FORECAST_HOURS);
+    (forecast, Provenance { source, kind: SignalKind::Forecast, as_of: now })
+}
+
+/// A provider's forecast, and behind its end the profile of what was and of it.
+fn lengthened(actual: &Series, own: Series, from: Provenance, now: Instant) -> (Series, Provenance) {
+    let (step, end) = (own.step(), own.end());
+    let hours = FORECAST_HOURS as i64 - (end - now.floor_to(Span::HOUR)).as_nanos() / Span::HOUR.as_nanos();
+    let before = usize::try_from((own.start() - actual.start()).as_nanos() / step.as_nanos()).unwrap_or(0);
+    let mut values = actual.resample(own.start() - step.scaled(before as i64, 1), step, before);
+    values.extend_from_slice(own.values());
+    let whole = Series::new(own.start() - step.scaled(before as i64, 1), step, values);
+    let (Some(whole), Ok(hours @ 1..)) = (whole, usize::try_from(hours)) else { return (own, from) };
+    let profile = planner::forecast::forecast(&whole, end, hours);
+    let steps = (Span::HOUR.as_nanos() / step.as_nanos()).max(1) as usize * hours;
+    let mut values = own.values().to_vec();
+    values.extend((0..steps).map(|i| profile.at(end + step.scaled(i as i64, 1))));
+    let source = format!("{}; from {end} on the profile of its last 7 days", from.source);
+    match Series::new(own.start(), step, values) {
+        Some(series) => (series, Provenance { source, ..from }),
+        None => (own, from),
+    }
+}
+
+/// Tells the signals anew at each hour of the fleet's time, and more often while live sources are asked.
+/// `throttle`: of a twin; `None`: the clock is the wall's.
+pub async fn run(
+    mut chain: Chain,
+    engine: Engine,
+    clock: Arc<dyn FleetClock>,
+    throttle: Option<Arc<Throttle>>,
+) {
+    let mut told = clock.now();
+    let mut before = Err(NOT_YET.to_owned());
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let hour = clock.now().floor_to(Span::HOUR);
-        if hour > told {
-            told = hour;
-            if chain.tell(&engine, &zones, hour).await.is_err() {
+        let now = clock.now();
+        let live = follows_wall(throttle.as_ref().map(|throttle| throttle.get()), now, wall::now());
+        let hour = now.floor_to(Span::HOUR) > told.floor_to(Span::HOUR);
+        if hour || live != before || live.is_ok() && now >= told + REFRESH {
+            (told, before) = (now, live);
+            if chain.tell(&engine, now, &before).await.is_err() {
                 return;
             }
         }

@@ -5,15 +5,16 @@ use crate::engine::{self, Engine, FleetClock, Input};
 use crate::kubeconfig::{self, ServerFile};
 use crate::live::Live;
 use crate::pacer::{self, Pacer, Throttle};
-use crate::signals::{self, Chain};
+use crate::signals::{self, Chain, sources};
 use crate::twin_host::TwinHost;
 use crate::wall;
 use anyhow::Context;
 use connect::act::kube::Hands;
 use connect::observe::kube::{Source, watch};
+use connect::observe::provider::Limits;
 use control::{Control, Event, twin_driver};
-use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, Span};
-use std::collections::{BTreeMap, BTreeSet};
+use fleet::{ClusterId, FleetSpec, Instant, Mode, Span};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +109,9 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     }
     let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
     let store = open_store(&options.state, options.fresh).await?;
-    let start = options.start.unwrap_or_else(|| wall::now().floor_to(Span::HOUR));
+    // A clock that is to follow the wall's starts where that is.
+    let grain = if options.pace == Speed::Times(1.0) { Span::from_seconds(1) } else { Span::HOUR };
+    let start = options.start.unwrap_or_else(|| wall::now().floor_to(grain));
     let host = TwinHost::open(store.clone(), &fleet, start, options.seed).await?;
     let listeners = bind(&store, &fleet, options.listen).await?;
     let addresses: Vec<(ClusterId, SocketAddr)> =
@@ -120,13 +123,13 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let kubeconfig = kubeconfig::write(&options.state, &addresses)?;
     let clients = clients(&addresses)?;
     let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
-    let zones: BTreeSet<GridZone> = fleet.clusters.iter().map(|c| c.grid_zone.clone()).collect();
-    let zones: Vec<GridZone> = zones.into_iter().collect();
-    let chain = Chain { file };
-    chain.tell(&engine, &zones, host.now().floor_to(Span::HOUR)).await?;
-    let clock: Arc<dyn FleetClock> = host.clone();
-    tokio::spawn(signals::run(chain, engine.clone(), clock, zones));
     let throttle = Arc::new(Throttle::new(options.pace, options.paused));
+    let live = sources::read(&sources::environment, Limits::default());
+    let mut chain = Chain::new(&fleet, live, file);
+    let board = chain.board();
+    chain.tell(&engine, host.now(), &Err(signals::NOT_YET.to_owned())).await?;
+    let clock: Arc<dyn FleetClock> = host.clone();
+    tokio::spawn(signals::run(chain, engine.clone(), clock, Some(throttle.clone())));
     let pacer = Pacer {
         host: host.clone(),
         engine: engine.clone(),
@@ -134,7 +137,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         throttle: throttle.clone(),
     };
     let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
-    let live = Live::new(engine, host.clone(), throttle, store.clone(), clients);
+    let live = Live::new(engine, host.clone(), throttle, store.clone(), clients, board);
     let router = crate::console::site(Arc::new(live));
     tokio::spawn(async move { axum::serve(listeners.console, router).await });
     let url = format!("http://{}", listeners.console_address);

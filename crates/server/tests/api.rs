@@ -116,6 +116,12 @@ async fn plans_signals_journal_and_clock() {
     let signals = get(&fake, "/api/v1/signals").await.json();
     assert_eq!(signals["items"][0]["zone"], "JP-TK");
     assert_eq!(signals["items"][0]["forecast"]["gramsPerKwh"].as_array().unwrap().len(), 96);
+    assert!(signals["items"][0]["sources"].is_null(), "nothing says");
+    assert_eq!(
+        signals["items"][1]["sources"],
+        json!([{"source": "WattTime", "basis": "marginal", "used": false, "why": "no account: set KUBERCARBON_WATTTIME_USER"},
+            {"source": "typical year", "basis": "average", "used": true}])
+    );
     let journal = get(&fake, "/api/v1/journal?after=3").await.json();
     assert_eq!(journal["items"].as_array().unwrap().len(), 2);
     let clock = get(&fake, "/api/v1/clock").await.json();

@@ -8,6 +8,7 @@ use crate::table::{Align, Table};
 use fleet::quantity::significant;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 pub fn status(common: &Common) -> anyhow::Result<()> {
@@ -99,28 +100,66 @@ fn job_table(status: &Value, wide: bool) -> String {
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {
     let signals = Client::find(common)?.list("/api/v1/signals")?;
-    format::show(common.print(), &signals, |_| {
-        let mut table = Table::new(&[
-            ("ZONE", Align::Left),
-            ("gCO2e/kWh", Align::Right),
-            ("KIND", Align::Left),
-            ("AGE s", Align::Right),
-            ("CLUSTERS", Align::Left),
-            ("SOURCE", Align::Left),
+    format::show(common.print(), &signals, |_| render_signals(&signals))
+}
+
+fn render_signals(signals: &Value) -> String {
+    let mut table = Table::new(&[
+        ("ZONE", Align::Left),
+        ("gCO2e/kWh", Align::Right),
+        ("KIND", Align::Left),
+        ("BASIS", Align::Left),
+        ("AGE s", Align::Right),
+        ("CLUSTERS", Align::Left),
+        ("SOURCE", Align::Left),
+    ]);
+    let items = || signals["items"].as_array().into_iter().flatten();
+    for s in items() {
+        let clusters: Vec<String> = s["clusters"].as_array().into_iter().flatten().map(text).collect();
+        table.row(vec![
+            text(&s["zone"]),
+            number(&s["nowGramsPerKwh"]),
+            text(&s["nowFrom"]["kind"]),
+            text(&used(s)["basis"]),
+            s["nowFrom"]["ageSeconds"].to_string(),
+            clusters.join(","),
+            text(&s["nowFrom"]["source"]),
         ]);
-        for s in signals["items"].as_array().into_iter().flatten() {
-            let clusters: Vec<String> = s["clusters"].as_array().into_iter().flatten().map(text).collect();
-            table.row(vec![
-                text(&s["zone"]),
-                number(&s["nowGramsPerKwh"]),
-                text(&s["nowFrom"]["kind"]),
-                s["nowFrom"]["ageSeconds"].to_string(),
-                clusters.join(","),
-                text(&s["nowFrom"]["source"]),
-            ]);
+    }
+    let bases: BTreeSet<&str> = items().filter_map(|s| used(s)["basis"].as_str()).collect();
+    let mixed = if bases.len() > 1 {
+        "zones are compared with one another, and not all count alike: see BASIS; KUBERCARBON_CARBON_PROVIDERS says which sources are asked\n"
+    } else {
+        ""
+    };
+    let remarks = remarks(items());
+    let gap = if remarks.is_empty() && mixed.is_empty() { "" } else { "\n" };
+    format!("{}{gap}{mixed}{remarks}", table.render())
+}
+
+/// The source in use.
+fn used(signal: &Value) -> &Value {
+    let sources = signal["sources"].as_array();
+    sources.into_iter().flatten().find(|source| source["used"] == true).unwrap_or(&Value::Null)
+}
+
+/// Why better sources are not used, and what is amiss with those that are; one line for all zones alike.
+fn remarks<'a>(items: impl Iterator<Item = &'a Value>) -> String {
+    let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
+    for item in items {
+        for source in item["sources"].as_array().into_iter().flatten() {
+            let Some(why) = source["why"].as_str() else { continue };
+            let (name, zone) = (text(&source["source"]), text(&item["zone"]));
+            let said = if source["used"] == true { "used" } else { "not used" };
+            let remark = format!("{name}: {said} in ZONES: {why}");
+            match remarks.iter_mut().find(|known| known.0 == remark) {
+                Some((_, zones)) => zones.push(zone),
+                None => remarks.push((remark, vec![zone])),
+            }
         }
-        table.render()
-    })
+    }
+    let line = |(remark, zones): (String, Vec<String>)| remark.replacen("ZONES", &zones.join(", "), 1) + "\n";
+    remarks.into_iter().map(line).collect()
 }
 
 pub fn plans(common: &Common) -> anyhow::Result<()> {
@@ -194,4 +233,28 @@ pub fn twin(common: &Common, order: &Twin) -> anyhow::Result<()> {
         let state = if clock["paused"].as_bool() == Some(true) { "paused" } else { "running" };
         format!("{} {state} at {}\n", text(&clock["at"]), text(&clock["speed"]))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_say_why_no_better_source_is_used() {
+        let no =
+            json!({"source": "WattTime", "basis": "marginal", "used": false, "why": "no account: set X"});
+        let typical = json!({"source": "typical year", "basis": "average", "used": true});
+        let zone = |zone: &str, sources: Value| {
+            json!({"zone": zone, "clusters": ["c"], "nowGramsPerKwh": 400.0, "sources": sources,
+                "nowFrom": {"source": "somewhere", "kind": "assumed", "ageSeconds": 60}})
+        };
+        let two = |last| json!({"items": [zone("JP-TK", json!([no, typical])), last]});
+        let same = render_signals(&two(zone("KR", json!([no, typical]))));
+        assert!(same.ends_with("\n\nWattTime: not used in JP-TK, KR: no account: set X\n"), "{same}");
+        let marginal = json!({"source": "WattTime", "basis": "marginal", "used": true});
+        let mixed = render_signals(&two(zone("KR", json!([marginal]))));
+        assert!(mixed.contains("not all count alike"), "{mixed}");
+        let old = json!({"items": [{"zone": "KR", "nowFrom": {"ageSeconds": 1}}]});
+        assert_eq!(render_signals(&old).lines().count(), 2, "a server that says nothing of sources");
+    }
 }

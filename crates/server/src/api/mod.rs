@@ -9,6 +9,7 @@ mod events;
 mod guard;
 pub mod model;
 mod read;
+mod source;
 mod write;
 
 pub use guard::guard;

@@ -5,6 +5,7 @@
 //! bytes, `…Seconds` time. Instants are RFC 3339 in UTC, on the fleet's clock. Floats are for reading: exact sums stay
 //! inside.
 
+use super::source::SourceOut;
 use crate::backend::Clock;
 use control::{ClusterView, Decision, JobView, RunView, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series};
@@ -258,6 +259,9 @@ pub struct SignalOut {
     pub forecast_from: Option<ProvenanceOut>,
     /// What was.
     pub actual: Option<SeriesOut>,
+    /// Its sources, best first, down to the one in use; absent where nothing says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceOut>,
 }
 
 /// From when until when.

@@ -6,6 +6,7 @@ use super::model::{
 };
 use crate::backend::SharedBackend;
 use crate::problem::Problem;
+use crate::signals::Sources;
 use axum::Json;
 use axum::extract::{Path, State};
 use control::View;
@@ -163,8 +164,8 @@ pub async fn ledger(
     }))
 }
 
-/// The carbon signals of a view, one a grid zone.
-pub fn signals_of(view: &View) -> Vec<SignalOut> {
+/// The carbon signals of a view, one a grid zone, and where each could come from.
+pub fn signals_of(view: &View, sources: &Sources) -> Vec<SignalOut> {
     let mut zones: BTreeMap<GridZone, SignalOut> = BTreeMap::new();
     for c in &view.clusters {
         let signal = zones.entry(c.facts.grid_zone.clone()).or_insert_with(|| SignalOut {
@@ -176,6 +177,7 @@ pub fn signals_of(view: &View) -> Vec<SignalOut> {
             forecast: c.forecast.as_ref().map(Into::into),
             forecast_from: c.forecast_from.as_ref().map(|p| ProvenanceOut::new(p, view.at)),
             actual: c.actual.as_ref().map(Into::into),
+            sources: sources.get(&c.facts.grid_zone).into_iter().flatten().map(Into::into).collect(),
         });
         signal.clusters.push(c.facts.id.to_string());
     }
@@ -189,7 +191,7 @@ pub async fn signals(
     State(backend): State<SharedBackend>,
     Asked(ask): Asked<PageAsk>,
 ) -> Result<Json<Page<SignalOut>>, Problem> {
-    page(&signals_of(&backend.view()), &ask, |s| s.zone.clone(), Clone::clone).map(Json)
+    page(&signals_of(&backend.view(), &backend.sources()), &ask, |s| s.zone.clone(), Clone::clone).map(Json)
 }
 
 /// Which clock the fleet runs on, and what it shows.

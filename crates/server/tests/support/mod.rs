@@ -17,6 +17,7 @@ use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
 use server::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
+use server::signals::{Basis, SourceState, Sources};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
@@ -444,6 +445,13 @@ impl Backend for Fake {
     }
     fn clock(&self) -> Clock {
         *self.clock.lock().unwrap()
+    }
+    fn sources(&self) -> Sources {
+        let why = Some("no account: set KUBERCARBON_WATTTIME_USER".to_owned());
+        let live = SourceState { source: "WattTime".to_owned(), basis: Basis::Marginal, used: false, why };
+        let source = "typical year".to_owned();
+        let typical = SourceState { source, basis: Basis::Average, used: true, why: None };
+        Sources::from([(zone("kr"), vec![live, typical])])
     }
     fn version(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

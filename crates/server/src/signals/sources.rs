@@ -1,0 +1,211 @@
+//! The live sources of carbon there are, in order, as the environment says; secrets come from there or from a
+//! file it names, never from a flag.
+//!
+//! Invariants: a source that cannot be used says why and what to do, and nothing ends because of it: the next
+//! in the chain stands in. No secret is in a text made here. All names of variables are here.
+
+use connect::observe::provider::{
+    Basis, ElectricityMaps, Guarded, Limits, Secret, UkCarbon, WattTime, electricity_maps, uk_carbon,
+    watttime,
+};
+use fleet::GridZone;
+use std::path::Path;
+
+/// Which providers, in which order, by comma.
+pub const PROVIDERS: &str = "KUBERCARBON_CARBON_PROVIDERS";
+/// WattTime's account.
+pub const WATTTIME_USER: &str = "KUBERCARBON_WATTTIME_USER";
+/// Its password.
+pub const WATTTIME_PASSWORD: &str = "KUBERCARBON_WATTTIME_PASSWORD";
+/// Its address.
+pub const WATTTIME_URL: &str = "KUBERCARBON_WATTTIME_URL";
+/// Electricity Maps' key.
+pub const ELECTRICITYMAPS_TOKEN: &str = "KUBERCARBON_ELECTRICITYMAPS_TOKEN";
+/// Its address, with the version.
+pub const ELECTRICITYMAPS_URL: &str = "KUBERCARBON_ELECTRICITYMAPS_URL";
+/// UK Carbon Intensity's address.
+pub const UK_CARBON_URL: &str = "KUBERCARBON_UK_CARBON_URL";
+/// Put behind a secret's variable: the file it is in.
+const FILE: &str = "_FILE";
+
+/// Without a word on it: average before marginal, because ledger lines are location-based averages; what
+/// somebody has a key for before what needs none.
+const ORDER: &str = "electricity-maps,watttime,uk-carbon";
+/// Largest file with a secret, in bytes.
+const SECRET_MAX: u64 = 4096;
+
+/// A live source.
+pub struct LiveSource {
+    /// Its name.
+    pub name: &'static str,
+    /// What its figures count.
+    pub basis: Basis,
+    /// The one zone it knows; `None`: it may know any.
+    pub only: Option<&'static str>,
+    /// How it is asked, or why it cannot be.
+    pub provider: Result<Guarded, String>,
+}
+
+impl LiveSource {
+    /// Whether it may know a zone.
+    pub fn may_know(&self, zone: &GridZone) -> bool {
+        self.only.is_none_or(|only| only == zone.as_str())
+    }
+}
+
+/// A variable's value; `None`: not set, or empty.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
+
+/// The process's own environment.
+pub fn environment(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("{name}: not UTF-8: expected text")),
+    }
+}
+
+/// The sources, in order.
+pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
+    let order = match lookup(PROVIDERS) {
+        Ok(order) => order.unwrap_or_else(|| ORDER.to_owned()),
+        Err(error) => {
+            tracing::warn!(error, "the usual order of carbon providers is kept");
+            ORDER.to_owned()
+        }
+    };
+    let mut sources: Vec<LiveSource> = Vec::new();
+    for word in order.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
+        let source = match word {
+            "electricity-maps" => electricity_maps_source(lookup, limits),
+            "watttime" => watttime_source(lookup, limits),
+            "uk-carbon" => uk_carbon_source(lookup, limits),
+            other => {
+                let other: String = other.chars().take(80).collect();
+                tracing::warn!("{PROVIDERS}: {other:?}: expected {ORDER}, in any order, or none");
+                continue;
+            }
+        };
+        if sources.iter().all(|known| known.name != source.name) {
+            sources.push(source);
+        }
+    }
+    sources
+}
+
+fn electricity_maps_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+    let provider = || {
+        let key = secret(lookup, ELECTRICITYMAPS_TOKEN)?.ok_or_else(|| {
+            format!("no key: set {ELECTRICITYMAPS_TOKEN}, or {ELECTRICITYMAPS_TOKEN}{FILE}")
+        })?;
+        let url = lookup(ELECTRICITYMAPS_URL)?;
+        let url = url.as_deref().unwrap_or(electricity_maps::URL);
+        ElectricityMaps::new(url, key, limits).map(|provider| Guarded::new(Box::new(provider)))
+    };
+    let (name, basis) = (electricity_maps::NAME, Basis::Average);
+    LiveSource { name, basis, only: None, provider: provider() }
+}
+
+fn watttime_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+    let provider = || {
+        let (user, password) = (value(lookup, WATTTIME_USER)?, secret(lookup, WATTTIME_PASSWORD)?);
+        let (Some(user), Some(password)) = (user, password) else {
+            return Err(format!(
+                "no account: set {WATTTIME_USER} and {WATTTIME_PASSWORD}, or each with {FILE} behind it"
+            ));
+        };
+        let url = lookup(WATTTIME_URL)?;
+        let url = url.as_deref().unwrap_or(watttime::URL);
+        WattTime::new(url, &user, password, limits).map(|provider| Guarded::new(Box::new(provider)))
+    };
+    let (name, basis) = (watttime::NAME, Basis::Marginal);
+    LiveSource { name, basis, only: None, provider: provider() }
+}
+
+fn uk_carbon_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+    let provider = || {
+        let url = lookup(UK_CARBON_URL)?;
+        let url = url.as_deref().unwrap_or(uk_carbon::URL);
+        UkCarbon::new(url, limits).map(|provider| Guarded::new(Box::new(provider)))
+    };
+    let (name, basis) = (uk_carbon::NAME, Basis::Average);
+    LiveSource { name, basis, only: Some(uk_carbon::ZONE), provider: provider() }
+}
+
+/// A variable's value, or what is in the file that `…_FILE` names.
+fn value(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, String> {
+    let file_name = format!("{name}{FILE}");
+    match (lookup(name)?, lookup(&file_name)?) {
+        (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set: expected one of them")),
+        (Some(value), None) => Ok(Some(value)),
+        (None, None) => Ok(None),
+        (None, Some(path)) => {
+            let read = super::read_within(Path::new(&path), SECRET_MAX);
+            let bytes = read.map_err(|error| format!("{file_name}: read {path}: {error}"))?;
+            let text = String::from_utf8(bytes);
+            Ok(Some(text.map_err(|_| format!("{file_name}: {path}: not UTF-8: expected text"))?))
+        }
+    }
+}
+
+fn secret(lookup: Lookup<'_>, name: &str) -> Result<Option<Secret>, String> {
+    let wrong = |error| format!("{name}: {error}");
+    value(lookup, name)?.map(|text| Secret::new(&text).map_err(wrong)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Each source's name, and why it cannot be used.
+    fn sources(set: &[(&str, &str)]) -> Vec<(&'static str, Option<String>)> {
+        let set: BTreeMap<&str, &str> = set.iter().copied().collect();
+        let lookup = |name: &str| Ok(set.get(name).map(|value| (*value).to_owned()));
+        read(&lookup, Limits::default()).into_iter().map(|s| (s.name, s.provider.err())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_said_with_what_to_do() {
+        let none = sources(&[]);
+        assert_eq!(none[0].0, "Electricity Maps");
+        assert_eq!(
+            none[0].1.as_deref(),
+            Some("no key: set KUBERCARBON_ELECTRICITYMAPS_TOKEN, or KUBERCARBON_ELECTRICITYMAPS_TOKEN_FILE")
+        );
+        assert!(none[1].1.as_deref().unwrap().starts_with("no account: set KUBERCARBON_WATTTIME_USER and"));
+        assert_eq!(none[2], ("UK Carbon Intensity", None));
+        let half = sources(&[(WATTTIME_USER, "freddo"), (PROVIDERS, "watttime")]);
+        assert!(half[0].1.as_deref().unwrap().starts_with("no account"));
+    }
+
+    #[tokio::test]
+    async fn the_order_is_a_persons_to_give() {
+        let names = |order| sources(&[(PROVIDERS, order)]).into_iter().map(|s| s.0).collect::<Vec<_>>();
+        assert_eq!(names("uk-carbon, watttime ,uk-carbon,other"), ["UK Carbon Intensity", "WattTime"]);
+        assert!(names("none").is_empty());
+    }
+
+    #[tokio::test]
+    async fn secrets_come_from_files_too_and_are_not_told() {
+        let dir = std::env::temp_dir().join(format!("kubercarbon-secret-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (good, large) = (dir.join("good"), dir.join("large"));
+        std::fs::write(&good, "hunter2\n").unwrap();
+        std::fs::write(&large, "x".repeat(5000)).unwrap();
+        let file = format!("{ELECTRICITYMAPS_TOKEN}{FILE}");
+        let why = |set: &[(&str, &str)]| sources(set).remove(0).1;
+        assert_eq!(why(&[(&file, good.to_str().unwrap())]), None);
+        let both = why(&[(&file, good.to_str().unwrap()), (ELECTRICITYMAPS_TOKEN, "hunter2")]).unwrap();
+        assert!(both.contains("both set") && !both.contains("hunter2"), "{both}");
+        for (path, said) in
+            [(large.to_str().unwrap(), "more than 4096 bytes"), ("/nowhere/at/all", "No such file")]
+        {
+            let why = why(&[(&file, path)]).unwrap();
+            assert!(why.starts_with(&file) && why.contains(said), "{why}");
+        }
+        let plain = why(&[(ELECTRICITYMAPS_TOKEN, "hunter2"), (ELECTRICITYMAPS_URL, "http://example.org")]);
+        assert!(plain.unwrap().contains("is not HTTPS"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,253 @@
+//! The chain of carbon sources of a zone: who is asked, who stands in, and why.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests and what they share may fail")]
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use connect::observe::provider::{Limits, Place};
+use control::Event;
+use fleet::{GridZone, Instant, Provenance, Series, SignalKind, Span};
+use http::StatusCode;
+use serde_json::{Value, json};
+use server::Speed;
+use server::carbon::{CarbonFile, read_csv};
+use server::signals::{Basis, Chain, SourceState, follows_wall, sources};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
+kind: Fleet
+metadata: {name: test}
+clusters:
+- name: kr
+  region: ap-northeast-2
+  nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 3}]
+- name: gb
+  region: eu-west-2
+  nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 3}]
+";
+
+fn now() -> Instant {
+    Instant::parse("2026-05-02T10:10:00Z").unwrap()
+}
+
+fn hour(count: i64) -> Instant {
+    now().floor_to(Span::HOUR) + Span::HOUR.scaled(count, 1)
+}
+
+/// 100 g by night, 200 g from 06:00 on.
+fn grams(at: Instant) -> f64 {
+    if at.utc_parts().3 < 6 { 100.0 } else { 200.0 }
+}
+
+/// Electricity Maps for zone KR.
+fn electricity_maps(path: &str) -> Response {
+    let point = |i: i64| json!({"zone": "KR", "carbonIntensity": grams(hour(i)), "datetime": hour(i).to_string(), "isEstimated": false});
+    let points = |from: i64, to: i64| (from..to).map(point).collect::<Vec<Value>>();
+    let body = match path.rsplit('/').next().unwrap() {
+        "history" => json!({"zone": "KR", "history": points(-23, 1)}),
+        "latest" => point(0),
+        "forecast" => json!({"zone": "KR", "forecast": points(0, 24), "updatedAt": hour(0).to_string()}),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    body.to_string().into_response()
+}
+
+type Answers = Arc<Mutex<fn(&str) -> Response>>;
+
+/// All providers at one address, which answers as the test says now.
+struct World {
+    chain: Chain,
+    answers: Answers,
+    asked: Arc<AtomicUsize>,
+}
+
+impl World {
+    async fn new(more: &[(&str, &str)], file: Option<CarbonFile>) -> World {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answers: Answers = Arc::new(Mutex::new(electricity_maps));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (script, count) = (answers.clone(), asked.clone());
+        let router = axum::Router::new().fallback(move |request: Request| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = script.lock().unwrap()(request.uri().path());
+            async move { answer }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut set: BTreeMap<&str, &str> = more.iter().copied().collect();
+        for name in [sources::ELECTRICITYMAPS_URL, sources::WATTTIME_URL, sources::UK_CARBON_URL] {
+            set.insert(name, &url);
+        }
+        let lookup = |name: &str| Ok(set.get(name).map(|value| (*value).to_owned()));
+        let limits = Limits {
+            timeout: Duration::from_secs(20),
+            tries: 2,
+            delay: Duration::from_millis(1),
+            bytes_max: 1 << 16,
+        };
+        let live = sources::read(&lookup, limits);
+        let chain = Chain::new(&fleet::file::parse(FLEET).unwrap(), live, file);
+        World { chain, answers, asked }
+    }
+
+    fn answers(&self, with: fn(&str) -> Response) {
+        *self.answers.lock().unwrap() = with;
+    }
+
+    async fn signal(&mut self, zone: &str, at: Instant) -> (Signal, Vec<SourceState>) {
+        let place = Place { zone: GridZone::new(zone).unwrap(), position: Some((37.6, 127.0)) };
+        let live = follows_wall(Some((Speed::Times(1.0), false)), at, at);
+        let (event, states) = self.chain.signal(&place, at, &live).await;
+        (signal(event), states)
+    }
+}
+
+struct Signal {
+    actual: Series,
+    actual_from: Provenance,
+    forecast: Series,
+    forecast_from: Provenance,
+}
+
+fn signal(event: Option<Event>) -> Signal {
+    let Some(Event::Intensity { actual, actual_from, forecast, forecast_from, .. }) = event else {
+        panic!("no signal: {event:?}");
+    };
+    Signal { actual, actual_from, forecast, forecast_from }
+}
+
+/// `name: why`, of all but the one in use.
+fn better(states: &[SourceState]) -> Vec<String> {
+    let unused = states.iter().filter(|state| !state.used);
+    unused.map(|state| format!("{}: {}", state.source, state.why.clone().unwrap())).collect()
+}
+
+const KEY: (&str, &str) = (sources::ELECTRICITYMAPS_TOKEN, "hunter2");
+
+#[tokio::test]
+async fn a_live_source_wins_and_its_forecast_is_lengthened() {
+    let mut world = World::new(&[KEY], None).await;
+    let (signal, states) = world.signal("KR", now()).await;
+    assert_eq!(states.len(), 1, "{states:?}");
+    assert_eq!((states[0].used, states[0].basis, &states[0].why), (true, Basis::Average, &None));
+    assert_eq!(signal.actual_from.kind, SignalKind::Measured);
+    assert_eq!(signal.actual_from.source, "Electricity Maps v3 KR (average, life cycle)");
+    assert_eq!((signal.actual_from.as_of, signal.actual.end()), (now(), hour(1)));
+    assert_eq!(signal.forecast_from.kind, SignalKind::Forecast);
+    let source = "Electricity Maps v3 KR (average, life cycle); from 2026-05-03T10:00:00Z on the profile of its last 7 days";
+    assert_eq!((signal.forecast_from.source.as_str(), signal.forecast_from.as_of), (source, hour(0)));
+    assert_eq!((signal.forecast.start(), signal.forecast.end()), (hour(0), hour(14 * 24)));
+    for ahead in 0..14 * 24 {
+        let (at, found) = (hour(ahead), signal.forecast.at(hour(ahead)).as_grams_f64());
+        assert!((found - grams(at)).abs() < 30.0, "{at}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_answer_says_why_and_the_next_stands_in() {
+    let mut world = World::new(&[KEY], None).await;
+    world.answers(|_| (StatusCode::FORBIDDEN, "{\"error\":\"no\"}").into_response());
+    let (signal, states) = world.signal("KR", now()).await;
+    assert_eq!(
+        better(&states),
+        [
+            "Electricity Maps: 403: history of zone KR: \"no\"; the plan does not include it for zone KR",
+            "WattTime: no account: set KUBERCARBON_WATTTIME_USER and KUBERCARBON_WATTTIME_PASSWORD, or each with _FILE behind it",
+        ]
+    );
+    assert_eq!((states[2].source.as_str(), states[2].used), ("typical year", true));
+    assert_eq!(signal.actual_from.kind, SignalKind::Assumed);
+    assert_eq!(world.asked.load(Ordering::Relaxed), 1, "a denial is not repeated");
+}
+
+#[tokio::test]
+async fn bad_data_is_named_and_the_file_stands_in_before_the_typical_year() {
+    let mut csv = "time_utc,KR\n".to_owned();
+    for i in -48..1 {
+        csv += &format!("{},321\n", hour(i));
+    }
+    let file = read_csv("carbon.csv", csv.as_bytes()).unwrap();
+    let mut world = World::new(&[KEY, (sources::PROVIDERS, "electricity-maps")], Some(file)).await;
+    world.answers(|path| {
+        let good =
+            json!({"zone": "KR", "history": [{"carbonIntensity": -5, "datetime": hour(0).to_string()}]});
+        if path.ends_with("history") {
+            good.to_string().into_response()
+        } else {
+            StatusCode::NOT_FOUND.into_response()
+        }
+    });
+    let (signal, states) = world.signal("KR", now()).await;
+    let said = "Electricity Maps: zone KR: history: found -5 g/kWh at 2026-05-02T10:00:00Z: expected 0 to 10000 g/kWh";
+    assert_eq!(better(&states), [said]);
+    assert_eq!((states[1].source.as_str(), states[1].used), ("carbon.csv", true));
+    assert_eq!(signal.actual.at(now()).as_grams_f64(), 321.0);
+    // Where neither has the hour, the typical year does; both say why not.
+    let (_, states) = world.signal("KR", now() + Span::DAY).await;
+    assert_eq!((states.len(), states[2].used), (3, true));
+    assert!(better(&states)[1].starts_with("carbon.csv: carbon.csv: KR has no value from"), "{states:?}");
+    let (_, states) = world.signal("GB", now()).await;
+    assert!(better(&states)[1].contains("carbon.csv: it has no zone GB"), "{states:?}");
+}
+
+#[tokio::test]
+async fn a_plan_without_a_forecast_gets_one_from_the_past() {
+    let mut world = World::new(&[KEY], None).await;
+    world.answers(|path| {
+        if path.ends_with("forecast") {
+            StatusCode::UNAUTHORIZED.into_response()
+        } else {
+            electricity_maps(path)
+        }
+    });
+    let (signal, states) = world.signal("KR", now()).await;
+    assert!(states[0].used && states[0].why.as_deref().unwrap().starts_with("no forecast of its own: "));
+    let source = "profile of the last 7 days of Electricity Maps v3 KR (average, life cycle)";
+    assert_eq!((signal.forecast_from.source.as_str(), signal.forecast.end()), (source, hour(14 * 24)));
+}
+
+#[tokio::test]
+async fn an_outage_is_bridged_and_then_stood_in_for() {
+    let mut world = World::new(&[KEY], None).await;
+    world.signal("KR", now()).await;
+    world.answers(|_| StatusCode::BAD_GATEWAY.into_response());
+    let (signal, states) = world.signal("KR", now() + Span::HOUR).await;
+    assert!(states[0].used, "{states:?}");
+    assert!(states[0].why.as_deref().unwrap().starts_with("its last answer stands in: "), "{states:?}");
+    assert_eq!(signal.actual_from.as_of, hour(1), "as old as it is");
+    let (signal, states) = world.signal("KR", now() + Span::HOUR.scaled(4, 1)).await;
+    assert_eq!(signal.actual_from.kind, SignalKind::Assumed);
+    assert_eq!(better(&states)[0], "Electricity Maps: history of zone KR: no answer at 2 tries: status 502");
+    world.answers(electricity_maps);
+}
+
+#[tokio::test]
+async fn live_sources_are_asked_only_while_the_clock_follows_the_wall() {
+    let (pace, minute) = (|times| Some((Speed::Times(times), false)), Span::MINUTE);
+    assert!(follows_wall(None, now() + Span::DAY, now()).is_ok(), "the clock is the wall's");
+    assert!(follows_wall(pace(1.0), now() - minute, now()).is_ok());
+    let why = |pace, fleet| follows_wall(pace, fleet, now()).unwrap_err();
+    for (said, why) in [
+        ("it runs at 600x", why(pace(600.0), now())),
+        ("it runs at max", why(Some((Speed::Max, false)), now())),
+        ("it stands still", why(Some((Speed::Times(1.0), true)), now())),
+        ("it is 1440 min behind the wall clock", why(pace(1.0), now() - Span::DAY)),
+        ("it is 60 min ahead of the wall clock", why(pace(1.0), now() + Span::HOUR)),
+    ] {
+        assert_eq!(
+            why,
+            format!("asked only while the fleet's clock follows the wall clock (--speed 1x): {said}")
+        );
+    }
+    let mut world = World::new(&[KEY], None).await;
+    let place = Place { zone: GridZone::new("GB").unwrap(), position: None };
+    let (event, states) = world.chain.signal(&place, now(), &Err("it runs at 600x".to_owned())).await;
+    assert_eq!(signal(event).actual_from.kind, SignalKind::Assumed);
+    let names: Vec<&str> = states.iter().map(|state| state.source.as_str()).collect();
+    assert_eq!(names, ["Electricity Maps", "WattTime", "UK Carbon Intensity", "typical year"]);
+    assert_eq!(states[2].why.as_deref(), Some("it runs at 600x"));
+    assert_eq!(world.asked.load(Ordering::Relaxed), 0);
+}
