@@ -108,7 +108,7 @@ enum Try {
 }
 
 impl Ask {
-    /// Asks `provider` at `base`, e.g. `https://api.watttime.org`.
+    /// Asks `provider` at `base`, e.g. `https://api.watttime.org`. Within a Tokio runtime.
     ///
     /// # Errors
     /// When the address is none, is not HTTPS (but on loopback), or no client can be made.

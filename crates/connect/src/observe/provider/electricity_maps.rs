@@ -128,11 +128,10 @@ impl ElectricityMaps {
             self.get(zone, "forecast", "").await
         };
         let body = match asked {
-            // A plan may have a forecast, and not as long a one.
+            // A plan may have a forecast, and not as long a one: tried once, not each time.
             Err(Error::Denied { .. } | Error::Refused { status: 400, .. }) if self.horizon => {
-                let body = self.get(zone, "forecast", "").await?;
                 self.horizon = false;
-                body
+                self.get(zone, "forecast", "").await?
             }
             asked => asked?,
         };

@@ -5,10 +5,11 @@
 //! last answer stands in, as old as it says it is, until it is older than [`STALE`]. `now` is the wall's.
 
 use super::points::Memory;
-use super::{Ahead, Basis, Error, Place, Provider, Steps};
+use super::{Ahead, Answer, Basis, Error, Place, Provider, Steps};
 use crate::observe::carbon::FILL_MAX;
 use fleet::{GridZone, Instant, Provenance, Series, SignalKind, Span};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Failures in a row after which a provider is left alone: each has been tried several times already.
 pub const FAILURES_MAX: u32 = 3;
@@ -49,6 +50,17 @@ struct Kept {
     asked: Option<(Instant, Instant)>,
 }
 
+impl Kept {
+    /// Takes a forecast in. Where there was no answer this time, the last one is better than none.
+    fn look_ahead(&mut self, new: Result<Ahead, Error>, now: Instant) {
+        let passing = matches!(new, Err(Error::Unanswered { .. } | Error::Busy { .. }));
+        let good = matches!(&self.ahead, Some(Ok(ahead)) if ahead.made + STALE >= now);
+        if !(passing && good) {
+            self.ahead = Some(new);
+        }
+    }
+}
+
 /// A provider and what stands before it.
 pub struct Guarded {
     provider: Box<dyn Provider>,
@@ -85,6 +97,10 @@ impl Guarded {
                     let since = kept.memory.end().map(|end| end - CORRECTED);
                     let answer = self.provider.ask(place, since, now).await;
                     self.heed(&place.zone, answer.as_ref().err(), now);
+                    // A wait asked for at the second request holds for all.
+                    if let Ok(Answer { ahead: Err(busy @ Error::Busy { wait, .. }), .. }) = &answer {
+                        self.rest = Some((now + span(*wait), busy.clone()));
+                    }
                     answer
                 }
             };
@@ -92,7 +108,8 @@ impl Guarded {
             match asked {
                 Ok(answer) => {
                     kept.memory.take_in(&answer.past, now);
-                    (kept.ahead, kept.error) = (Some(answer.ahead), None);
+                    kept.error = None;
+                    kept.look_ahead(answer.ahead, now);
                 }
                 Err(error) => kept.error = Some(error),
             }
@@ -117,8 +134,7 @@ impl Guarded {
                 self.rest = (self.failures >= FAILURES_MAX).then(|| (now + REST, error.clone()));
             }
             Some(error @ Error::Busy { wait, .. }) => {
-                let wait = Span::from_nanos(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
-                self.rest = Some((now + wait, error.clone()));
+                self.rest = Some((now + span(*wait), error.clone()));
             }
             _ => (self.failures, self.rest) = (0, None),
         }
@@ -168,6 +184,10 @@ impl Guarded {
     }
 }
 
+fn span(wait: Duration) -> Span {
+    Span::from_nanos(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// The steps that have begun by `now`.
 fn until(mut steps: Steps, now: Instant) -> Option<Steps> {
     let begun = (now - steps.start).as_nanos().div_euclid(steps.step.as_nanos()) + 1;
@@ -191,12 +211,11 @@ fn ahead_of(field: super::Field<'_>, ahead: &Ahead, now: Instant) -> Result<Seri
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Answer, points};
+    use super::super::points;
     use super::*;
     use futures::FutureExt;
     use futures::future::BoxFuture;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     fn at(minutes: i64) -> Instant {
         Instant::parse("2026-05-02T00:00:00Z").unwrap() + Span::MINUTE.scaled(minutes, 1)
@@ -205,9 +224,9 @@ mod tests {
         Place { zone: GridZone::new(zone).unwrap(), position: None }
     }
 
-    /// Fails as it is told, and counts.
+    /// Fails as it is told, and counts; the second: its forecast alone.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<(Option<Error>, u32)>>);
+    struct Told(Arc<Mutex<(Option<Error>, u32)>>, Arc<Mutex<Option<Error>>>);
 
     impl Told {
         fn fail(&self, error: Option<Error>) {
@@ -240,6 +259,7 @@ mod tests {
             let mut told = self.0.lock().unwrap();
             told.1 += 1;
             let error = told.0.clone();
+            let no_forecast = self.1.lock().unwrap().clone();
             async move {
                 let field = super::super::Field { provider: "Test", zone: &place.zone, field: "data" };
                 let hour = now.floor_to(Span::HOUR);
@@ -253,7 +273,7 @@ mod tests {
                     Some(error) => Err(error),
                     None => Ok(Answer {
                         past: points::check(field, &raw(-24, 2), None)?,
-                        ahead: Ok(Ahead { steps, made: now }),
+                        ahead: no_forecast.map_or(Ok(Ahead { steps, made: now }), Err),
                     }),
                 }
             }
@@ -349,5 +369,23 @@ mod tests {
         assert_eq!(told.asked(), 3);
         told.fail(None);
         assert!(guarded.known(&place("A"), at(70)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_forecast_that_is_not_given_once_is_kept_and_a_wait_for_it_holds_for_all() {
+        let told = Told::default();
+        let mut guarded = Guarded::new(Box::new(told.clone()));
+        let first = guarded.known(&place("A"), at(0)).await.unwrap().forecast.unwrap();
+        let wait = Duration::from_secs(600);
+        *told.1.lock().unwrap() = Some(Error::Busy { provider: "Test", status: 429, wait });
+        let known = guarded.known(&place("A"), at(30)).await.unwrap();
+        assert_eq!((known.forecast, known.note), (Some(first), None));
+        let error = guarded.known(&place("B"), at(39)).await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("Test: not asked until 2026-05-02T00:40:00Z") && told.asked() == 2,
+            "{error}"
+        );
+        let known = guarded.known(&place("A"), at(190)).await.unwrap();
+        assert!(known.forecast.is_none() && known.note.unwrap().contains("left alone for 600 s"));
     }
 }
