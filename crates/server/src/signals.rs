@@ -233,7 +233,7 @@ impl Chain {
             let (event, states) = self.signal(&place, now, live).await;
             let zone = place.zone;
             let before = self.board.write(&zone, states.clone());
-            self.warn(&zone, &before, &states);
+            self.warn(&zone, (&before, &states), live.is_ok());
             match event {
                 Some(Event::Intensity { zone, actual, actual_from, forecast, forecast_from }) => {
                     let new = (actual, actual_from, forecast, forecast_from);
@@ -253,16 +253,14 @@ impl Chain {
         Ok(())
     }
 
-    /// Says once what keeps a source from being used that somebody has set up.
-    fn warn(&self, zone: &GridZone, before: &[SourceState], states: &[SourceState]) {
+    /// Says once what keeps a source from being used that somebody has set up and that was asked.
+    fn warn(&self, zone: &GridZone, (before, states): (&[SourceState], &[SourceState]), asked: bool) {
         let set_up = |state: &SourceState| {
             let live = |source: &LiveSource| source.name == state.source && source.provider.is_ok();
-            self.live.iter().any(live) || self.file.as_ref().is_some_and(|file| file.name == state.source)
+            let file = self.file.as_ref().is_some_and(|file| file.name == state.source);
+            file || asked && self.live.iter().any(live)
         };
-        // At the first look live sources have not been asked, which is no news.
-        for state in
-            states.iter().filter(|state| !before.is_empty() && !before.contains(state) && set_up(state))
-        {
+        for state in states.iter().filter(|state| !before.contains(state) && set_up(state)) {
             if let Some(why) = &state.why {
                 tracing::warn!(%zone, source = state.source, used = state.used, "{why}");
             }

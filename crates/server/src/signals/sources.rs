@@ -31,6 +31,8 @@ const FILE: &str = "_FILE";
 /// Without a word on it: average before marginal, because ledger lines are location-based averages; what
 /// somebody has a key for before what needs none.
 const ORDER: &str = "electricity-maps,watttime,uk-carbon";
+/// How the reason begins where nobody has set anything up, which is no mistake.
+const NOTHING: &str = "no ";
 /// Largest file with a secret, in bytes.
 const SECRET_MAX: u64 = 4096;
 
@@ -87,6 +89,11 @@ pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
             }
         };
         if sources.iter().all(|known| known.name != source.name) {
+            if let Err(why) = source.provider.as_ref()
+                && !why.starts_with(NOTHING)
+            {
+                tracing::warn!(source = source.name, "{why}");
+            }
             sources.push(source);
         }
     }
@@ -96,7 +103,7 @@ pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
 fn electricity_maps_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
     let provider = || {
         let key = secret(lookup, ELECTRICITYMAPS_TOKEN)?.ok_or_else(|| {
-            format!("no key: set {ELECTRICITYMAPS_TOKEN}, or {ELECTRICITYMAPS_TOKEN}{FILE}")
+            format!("{NOTHING}key: set {ELECTRICITYMAPS_TOKEN}, or {ELECTRICITYMAPS_TOKEN}{FILE}")
         })?;
         let url = lookup(ELECTRICITYMAPS_URL)?;
         let url = url.as_deref().unwrap_or(electricity_maps::URL);
@@ -111,7 +118,7 @@ fn watttime_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
         let (user, password) = (value(lookup, WATTTIME_USER)?, secret(lookup, WATTTIME_PASSWORD)?);
         let (Some(user), Some(password)) = (user, password) else {
             return Err(format!(
-                "no account: set {WATTTIME_USER} and {WATTTIME_PASSWORD}, or each with {FILE} behind it"
+                "{NOTHING}account: set {WATTTIME_USER} and {WATTTIME_PASSWORD}, or each with {FILE} behind it"
             ));
         };
         let url = lookup(WATTTIME_URL)?;
