@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 /// How the figures are come by; stands in every line.
 pub const METHOD: &str = "marginal power of the requests (cores x watts per core + GPUs x watts per GPU, PUE included), \
-location-based average intensity of the grid zone, list price of the node shared by its vCPUs; \
+location-based intensity of the grid zone, average unless its source says marginal, list price of the node shared by its vCPUs; \
 transfers at the mean intensity of both ends; baseline: the same run time in one piece from creation on, at home";
 
 /// What is added to [`METHOD`] where embodied emissions are counted.
