@@ -186,11 +186,16 @@ impl Chain {
             }
         }
         let basis = Basis::Average;
+        let marginal = |source: &LiveSource| source.provider.is_ok() && source.basis == Basis::Marginal;
+        // Something must stand in, or nothing at all would be placed; but it is said.
+        let mixed = (live.is_ok() && self.live.iter().any(marginal)).then(|| {
+            "average figures stand in beside marginal ones of other zones: they do not compare".to_owned()
+        });
         let hour = now.floor_to(Span::HOUR);
         match self.in_file(zone, hour) {
             Some(Ok(event)) => {
                 let source = self.file.as_ref().map(|file| file.name.clone()).unwrap_or_default();
-                states.push(SourceState { source, basis, used: true, why: None });
+                states.push(SourceState { source, basis, used: true, why: mixed });
                 return (Some(event), states);
             }
             Some(Err((source, why))) => {
@@ -199,7 +204,8 @@ impl Chain {
             None => {}
         }
         let typical = carbon::typical_year(zone, hour).map(|known| known.into_event(zone.clone()));
-        let why = typical.is_none().then(|| format!("the built-in table has no zone {zone}"));
+        let why =
+            if typical.is_some() { mixed } else { Some(format!("the built-in table has no zone {zone}")) };
         let source = "typical year".to_owned();
         states.push(SourceState { source, basis, used: typical.is_some(), why });
         (typical, states)
@@ -282,7 +288,7 @@ fn as_event(zone: &GridZone, known: Known, now: Instant) -> Event {
 
 /// A forecast from the past alone.
 fn profile(actual: &Series, from: &Provenance, now: Instant) -> (Series, Provenance) {
-    let source = format!("profile of the last 7 days of {}", from.source);
+    let source = planner::forecast::source(&from.source);
     let forecast = planner::forecast::forecast(actual, now, FORECAST_HOURS);
     (forecast, Provenance { source, kind: SignalKind::Forecast, as_of: now })
 }
@@ -300,7 +306,7 @@ fn lengthened(actual: &Series, own: Series, from: Provenance, now: Instant) -> (
     let steps = (Span::HOUR.as_nanos() / step.as_nanos()).max(1) as usize * hours;
     let mut values = own.values().to_vec();
     values.extend((0..steps).map(|i| profile.at(end + step.scaled(i as i64, 1))));
-    let source = format!("{}; from {end} on the profile of its last 7 days", from.source);
+    let source = format!("{}; from {end} on learnt from what came before", from.source);
     match Series::new(own.start(), step, values) {
         Some(series) => (series, Provenance { source, ..from }),
         None => (own, from),

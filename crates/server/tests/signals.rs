@@ -137,7 +137,7 @@ async fn a_live_source_wins_and_its_forecast_is_lengthened() {
     assert_eq!(signal.actual_from.source, "Electricity Maps v3 KR (average, life cycle)");
     assert_eq!((signal.actual_from.as_of, signal.actual.end()), (now(), hour(1)));
     assert_eq!(signal.forecast_from.kind, SignalKind::Forecast);
-    let source = "Electricity Maps v3 KR (average, life cycle); from 2026-05-03T10:00:00Z on the profile of its last 7 days";
+    let source = "Electricity Maps v3 KR (average, life cycle); from 2026-05-03T10:00:00Z on learnt from what came before";
     assert_eq!((signal.forecast_from.source.as_str(), signal.forecast_from.as_of), (source, hour(0)));
     assert_eq!((signal.forecast.start(), signal.forecast.end()), (hour(0), hour(14 * 24)));
     for ahead in 0..14 * 24 {
@@ -205,7 +205,7 @@ async fn a_plan_without_a_forecast_gets_one_from_the_past() {
     });
     let (signal, states) = world.signal("KR", now()).await;
     assert!(states[0].used && states[0].why.as_deref().unwrap().starts_with("no forecast of its own: "));
-    let source = "profile of the last 7 days of Electricity Maps v3 KR (average, life cycle)";
+    let source = "learnt from the last 30 days of Electricity Maps v3 KR (average, life cycle)";
     assert_eq!((signal.forecast_from.source.as_str(), signal.forecast.end()), (source, hour(14 * 24)));
 }
 

@@ -97,7 +97,21 @@ pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
             sources.push(source);
         }
     }
+    keep_to_one_basis(&mut sources);
     sources
+}
+
+/// Average and marginal figures do not compare, and plans compare zones: what counts otherwise than the first
+/// source that is set up for any zone is not asked.
+fn keep_to_one_basis(sources: &mut [LiveSource]) {
+    let first = sources.iter().find(|source| source.only.is_none() && source.provider.is_ok());
+    let basis = first.map_or(Basis::Average, |source| source.basis);
+    for source in sources.iter_mut().filter(|source| source.basis != basis && source.provider.is_ok()) {
+        let own = source.basis;
+        source.provider = Err(format!(
+            "{own} figures are not mixed with {basis} ones: put it first in {PROVIDERS} to use it"
+        ));
+    }
 }
 
 fn electricity_maps_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
@@ -184,6 +198,25 @@ mod tests {
         assert_eq!(none[2], ("UK Carbon Intensity", None));
         let half = sources(&[(WATTTIME_USER, "freddo"), (PROVIDERS, "watttime")]);
         assert!(half[0].1.as_deref().unwrap().starts_with("no account"));
+    }
+
+    #[tokio::test]
+    async fn average_and_marginal_are_not_mixed() {
+        let watttime = [(WATTTIME_USER, "freddo"), (WATTTIME_PASSWORD, "secret")];
+        let both = [&watttime[..], &[(ELECTRICITYMAPS_TOKEN, "key")]].concat();
+        let usable = |set: &[(&str, &str)]| -> Vec<_> {
+            sources(set).into_iter().filter(|s| s.1.is_none()).map(|s| s.0).collect()
+        };
+        assert_eq!(usable(&both), ["Electricity Maps", "UK Carbon Intensity"]);
+        assert_eq!(usable(&watttime), ["WattTime"]);
+        let first = [&both[..], &[(PROVIDERS, "watttime,electricity-maps")]].concat();
+        assert_eq!(usable(&first), ["WattTime"]);
+        assert_eq!(
+            sources(&first)[1].1.as_deref(),
+            Some(
+                "average figures are not mixed with marginal ones: put it first in KUBERCARBON_CARBON_PROVIDERS to use it"
+            )
+        );
     }
 
     #[tokio::test]
