@@ -20,7 +20,7 @@ const OVERRUN_MIN: Span = Span::from_seconds(300);
 /// a mean of late, until it is at most so much while nothing is deferred.
 const SCARCE_FROM: i64 = 100;
 const SCARCE_UNTIL: i64 = 50;
-const CROWDED_OVER: Span = Span::HOUR;
+const CROWDED_OVER: Span = Span::from_seconds(900);
 /// Plans know sums of room, not nodes. A Job that takes a whole node or cluster is planned to end this much
 /// earlier, a smaller one less in proportion: so long it can look for room.
 const BULK_MARGIN: Span = Span::from_seconds(2 * 3600);
