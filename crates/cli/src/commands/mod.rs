@@ -43,12 +43,12 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
 
 /// What is logged to stderr: warnings, and more with -v.
 fn log(options: &Options) {
-    // The Kubernetes client warns with the whole text of an answer it cannot read, up to 64 MiB of it;
-    // what went wrong is logged where it is dealt with.
+    // The Kubernetes client warns with the whole text of an answer it cannot read, up to 64 MiB of it, and of each
+    // connection that fails; what went wrong is logged where it is dealt with.
     let level = match (options.common.quiet, options.common.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn,kube_client::client=error",
-        (false, 1) => "info,kube_client::client=error",
+        (false, 0) => "warn,kube_client::client=error,kube_client::client::builder=off",
+        (false, 1) => "info,kube_client::client=error,kube_client::client::builder=off",
         (false, _) => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("KUBERCARBON_LOG")

@@ -196,7 +196,7 @@ impl Ask {
             request.body(Body::from(Vec::new())).map_err(|_| refused("its path is none: not sent"))?;
         let answer = match self.client.send(request).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Try::Again(short(&chain(&error)))),
+            Err(error) => return Ok(Try::Again(short(&cause(&error)))),
         };
         let status = answer.status();
         let headers = answer.headers().clone();
@@ -299,12 +299,10 @@ fn said(body: &[u8], secret: Option<&(HeaderName, String)>) -> String {
     short(&said)
 }
 
-/// An error with all that is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
+/// What is behind an error, at the bottom: the layers above only say that something is.
+fn cause(error: &dyn std::error::Error) -> String {
     let all = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = all.map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
+    all.last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Base64 of RFC 4648, for HTTP's Basic.
