@@ -318,7 +318,7 @@ fn sentence(
             && workload.deadline.is_some()
             && !workload.prompt
         {
-            text += " (less, but the plan as a whole is better as it is)";
+            text += " (less, but its room there is worth more to other Jobs, here or thought to come)";
         }
     }
     for exclusion in excluded {
