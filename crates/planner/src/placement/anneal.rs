@@ -37,10 +37,10 @@ const TAKES_PART: f64 = 3.0;
 const ABOUT_MISSED: usize = 4;
 
 /// What a job of the least weight out of time counts at first, in mean costs of a job. It grows as the
-/// inverse root of the heat, by so many times for each run that ends with more weight out of time than the
+/// inverse root of the heat, by so many times for each heat that ends with more weight out of time than the
 /// best plan has, and from that share of the first heat on no more weight is given up.
 const MISSING: f64 = 1.7;
-const FIRMER: f64 = 1.1;
+const FIRMER: f64 = 2.0;
 const HARD_AT: f64 = 0.004;
 
 /// Grams a unit of weight out of time counts at first; without end where nobody is out of time, or somebody has to
@@ -86,7 +86,8 @@ pub struct Anneal<'s, 'p> {
     miss_at_first: f64,
     /// How many times more it counts for having been given up for long.
     firm: f64,
-    /// The first heat.
+    /// The present heat, and the first.
+    heat: f64,
     hottest: f64,
 }
 
@@ -146,6 +147,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             miss: f64::INFINITY,
             miss_at_first: missing(state),
             firm: 1.0,
+            heat: 0.0,
             hottest: 0.0,
             state,
         }
@@ -158,12 +160,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
 
     /// Steps until `limit` units of work are used; outcomes dearer by about `heat` grams are kept.
     pub fn run(&mut self, heat: f64, limit: u64) {
-        self.hottest = self.hottest.max(heat);
-        let cooled = heat / self.hottest;
-        let worse = self.total.missed > self.best_total.missed;
-        self.firm = if worse { self.firm * FIRMER } else { (self.firm / FIRMER).max(1.0) };
-        self.miss =
-            if cooled > HARD_AT { self.miss_at_first * self.firm / cooled.sqrt() } else { f64::INFINITY };
+        self.firm_up(heat);
         let least = &self.menu.least;
         self.taking_part = self.by_cost.partition_point(|job| least[*job] >= TAKES_PART * heat);
         // Where the threshold is above all of them, the dearest half.
@@ -181,6 +178,20 @@ impl<'s, 'p> Anneal<'s, 'p> {
                 self.force(job, worst);
             }
         }
+    }
+
+    /// Sets what weight out of time counts, once each heat.
+    fn firm_up(&mut self, heat: f64) {
+        if heat == self.heat {
+            return;
+        }
+        self.heat = heat;
+        self.hottest = self.hottest.max(heat);
+        let cooled = heat / self.hottest;
+        let worse = self.total.missed > self.best_total.missed;
+        self.firm = if worse { self.firm * FIRMER } else { (self.firm / FIRMER).max(1.0) };
+        self.miss =
+            if cooled > HARD_AT { self.miss_at_first * self.firm / cooled.sqrt() } else { f64::INFINITY };
     }
 
     /// Leaves the best plan found in the state.
