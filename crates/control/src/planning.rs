@@ -260,7 +260,6 @@ impl Control {
             .filter_map(|c| cluster_snapshot(c, packing, self.settings.policy.embodied))
             .collect();
         let sizes = sizes(&clusters);
-        let (near, far) = self.settings.transfer_kwh_per_gb;
         let pairs = |f: &dyn Fn(&ClusterSnapshot, &ClusterSnapshot) -> f64| -> Vec<Vec<f64>> {
             clusters
                 .iter()
@@ -269,7 +268,7 @@ impl Control {
         };
         let latency_ms =
             pairs(&|a, b| builtin::round_trip_ms(&a.region, &b.region).unwrap_or(LATENCY_UNKNOWN_MS));
-        let transfer_kwh_per_gb = pairs(&|a, b| if builtin::near(&a.region, &b.region) { near } else { far });
+        let transfer_kwh_per_gb = pairs(&|a, b| self.transfer_kwh_per_gb(&a.id, &b.id));
         Snapshot {
             at: self.now,
             workloads: self.jobs.values().filter_map(|t| self.workload(t, &sizes)).collect(),

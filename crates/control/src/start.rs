@@ -89,9 +89,9 @@ impl Control {
     /// Energy of moving a GB between two clusters, in kWh; the most it can be where one of them is not known.
     pub(crate) fn transfer_kwh_per_gb(&self, from: &ClusterId, to: &ClusterId) -> f64 {
         let (near, far) = self.settings.transfer_kwh_per_gb;
-        let region = |id: &ClusterId| self.clusters.get(id).map(|c| c.facts.region.clone());
+        let region = |id: &ClusterId| self.clusters.get(id).map(|c| &c.facts.region);
         let apart = region(from).zip(region(to));
-        apart.map_or(far, |(a, b)| if fleet::builtin::near(&a, &b) { near } else { far })
+        apart.map_or(far, |(a, b)| if fleet::builtin::near(a, b) { near } else { far })
     }
 
     /// Whether the pods would fit the nodes of a cluster as they are now.

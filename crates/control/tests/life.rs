@@ -403,21 +403,26 @@ fn a_job_whose_pods_find_no_node_is_named_late_before_its_deadline() {
     }
 }
 
+/// A Job of six cores and an hour: no node of kr has that free, though all together have; jp has, and costs hardly
+/// more (its facility factor is a ninth higher).
+fn fits_no_node_at_home(within: &str, data: &str) -> TwinDriver {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[455.0]);
+    driver.begin();
+    for i in 0..3 {
+        occupy(&mut driver, "kr", &format!("other-{i}"), "3");
+    }
+    let mut large = job("large", "1h", within, &[("kubercarbon.io/data", data)]);
+    large["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
+    create(&mut driver, "kr", large);
+    driver
+}
+
 #[test]
 fn a_start_that_fits_no_node_waits_for_one_rather_than_move_its_data() {
-    // No node of kr has six cores free, though all together have; jp has, and costs hardly more (its facility factor
-    // is a ninth higher).
     for (data, expected) in [("0Gi@kr", "jp"), ("100Gi@kr", "kr")] {
-        let mut driver = driver();
-        tell(&mut driver, "KR", &[500.0]);
-        tell(&mut driver, "JP-TK", &[455.0]);
-        driver.begin();
-        for i in 0..3 {
-            occupy(&mut driver, "kr", &format!("other-{i}"), "3");
-        }
-        let mut large = job("large", "1h", "12h", &[("kubercarbon.io/data", data)]);
-        large["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
-        create(&mut driver, "kr", large);
+        let mut driver = fits_no_node_at_home("12h", data);
         driver.run_until(hours(2));
         vacate(&mut driver, "kr", "other-0");
         driver.run_until(hours(12));
@@ -429,16 +434,7 @@ fn a_start_that_fits_no_node_waits_for_one_rather_than_move_its_data() {
 
 #[test]
 fn with_no_time_left_a_start_goes_wherever_it_fits() {
-    let mut driver = driver();
-    tell(&mut driver, "KR", &[500.0]);
-    tell(&mut driver, "JP-TK", &[455.0]);
-    driver.begin();
-    for i in 0..3 {
-        occupy(&mut driver, "kr", &format!("other-{i}"), "3");
-    }
-    let mut large = job("large", "1h", "4h", &[("kubercarbon.io/data", "100Gi@kr")]);
-    large["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
-    create(&mut driver, "kr", large);
+    let mut driver = fits_no_node_at_home("4h", "100Gi@kr");
     driver.run_until(hours(4));
     let entry = &driver.ledger[0];
     assert_eq!((entry.runs[0].run.cluster.as_str(), entry.in_time()), ("jp", Some(true)));

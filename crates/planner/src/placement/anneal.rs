@@ -208,6 +208,10 @@ impl<'s, 'p> Anneal<'s, 'p> {
         }
     }
 
+    fn limit(&self, before: Value, worst: f64) -> Limit {
+        Limit { before, worst, miss: self.miss }
+    }
+
     fn pick(&mut self) -> usize {
         if !self.missed.is_empty() && self.draw.below(ABOUT_MISSED) == 0 {
             let at = self.draw.below(self.missed.len());
@@ -268,7 +272,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             self.state.put(job, place);
         }
         let now = self.state.values[job];
-        let keep = placed && Limit { before, worst, miss: self.miss }.keeps(&now);
+        let keep = placed && self.limit(before, worst).keeps(&now);
         self.settle(keep, now - before);
     }
 
@@ -292,9 +296,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             choice.place(item.length)
         };
         let mut now = problem.value(item, &place);
-        if self.state.places[job].as_ref() == Some(&place)
-            || (Limit { before: held, worst, miss: self.miss }).exceeded(&now)
-        {
+        if self.state.places[job].as_ref() == Some(&place) || self.limit(held, worst).exceeded(&now) {
             return;
         }
         self.take(job);
@@ -304,7 +306,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             return;
         }
         self.state.put_valued(job, place, now);
-        let limit = Limit { before, worst, miss: self.miss };
+        let limit = self.limit(before, worst);
         self.out_by_size();
         let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
         self.settle(keep, now - before);
@@ -345,7 +347,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         } else {
             self.out_by_size();
         }
-        let limit = Limit { before, worst, miss: self.miss };
+        let limit = self.limit(before, worst);
         let mut now = Value::default();
         let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
         self.settle(keep, now - before);

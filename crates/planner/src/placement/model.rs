@@ -24,7 +24,7 @@ pub(crate) const HORIZON_MAX: Span = Span::from_seconds(14 * 86_400);
 pub(crate) const LENGTH_MIN: Span = Span::from_seconds(1);
 /// Energy of a resume as time of running: pod start, image and state read again.
 const RESUME: Span = Span::from_seconds(120);
-/// What moving a planned Job must gain, as a share of its grams: what forecasts of the next day err by, about half of it.
+/// What moving a planned Job must gain, as a share of its grams: about half of what forecasts of the next day err by.
 const MOVE_GAIN: f64 = 0.05;
 /// Weights of being in time are capped here, so that their sums stay exact.
 const WEIGHT_MAX: i128 = 1_000_000_000_000_000_000_000_000_000_000;
