@@ -28,4 +28,4 @@ pub use quantity::{
 pub use resources::Resources;
 pub use snapshot::{ClusterSnapshot, Snapshot};
 pub use time::{Instant, Span};
-pub use workload::{DataSource, JobKey, PlacementContract, Workload};
+pub use workload::{DataSource, JobKey, PlacementContract, Scaling, Shape, Workload};

@@ -132,6 +132,10 @@ impl Span {
         let nanos = hours * 3.6e12;
         (nanos.is_finite() && nanos.abs() < 9.0e18).then(|| Span(nanos.round() as i64))
     }
+    /// Whether it is no time at all.
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
     /// The larger of two.
     pub fn max(self, other: Span) -> Span {
         Span(self.0.max(other.0))

@@ -49,6 +49,60 @@ pub struct PlacementContract {
     pub clusters: Option<String>,
     /// Input data that would have to be moved.
     pub data: Option<DataSource>,
+    /// Pods at a time it may run with instead, smallest and largest; `None`: only as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<(i64, i64)>,
+    /// How much faster it runs with more pods at a time.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Whether it is stopped at its deadline, done or not, rather than finished late.
+    #[serde(default)]
+    pub stop_at_deadline: bool,
+}
+
+/// How much faster a Job runs with several pods at a time than with one: its speed-up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scaling {
+    /// As many times as there are pods.
+    #[default]
+    Linear,
+    /// 1 / ((1 − p) + p / pods), where p, 0 to 1, is the part of the work that can be shared (G. Amdahl 1967).
+    Amdahl(f64),
+    /// Measured: pods at a time and the speed-up with them, both rising; a straight line between two, the
+    /// first and the last hold beyond.
+    Measured(Vec<(i64, f64)>),
+}
+
+impl Scaling {
+    /// The speed-up with so many pods at a time; above zero.
+    pub fn speed_up(&self, pods: i64) -> f64 {
+        let pods = pods.max(1);
+        match self {
+            Scaling::Linear => pods as f64,
+            Scaling::Amdahl(part) => 1.0 / ((1.0 - part) + part / pods as f64),
+            Scaling::Measured(points) => measured(points, pods),
+        }
+    }
+}
+
+fn measured(points: &[(i64, f64)], pods: i64) -> f64 {
+    let after = points.partition_point(|point| point.0 <= pods);
+    match (after.checked_sub(1).and_then(|at| points.get(at)), points.get(after)) {
+        (Some(low), Some(high)) => low.1 + (high.1 - low.1) * (pods - low.0) as f64 / (high.0 - low.0) as f64,
+        (Some(one), None) | (None, Some(one)) => one.1,
+        (None, None) => pods as f64,
+    }
+}
+
+/// A way to run a Job: with so many pods at a time it lasts so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shape {
+    /// Pods at a time.
+    pub parallelism: i64,
+    /// Expected run time, safety margin included.
+    pub duration: Span,
 }
 
 /// A Job as the planner sees it. Times are absolute.
@@ -87,6 +141,12 @@ pub struct Workload {
     pub pinned: Option<ClusterId>,
     /// Whether it runs now (and so holds its place until it ends).
     pub running: bool,
+    /// Other ways to run it, one of which may be chosen where it may wait and has not been started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<Shape>,
+    /// Whether some of its work may be left undone where it cannot all be done by its deadline.
+    #[serde(default)]
+    pub may_be_cut: bool,
 }
 
 impl Workload {

@@ -130,15 +130,38 @@ fn cluster(snapshot: &Snapshot, workload: &Workload, assignment: &Assignment) ->
     if !place.nodes.iter().any(holds) { wrong("its pod fits no node") } else { None }
 }
 
+/// How long a Job lasts with the pods at a time it is given; `None` when it may not have so many.
+fn lasts(workload: &Workload, assignment: &Assignment) -> Option<Span> {
+    if assignment.parallelism == workload.parallelism.max(1) {
+        return Some(workload.duration.max(LENGTH_MIN));
+    }
+    let open = !workload.running && committed(workload).is_none();
+    let shape = workload.shapes.iter().find(|shape| shape.parallelism == assignment.parallelism);
+    shape.filter(|_| open).map(|shape| shape.duration.max(LENGTH_MIN))
+}
+
 fn runs(snapshot: &Snapshot, workload: &Workload, assignment: &Assignment) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut wrong = |what: &'static str, found: String, expected: String| {
         violations.push(Violation::Runs { key: assignment.key.clone(), what, found, expected });
     };
-    let needed = workload.duration.max(LENGTH_MIN);
     let planned = assignment.runs.iter().fold(Span::ZERO, |sum, run| sum + (run.to - run.from));
-    if planned != needed {
-        wrong("run time", planned.to_string(), needed.to_string());
+    match lasts(workload, assignment) {
+        Some(needed) if planned + assignment.undone != needed => {
+            wrong("run time", (planned + assignment.undone).to_string(), needed.to_string());
+        }
+        Some(_) => {}
+        None => {
+            let expected = format!("{} or one of its other shapes", workload.parallelism);
+            wrong("pods at a time", assignment.parallelism.to_string(), expected);
+        }
+    }
+    let cut = assignment.undone != Span::ZERO;
+    if cut && !(workload.may_be_cut && planned > Span::ZERO && assignment.undone > Span::ZERO) {
+        wrong("left undone", assignment.undone.to_string(), "nothing".to_owned());
+    }
+    if cut && workload.deadline.is_none_or(|deadline| assignment.end() > deadline) {
+        wrong("end of what leaves work undone", assignment.end().to_string(), "its deadline".to_owned());
     }
     let ready = workload.release.max(snapshot.at);
     if assignment.start() < ready && !workload.running {
@@ -192,7 +215,7 @@ fn capacity(
     let mut changes: BTreeMap<Instant, [[i64; 4]; 2]> = BTreeMap::new();
     for assignment in schedule.assignments.iter().filter(|a| a.cluster == cluster.id) {
         let Some(workload) = by_key.get(&assignment.key) else { continue };
-        let demand = amounts(workload.demand());
+        let demand = amounts(workload.pod.times(assignment.parallelism));
         for run in &assignment.runs {
             for (at, sign) in [(run.from, 1), (run.to, -1)] {
                 let change = changes.entry(at).or_default();

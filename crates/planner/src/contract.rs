@@ -5,6 +5,7 @@
 //! kept as it stands, so [`crate::selector::Selector::parse`] refuses it again), anything else counts as
 //! not there.
 
+use crate::elastic;
 use crate::placement::LENGTH_MIN;
 use crate::selector::Selector;
 use fleet::{Bytes, ClusterId, DataSource, Instant, PlacementContract, Resources, Span};
@@ -22,6 +23,13 @@ pub const INTERRUPTIBLE: &str = "kubercarbon.io/interruptible";
 pub const CLUSTERS: &str = "kubercarbon.io/clusters";
 /// Input data.
 pub const DATA: &str = "kubercarbon.io/data";
+
+/// Fewest and most pods at a time it may run with.
+pub const PARALLELISM: &str = "kubercarbon.io/parallelism";
+/// How much faster it runs with more pods at a time.
+pub const SCALING: &str = "kubercarbon.io/scaling";
+/// What becomes of it at its deadline.
+pub const AT_DEADLINE: &str = "kubercarbon.io/at-deadline";
 
 /// Most data one Job can name: an exbibyte.
 const DATA_MAX: i64 = 1 << 60;
@@ -89,6 +97,15 @@ pub fn parse(
             .map_err(|e| format!("{} at position {} of a label selector", e.expected, e.position))
     });
     let data = reader.read(DATA, |text| data(text, clusters));
+    let parallelism = reader.read(PARALLELISM, elastic::read_range);
+    let scaling = reader.read(SCALING, elastic::read_scaling);
+    let stop = reader.read(AT_DEADLINE, |text| match text {
+        "stop" => Ok(true),
+        "finish" => Ok(false),
+        _ => Err("\"stop\" or \"finish\"".to_owned()),
+    });
+    // How it scales is not known where it cannot be read.
+    let unknown = reader.errors.iter().any(|error| error.key == SCALING);
     let contract = PlacementContract {
         deadline: deadline.filter(|_| !unread),
         expected_duration,
@@ -98,6 +115,9 @@ pub fn parse(
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty()),
         data,
+        parallelism: parallelism.filter(|_| !unknown),
+        scaling: scaling.unwrap_or_default(),
+        stop_at_deadline: stop.unwrap_or(false),
     };
     (contract, reader.errors)
 }
@@ -262,8 +282,13 @@ mod tests {
             ("interruptible", "true"),
             ("clusters", "zone in (KR, JP-TK)"),
             ("data", "1.5Gi@jp"),
+            ("parallelism", "2-16"),
+            ("scaling", "amdahl:0.9"),
+            ("at-deadline", "stop"),
         ]);
         assert_eq!(errors, Vec::new());
+        assert_eq!((contract.parallelism, contract.scaling), (Some((2, 16)), fleet::Scaling::Amdahl(0.9)));
+        assert!(contract.stop_at_deadline);
         assert_eq!(
             contract.deadline,
             Some(Instant::parse("2026-05-01T12:00:00Z").unwrap()),
@@ -286,9 +311,13 @@ mod tests {
             ("interruptible", "yes"),
             ("clusters", "zone in KR"),
             ("data", "40Gi@moon"),
+            ("parallelism", "2-16"),
+            ("scaling", "very well"),
+            ("at-deadline", "panic"),
         ]);
         let keys: Vec<&str> = errors.iter().map(|e| e.key).collect();
-        assert_eq!(keys, [DEADLINE, EXPECTED_DURATION, INTERRUPTIBLE, CLUSTERS, DATA]);
+        assert_eq!(keys, [DEADLINE, EXPECTED_DURATION, INTERRUPTIBLE, CLUSTERS, DATA, SCALING, AT_DEADLINE]);
+        assert_eq!(contract.parallelism, None, "as it is where nobody knows how it scales");
         assert_eq!(
             errors[0].to_string(),
             "annotation kubercarbon.io/deadline: found \"tomorrow\", expected a time in RFC 3339, e.g. 2026-05-01T09:00:00Z"
@@ -338,7 +367,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_annotation_panics(text in "\\PC{0,30}") {
-            for key in ["deadline", "finish-within", "expected-duration", "interruptible", "clusters", "data"] {
+            for key in ["deadline", "finish-within", "expected-duration", "interruptible", "clusters", "data", "parallelism", "scaling", "at-deadline"] {
                 prop_assert!(read(&[(key, &text)]).1.len() <= 1);
             }
         }

@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod contract;
+pub mod elastic;
 pub mod forecast;
 pub mod instance;
 pub mod placement;

@@ -453,6 +453,9 @@ proptest! {
             w.running = a.runs_at(next.at);
             if ran > Span::ZERO || w.running {
                 w.pinned = Some(a.cluster.clone());
+                if let Some(shape) = w.shapes.iter().find(|shape| shape.parallelism == a.parallelism) {
+                    (w.parallelism, w.duration) = (shape.parallelism, shape.duration);
+                }
                 w.duration = (w.duration - ran).max(Span::MINUTE);
             }
         }

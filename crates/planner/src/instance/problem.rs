@@ -61,6 +61,7 @@ impl Instance {
         let site = |(index, cluster)| job.allows(index).then(|| self.site(job, index, cluster));
         let [cores, memory, gpus] = job.need.map(|amount| parts(amount, true));
         Item {
+            short: 0,
             weight: (job.priority * WEIGHT_PARTS + 0.5).floor() as i128,
             prompt: false,
             from: time(job.arrival),
@@ -75,6 +76,8 @@ impl Instance {
             extra_starts: Vec::new(),
             optional: true,
             sticky: None,
+            mode: 0,
+            others: Vec::new(),
         }
     }
 

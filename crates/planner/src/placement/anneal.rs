@@ -15,7 +15,7 @@ use super::draw::Draw;
 use super::interruptible::Search;
 use super::menu::Menu;
 use super::prices::Prices;
-use super::problem::{Place, Value, fits};
+use super::problem::{Job, Place, Value, fits};
 use super::scan::Scan;
 use super::state::State;
 
@@ -288,12 +288,12 @@ impl<'s, 'p> Anneal<'s, 'p> {
             return;
         }
         let place = if item.pausable {
-            match self.runs_on(job, usize::from(choice.cluster), true) {
+            match self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true) {
                 Some((_, place)) => place,
                 None => return,
             }
         } else {
-            choice.place(item.length)
+            choice.place(item)
         };
         let mut now = problem.value(item, &place);
         if self.state.places[job].as_ref() == Some(&place) || self.limit(held, worst).exceeded(&now) {
@@ -325,8 +325,8 @@ impl<'s, 'p> Anneal<'s, 'p> {
         if self.draw.below(2) == 0 {
             let choices = self.menu.of(job);
             let choice = choices[self.draw.below(choices.len().min(CORNER_CHOICES))];
-            (cluster, run) =
-                (usize::from(choice.cluster), (choice.start, choice.start + problem.jobs[job].length));
+            let length = problem.jobs[job].mode(choice.mode).length;
+            (cluster, run) = (usize::from(choice.cluster), (choice.start, choice.start + length));
         }
         let slots = problem.overlapped(run);
         for _ in 0..=self.draw.below(CORNER_MAX) {
@@ -356,7 +356,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
     /// Takes out jobs until `place` has room for `job`; `false` when that takes too many.
     fn clear(&mut self, place: &Place, job: usize, before: &mut Value) -> bool {
         let problem = self.state.problem;
-        let demand = &problem.jobs[job].demand;
+        let demand = problem.jobs[job].holds(place);
         let base = place.cluster * problem.slots;
         self.out.clear();
         for run in &place.runs {
@@ -441,10 +441,11 @@ impl<'s, 'p> Anneal<'s, 'p> {
                 continue;
             }
             let base = usize::from(choice.cluster) * problem.slots;
-            let mut slots = problem.overlapped((choice.start, choice.start + item.length));
+            let mode = item.mode(choice.mode);
+            let mut slots = problem.overlapped((choice.start, choice.start + mode.length));
             if slots.all(|slot| {
                 self.state.work += 1;
-                fits(&item.demand, &self.state.room[base + slot])
+                fits(&mode.demand, &self.state.room[base + slot])
             }) && self.draw.share() >= BLINKS
             {
                 best = Some((score, index));
@@ -453,7 +454,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
                 }
             }
         }
-        best.map(|(_, index)| choices[index].place(item.length))
+        best.map(|(_, index)| choices[index].place(item))
     }
 
     fn free_runs(&mut self, job: usize) -> Option<Place> {
@@ -467,7 +468,8 @@ impl<'s, 'p> Anneal<'s, 'p> {
                 }
                 continue;
             }
-            if let Some(found) = self.runs_on(job, usize::from(choice.cluster), false)
+            let mode = problem.jobs[job].mode(choice.mode);
+            if let Some(found) = self.runs_on(mode, usize::from(choice.cluster), false)
                 && best.as_ref().is_none_or(|best| found.0 < best.0)
                 && self.draw.share() >= BLINKS
             {
@@ -478,7 +480,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         if let Some((before, gain)) = &item.sticky
             && before.end() <= item.deadline
             && best.as_ref().is_none_or(|best| problem.cost(item, before) <= best.0 + gain)
-            && problem.has_room(&self.state.room, &item.demand, before)
+            && problem.has_room(&self.state.room, item, before)
         {
             return Some(before.clone());
         }
@@ -486,9 +488,8 @@ impl<'s, 'p> Anneal<'s, 'p> {
     }
 
     /// The cheapest runs of a job that may pause on one cluster: in the room left, or in all there is.
-    fn runs_on(&mut self, job: usize, cluster: usize, all: bool) -> Option<(f64, Place)> {
+    fn runs_on(&mut self, item: &Job, cluster: usize, all: bool) -> Option<(f64, Place)> {
         let problem = self.state.problem;
-        let item = &problem.jobs[job];
         let site = item.sites[cluster].as_ref()?;
         let prices = (self.part == 1.0).then_some(self.prices);
         let room = if all { &problem.room } else { &self.state.room };
@@ -503,7 +504,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
                     best = Some((score, start));
                 }
             });
-            best.map(|(score, start)| (score, Place::contiguous(cluster, start, item.length)))
+            best.map(|(score, start)| (score, Place::contiguous(item, cluster, start)))
         });
         self.state.work += work;
         found

@@ -33,7 +33,7 @@ pub(crate) fn place_in_order(model: &Model<'_>, policy: &Policy) -> (Vec<Option<
         let held = item.sites.iter().position(Option::is_some).filter(|_| item.running);
         let Some(first) = starts.iter().map(|s| s.1).min() else {
             if let Some(cluster) = held {
-                state.put(job, Place::contiguous(cluster, item.from, item.length));
+                state.put(job, Place::contiguous(item, cluster, item.from));
             }
             continue;
         };
@@ -49,7 +49,7 @@ pub(crate) fn place_in_order(model: &Model<'_>, policy: &Policy) -> (Vec<Option<
         let soonest = starts.iter().filter(|s| s.1 == first).map(|s| rank(s.0));
         let chosen = soonest.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
         if let Some((_, _, cluster)) = chosen {
-            state.put(job, Place::contiguous(cluster, first, item.length));
+            state.put(job, Place::contiguous(item, cluster, first));
         }
     }
     (state.places, state.work)

@@ -5,7 +5,7 @@
 //! ones it is a strong local move. Pauses are not searched: a pausing job keeps the runs it had or
 //! gets one run.
 
-use super::problem::{Place, Value};
+use super::problem::{Job, Place, Value};
 use super::scan::Scan;
 use super::state::State;
 
@@ -73,41 +73,54 @@ fn best_of_all(state: &mut State<'_>, jobs: &[usize], places: &[Option<Place>]) 
 fn options(state: &mut State<'_>, job: usize, before: Option<&Place>) -> Vec<(Value, Place)> {
     let problem = state.problem;
     let item = &problem.jobs[job];
+    let mut starts: Vec<(Value, u8, usize, i64)> = Vec::new();
+    for mode in item.modes() {
+        starts_of(state, mode, &mut starts);
+    }
+    state.work += 8 * starts.len() as u64;
+    let order = |a: &(Value, u8, usize, i64), b: &(Value, u8, usize, i64)| {
+        a.0.rank(&b.0).then((a.2, a.1).cmp(&(b.2, b.1)))
+    };
+    if starts.len() > OPTIONS_MAX {
+        starts.select_nth_unstable_by(OPTIONS_MAX, order);
+        starts.truncate(OPTIONS_MAX);
+    }
+    let built = |(value, mode, cluster, start)| (value, Place::contiguous(item.mode(mode), cluster, start));
+    let mut found: Vec<(Value, Place)> = starts.into_iter().map(built).collect();
+    let known = before.into_iter().chain(item.sticky.as_ref().map(|sticky| &sticky.0));
+    for place in known.filter(|place| problem.has_room(&state.room, item, place)) {
+        found.push((problem.value(item, place), place.clone()));
+    }
+    found.sort_by(|a, b| a.0.rank(&b.0).then(a.1.cluster.cmp(&b.1.cluster)));
+    found
+}
+
+/// Starts of one mode that fit; those of the first mode that are late as well.
+fn starts_of(state: &mut State<'_>, item: &Job, starts: &mut Vec<(Value, u8, usize, i64)>) {
+    let problem = state.problem;
     let first = ((item.from + problem.slot - 1) / problem.slot) as usize;
     let last = match item.deadline.checked_sub(item.length) {
+        Some(last) if item.mode > 0 && last >= item.from => (last / problem.slot) as usize + 1,
+        _ if item.mode > 0 => return,
         Some(last) if !item.prompt && last >= item.from => (last / problem.slot) as usize + 1 + LATE_SLOTS,
         // It is late or may not wait: starts far out are of no use, but it may have to queue.
         _ => first + OPTIONS_MAX,
     };
     let until = last as i64 * problem.slot - 1;
     let scan = Scan { problem, room: &state.room, prices: None, job: item };
-    let mut starts: Vec<(Value, usize, i64)> = Vec::new();
     for cluster in 0..problem.clusters {
         let Some(site) = item.sites[cluster] else { continue };
         scan.each_aligned(cluster, &site, until, &mut state.work, &mut |start, cost| {
-            starts.push((problem.value_at(item, cluster, start, cost), cluster, start));
+            starts.push((problem.value_at(item, cluster, start, cost), item.mode, cluster, start));
         });
         for start in &item.extra_starts {
-            let place = Place::contiguous(cluster, *start, item.length);
-            if problem.has_room(&state.room, &item.demand, &place) {
-                starts.push((problem.value(item, &place), cluster, *start));
+            let place = Place::contiguous(item, cluster, *start);
+            let usable = item.mode == 0 || place.end() <= item.deadline;
+            if usable && problem.has_room(&state.room, item, &place) {
+                starts.push((problem.value(item, &place), item.mode, cluster, *start));
             }
         }
     }
-    state.work += 8 * starts.len() as u64;
-    let order = |a: &(Value, usize, i64), b: &(Value, usize, i64)| a.0.rank(&b.0).then(a.1.cmp(&b.1));
-    if starts.len() > OPTIONS_MAX {
-        starts.select_nth_unstable_by(OPTIONS_MAX, order);
-        starts.truncate(OPTIONS_MAX);
-    }
-    let built = |(value, cluster, start)| (value, Place::contiguous(cluster, start, item.length));
-    let mut found: Vec<(Value, Place)> = starts.into_iter().map(built).collect();
-    let known = before.into_iter().chain(item.sticky.as_ref().map(|sticky| &sticky.0));
-    for place in known.filter(|place| problem.has_room(&state.room, &item.demand, place)) {
-        found.push((problem.value(item, place), place.clone()));
-    }
-    found.sort_by(|a, b| a.0.rank(&b.0).then(a.1.cluster.cmp(&b.1.cluster)));
-    found
 }
 
 impl Search<'_, '_> {
@@ -133,7 +146,7 @@ impl Search<'_, '_> {
             let problem = self.state.problem;
             let item = &problem.jobs[job];
             self.state.work += (item.length / problem.slot) as u64 + 1;
-            if !problem.has_room(&self.state.room, &item.demand, &self.options[depth][i].1) {
+            if !problem.has_room(&self.state.room, item, &self.options[depth][i].1) {
                 continue;
             }
             let place = self.options[depth][i].1.clone();

@@ -45,7 +45,7 @@ pub fn fill(state: &mut State<'_>, prices: Option<&Prices>) {
         let home = item.sites.iter().position(Option::is_some);
         // It runs already: that the room is overdrawn does not move it.
         if let (true, Some(cluster)) = (item.running, home) {
-            state.put(job, Place::contiguous(cluster, item.from, item.length));
+            state.put(job, Place::contiguous(item, cluster, item.from));
         }
     }
 }
@@ -57,7 +57,7 @@ pub fn warm(problem: &Problem) -> State<'_> {
         let item = &problem.jobs[job];
         if let Some((place, _)) = &item.sticky
             && place.end() <= item.deadline
-            && problem.has_room(&state.room, &item.demand, place)
+            && problem.has_room(&state.room, item, place)
         {
             state.put(job, place.clone());
         }

@@ -26,10 +26,11 @@ struct Chosen {
     cluster: u16,
     /// Which of its sights.
     sight: u16,
+    mode: u8,
     slots: Vec<u16>,
 }
 
-/// A cluster as a job sees it.
+/// A cluster as a job sees it, in one of its modes.
 #[derive(Clone, Copy, Debug)]
 struct Sight {
     /// What its best place there costs without prices.
@@ -38,13 +39,23 @@ struct Sight {
     seen: f64,
     step: u32,
     cluster: u16,
+    mode: u8,
+}
+
+/// What the bound asks of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// It ends by then.
+    pub until: i64,
+    /// Weight of what is left undone at most.
+    pub short: i128,
 }
 
 /// The relaxation of a problem, and the best bound found so far.
 pub struct Dual<'a> {
     problem: &'a Problem,
-    /// Each job has to end by then; `None`: it is left out.
-    until: Vec<Option<i64>>,
+    /// What is asked of each job; `None`: it is left out.
+    until: Vec<Option<Asked>>,
     prices: Prices,
     best: Option<(f64, Prices)>,
     /// For each job asked so far its clusters, the cheapest without prices first.
@@ -64,7 +75,7 @@ pub struct Dual<'a> {
 
 impl<'a> Dual<'a> {
     /// A relaxation at the given prices, `[(cluster · RESOURCES + resource) · slots + slot]`, or at zero.
-    pub fn new(problem: &'a Problem, until: Vec<Option<i64>>, price: &[f64], work: &mut u64) -> Dual<'a> {
+    pub fn new(problem: &'a Problem, until: Vec<Option<Asked>>, price: &[f64], work: &mut u64) -> Dual<'a> {
         let mut prices = Prices::zero(problem);
         for (mine, given) in prices.price.iter_mut().zip(price) {
             *mine = given.max(0.0);
@@ -91,17 +102,21 @@ impl<'a> Dual<'a> {
         dual
     }
 
-    fn find_sights(&mut self, index: usize, until: i64, work: &mut u64) {
+    fn find_sights(&mut self, index: usize, asked: Asked, work: &mut u64) {
         let job = &self.problem.jobs[index];
-        self.alone.look_at(job, until);
         let mut sights = Vec::with_capacity(job.sites.len());
-        for (cluster, site) in job.sites.iter().enumerate() {
-            let Some(site) = site else { continue };
-            if let Some((floor, _)) = self.alone.best(None, job, cluster, site, work) {
-                sights.push(Sight { floor, seen: f64::NEG_INFINITY, step: 0, cluster: cluster as u16 });
+        for job in job.modes().filter(|job| job.short <= asked.short) {
+            self.alone.look_at(job, asked.until);
+            for (cluster, site) in job.sites.iter().enumerate() {
+                let Some(site) = site else { continue };
+                if let Some((floor, _)) = self.alone.best(None, job, cluster, site, work) {
+                    let (cluster, mode) = (cluster as u16, job.mode);
+                    sights.push(Sight { floor, seen: f64::NEG_INFINITY, step: 0, cluster, mode });
+                }
             }
         }
-        sights.sort_by(|a, b| a.floor.total_cmp(&b.floor).then(a.cluster.cmp(&b.cluster)));
+        let place = |sight: &Sight| (sight.cluster, sight.mode);
+        sights.sort_by(|a, b| a.floor.total_cmp(&b.floor).then(place(a).cmp(&place(b))));
         self.sights[index] = sights;
     }
 
@@ -115,12 +130,12 @@ impl<'a> Dual<'a> {
     }
 
     /// Begins anew with other limits, at no prices.
-    pub fn restart(&mut self, until: Vec<Option<i64>>, work: &mut u64) {
+    pub fn restart(&mut self, until: Vec<Option<Asked>>, work: &mut u64) {
         *self = Dual::new(self.problem, until, &[], work);
     }
 
     /// The bound for other limits at the best prices found.
-    pub fn rebound(&mut self, until: Vec<Option<i64>>, work: &mut u64) {
+    pub fn rebound(&mut self, until: Vec<Option<Asked>>, work: &mut u64) {
         for (job, until) in until.into_iter().enumerate() {
             if self.until[job] != until {
                 self.until[job] = until;
@@ -190,21 +205,22 @@ impl<'a> Dual<'a> {
 
     /// One job's best choice at the present prices; `false` when it fits nowhere even alone.
     fn ask(&mut self, index: usize, work: &mut u64) -> bool {
-        let Some(until) = self.until[index] else {
+        let Some(asked) = self.until[index] else {
             self.hold(index, -1);
             self.chosen[index] = Chosen::default();
             return true;
         };
         if self.sights[index].is_empty() {
-            self.find_sights(index, until, work);
+            self.find_sights(index, asked, work);
         }
         let problem = self.problem;
-        let job = &problem.jobs[index];
-        self.alone.look_at(job, until);
+        let whole = &problem.jobs[index];
+        self.alone.look_at(whole, asked.until);
+        let mut looked_at = whole.mode;
         let mut sights = std::mem::take(&mut self.sights[index]);
         let rows = self.prices.scale.len();
         let step = (self.fallen.len() / rows) as u32 - 1;
-        let mut best: Option<(f64, u16, i64)> = None;
+        let mut best: Option<(f64, (u16, u8), i64)> = None;
         let first = usize::from(self.chosen[index].sight).min(sights.len().saturating_sub(1));
         let mut which = 0;
         for at in std::iter::once(first).chain(0..sights.len()) {
@@ -213,35 +229,42 @@ impl<'a> Dual<'a> {
                 if sight.floor > score {
                     break;
                 }
+                let job = whole.mode(sight.mode);
                 if (at == first && sight.step == step) || self.at_least(job, sight, step) > score {
                     continue;
                 }
             }
-            let cluster = usize::from(sight.cluster);
+            let (cluster, job) = (usize::from(sight.cluster), whole.mode(sight.mode));
             let Some(site) = &job.sites[cluster] else { continue };
+            if looked_at != sight.mode {
+                self.alone.look_at(job, asked.until);
+                looked_at = sight.mode;
+            }
             let found = self.alone.best(Some(&self.prices), job, cluster, site, work);
             sight.seen = found.map_or(f64::INFINITY, |found| found.0);
             sight.step = step;
             if let Some((score, start)) = found
-                && best.is_none_or(|b| score < b.0 || (score == b.0 && sight.cluster < b.1))
+                && best.is_none_or(|b| score < b.0 || (score == b.0 && (sight.cluster, sight.mode) < b.1))
             {
-                best = Some((score, sight.cluster, start));
+                best = Some((score, (sight.cluster, sight.mode), start));
                 which = at;
             }
         }
         self.sights[index] = sights;
-        let Some((score, cluster, start)) = best else { return false };
+        let Some((score, (cluster, mode), start)) = best else { return false };
+        let job = whole.mode(mode);
         self.hold(index, -1);
         let chosen = &mut self.chosen[index];
         chosen.score = score;
         chosen.cluster = cluster;
+        chosen.mode = mode;
         chosen.sight = which as u16;
         chosen.slots.clear();
         if start == RELAXED {
             if let Some(site) = &job.sites[usize::from(cluster)] {
                 let prices = Some(&self.prices);
                 let search = Search::new(problem, &problem.room, prices, job, usize::from(cluster));
-                search.relaxed(site, until, &mut self.alone.slots);
+                search.relaxed(site, asked.until, &mut self.alone.slots);
                 chosen.slots.extend(self.alone.slots.iter().map(|(_, slot)| *slot as u16));
             }
         } else {
@@ -270,9 +293,10 @@ impl<'a> Dual<'a> {
     fn hold(&mut self, index: usize, sign: i64) {
         let chosen = &self.chosen[index];
         let base = usize::from(chosen.cluster) * self.problem.slots;
+        let demand = &self.problem.jobs[index].mode(chosen.mode).demand;
         for slot in &chosen.slots {
             let held = &mut self.held[base + usize::from(*slot)];
-            for (held, need) in held.iter_mut().zip(&self.problem.jobs[index].demand) {
+            for (held, need) in held.iter_mut().zip(demand) {
                 *held += sign * need;
             }
         }

@@ -13,6 +13,7 @@ fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
     };
     Job {
         weight: 1,
+        short: 0,
         prompt: deadline == i64::MAX,
         from,
         deadline,
@@ -30,6 +31,23 @@ fn job(from: i64, length: i64, deadline: i64, cores: i64, kw: [f64; 2]) -> Job {
         },
         optional: false,
         sticky: None,
+        mode: 0,
+        others: Vec::new(),
+    }
+}
+
+/// Another mode of a job: its length and cores, and the weight of what it leaves undone.
+fn mode(job: &Job, length: i64, cores: i64, short: i128) -> Job {
+    let part = cores as f64 / job.demand[0] as f64;
+    let site = |site: &Option<Site>| site.map(|site| Site { grams: site.grams * part, ..site });
+    let latest = job.deadline - length;
+    Job {
+        short,
+        length,
+        demand: [cores, 0, 0, 1],
+        sites: job.sites.iter().map(site).collect(),
+        extra_starts: if latest > job.from { vec![job.from, latest] } else { vec![job.from] },
+        ..job.clone()
     }
 }
 
@@ -45,7 +63,7 @@ fn all_places(problem: &Problem, job: &Job) -> Vec<Place> {
     let starts: Vec<i64> = job.extra_starts.iter().copied().chain(boundaries).collect();
     (0..2)
         .flat_map(|c| starts.iter().map(move |s| (c, *s)))
-        .map(|(c, s)| Place::contiguous(c, s, job.length))
+        .map(|(c, s)| Place::contiguous(job, c, s))
         .collect()
 }
 
@@ -57,13 +75,16 @@ fn try_everything(problem: &Problem, job: usize, room: &[Amounts], so_far: Value
         }
         return;
     };
-    for place in all_places(problem, item) {
-        if !problem.has_room(room, &item.demand, &place) {
+    let usable = |item: &Job, place: &Place| place.mode == 0 || place.end() <= item.deadline;
+    let places = item.modes().flat_map(|mode| all_places(problem, mode));
+    for place in places.filter(|place| usable(item, place)) {
+        if !problem.has_room(room, item, &place) {
             continue;
         }
         let mut left = room.to_vec();
         for slot in problem.overlapped(place.runs[0]) {
-            for (have, need) in left[place.cluster * problem.slots + slot].iter_mut().zip(&item.demand) {
+            for (have, need) in left[place.cluster * problem.slots + slot].iter_mut().zip(item.holds(&place))
+            {
                 *have -= need;
             }
         }
@@ -90,9 +111,9 @@ fn every_set(problem: &Problem, job: &Job) -> f64 {
                 _ => runs.push((slot * SLOT, end)),
             }
         }
-        let place = Place { cluster: 0, runs };
+        let place = Place { cluster: 0, mode: 0, runs };
         let short = place.runs.len() > 1 && place.runs.iter().any(|run| run.1 - run.0 < SLOT);
-        if !short && place.end() <= job.deadline && problem.has_room(&problem.room, &job.demand, &place) {
+        if !short && place.end() <= job.deadline && problem.has_room(&problem.room, job, &place) {
             best = best.min(problem.cost(job, &place));
         }
     }
@@ -136,6 +157,57 @@ proptest! {
     }
 
     #[test]
+    fn jobs_of_several_modes_are_placed_as_well_as_by_trying_everything(
+        cores in prop::array::uniform2(2i64..6),
+        intensity in prop::collection::vec(1i64..9, 3..16),
+        specs in prop::collection::vec((0i64..250, 60i64..350, 0i64..500, 1i64..5, prop::array::uniform2(1u8..4), 0u8..8, 0u8..3), 1..4)
+    ) {
+        let jobs = specs.iter().map(|(from, length, slack, pods, kw, kinds, priority)| {
+            let mut job = job(*from, *length, from + length + slack - 100, *pods, kw.map(f64::from));
+            job.demand[0] = job.demand[0].min(cores[0]).min(cores[1]);
+            job.weight = 8 * [1, 4, 16][usize::from(*priority)];
+            let mut others = Vec::new();
+            // Half the pods for twice as long and a little; twice the pods, for two thirds; half the work.
+            if kinds & 1 > 0 && job.demand[0] % 2 == 0 {
+                others.push(mode(&job, *length * 2 + 10, job.demand[0] / 2, 0));
+            }
+            if kinds & 2 > 0 && job.demand[0] * 2 <= cores[0].min(cores[1]) {
+                others.push(mode(&job, *length * 2 / 3, job.demand[0] * 2, 0));
+            }
+            if kinds & 4 > 0 {
+                others.push(mode(&job, *length / 2, job.demand[0], job.weight / 2));
+            }
+            for (at, other) in others.iter_mut().enumerate() {
+                other.mode = at as u8 + 1;
+            }
+            Job { others, ..job }
+        });
+        let problem = problem(16, cores, &intensity, jobs.collect());
+        let mut best = None;
+        try_everything(&problem, 0, &problem.room, Value::default(), &mut best);
+        let best = best.unwrap();
+        let solution = solve(&problem, &[], 1_000_000);
+        let mut room = problem.room.clone();
+        let mut total = Value::default();
+        for (job, place) in problem.jobs.iter().zip(&solution.places) {
+            let place = place.as_ref().unwrap();
+            prop_assert_eq!(place.runs[0].1 - place.runs[0].0, job.mode(place.mode).length);
+            prop_assert!(problem.has_room(&room, job, place));
+            for slot in problem.overlapped(place.runs[0]) {
+                for (have, need) in room[place.cluster * problem.slots + slot].iter_mut().zip(job.holds(place)) {
+                    *have -= need;
+                }
+            }
+            total += problem.value(job, place);
+        }
+        prop_assert!(!best.better_than(&total), "best {best:?}, found {total:?} at {:?}", solution.places);
+        prop_assert!(!total.better_than(&best), "better than everything: {best:?}, found {total:?}");
+        if let Some(bound) = solution.bound {
+            prop_assert!(bound <= best.cost * (1.0 + 1e-9), "bound {bound} above the optimum {best:?}");
+        }
+    }
+
+    #[test]
     fn pauses_are_as_good_as_trying_every_set_of_slots(
         intensity in prop::collection::vec(1i64..9, 10..11),
         from in 0i64..250, length in 50i64..550, deadline in 500i64..1000, blocked in prop::option::of(0usize..10)
@@ -154,7 +226,7 @@ proptest! {
             Some((score, place)) => {
                 prop_assert!(close(score, expect), "found {score} {place:?}, expected {expect}");
                 prop_assert!(close(problem.cost(&item, &place), score));
-                prop_assert!(problem.has_room(&problem.room, &item.demand, &place));
+                prop_assert!(problem.has_room(&problem.room, &item, &place));
                 prop_assert_eq!(place.runs.iter().map(|r| r.1 - r.0).sum::<i64>(), length);
                 let site = item.sites[0].unwrap();
                 let relaxed = search.relaxed(&site, deadline, &mut Vec::new()).unwrap();

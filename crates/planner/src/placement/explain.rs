@@ -153,7 +153,8 @@ pub(super) fn others<'m>(model: &'m Model<'_>, schedule: &Schedule, job: usize) 
             continue;
         };
         let run = |run: &Interval| (model.time(run.from).max(0), model.time(run.to).max(0));
-        state.put(other, Place { cluster, runs: held.runs.iter().map(run).collect() });
+        let mode = model.mode_of(&model.modes[other], &model.snapshot.workloads[*index], held).unwrap_or(0);
+        state.put(other, Place { cluster, mode, runs: held.runs.iter().map(run).collect() });
     }
     state
 }
@@ -169,12 +170,14 @@ fn options(
     let item = &model.problem.jobs[job];
     let mut found: Vec<(Value, Alternative)> = Vec::new();
     for (c, cluster) in model.snapshot.clusters.iter().enumerate() {
-        if item.sites[c].is_none() {
+        let modes: Vec<&Job> = item.modes().filter(|mode| mode.sites[c].is_some()).collect();
+        if modes.is_empty() {
             let why = limit(cluster, workload).map_or_else(String::new, |limit| limit.to_string());
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
             continue;
         }
-        let places = places_in(&model.problem, &state.room, item, c);
+        let places = modes.iter().flat_map(|mode| places_in(&model.problem, &state.room, mode, c));
+        let places: Vec<Place> = places.collect();
         if places.is_empty() {
             let why = "no room for it within the horizon, given what else is planned".to_owned();
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
@@ -183,7 +186,7 @@ fn options(
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
         }
         for place in places {
-            let assignment = model.assignment(workload, c, model.intervals(&place));
+            let assignment = model.placed(job, workload, &place);
             found.push((model.problem.value(item, &place), Alternative::from(&assignment)));
         }
     }
@@ -191,7 +194,7 @@ fn options(
     found
 }
 
-/// Places in one cluster: every start that is in time, the best with pauses, else the earliest.
+/// Places in one cluster and mode: every start that is in time, the best with pauses, else the earliest.
 pub(super) fn places_in(problem: &Problem, room: &[Amounts], item: &Job, cluster: usize) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let last = item.deadline.saturating_sub(item.length);
@@ -200,8 +203,8 @@ pub(super) fn places_in(problem: &Problem, room: &[Amounts], item: &Job, cluster
         (first_slot..problem.slots as i64).map(|slot| slot * problem.slot).filter(|_| !item.running);
     let starts = item.extra_starts.iter().copied().chain(boundaries);
     for start in starts.filter(|start| *start <= last && !item.prompt) {
-        let place = Place::contiguous(cluster, start, item.length);
-        if problem.has_room(room, &item.demand, &place) {
+        let place = Place::contiguous(item, cluster, start);
+        if problem.has_room(room, item, &place) {
             places.push(place);
         }
     }
@@ -210,9 +213,9 @@ pub(super) fn places_in(problem: &Problem, room: &[Amounts], item: &Job, cluster
         let search = Search { problem, room, prices, job: item, cluster, pause_now: false };
         places.extend(search.cheapest(item.deadline, &mut work).map(|found| found.1));
     }
-    if places.is_empty() {
+    if places.is_empty() && item.mode == 0 {
         let start = Scan { problem, room, prices, job: item }.earliest_in(cluster, &mut work);
-        places.extend(start.map(|start| Place::contiguous(cluster, start, item.length)));
+        places.extend(start.map(|start| Place::contiguous(item, cluster, start)));
     }
     places
 }
@@ -279,11 +282,21 @@ fn sentence(
         0 | 1 => String::new(),
         runs => format!(" in {runs} runs, pausing through dirtier hours,"),
     };
+    let pods = match chosen.parallelism {
+        asked if asked == workload.parallelism.max(1) => String::new(),
+        pods => format!(", {pods} pods at a time instead of {},", workload.parallelism.max(1)),
+    };
     let mut text = if workload.running {
         format!("runs in {} until {to}{pauses} for {carbon} CO2e more{of_which}", chosen.cluster)
     } else {
-        format!("planned in {} from {from} to {to}{pauses} for {carbon} CO2e{of_which}", chosen.cluster)
+        format!("planned in {} from {from} to {to}{pauses}{pods} for {carbon} CO2e{of_which}", chosen.cluster)
     };
+    if !chosen.undone.is_zero() {
+        text += &format!(
+            ": not all of it fits before its deadline, where it is to stop, so the last {} of its work are left undone",
+            chosen.undone
+        );
+    }
     text += &match (policy.kind, workload.real_deadline()) {
         _ if !chosen.in_time => ": it cannot be in time and runs as soon as it can".to_owned(),
         (PolicyKind::Score, _) => ": the lowest score at its earliest start".to_owned(),

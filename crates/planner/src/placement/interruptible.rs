@@ -88,9 +88,9 @@ impl Search<'_> {
             return Some(0.0);
         }
         let run = (self.job.from, self.job.from + w.head);
-        let place = Place { cluster: self.cluster, runs: vec![run] };
+        let place = Place { cluster: self.cluster, mode: self.job.mode, runs: vec![run] };
         self.problem
-            .has_room(self.room, &self.job.demand, &place)
+            .has_room(self.room, self.job, &place)
             .then(|| site.grams * self.problem.units(self.cluster, run.0, run.1))
     }
 
@@ -179,7 +179,7 @@ impl Search<'_> {
             runs[0].1 = runs[1].1;
             runs.remove(1);
         }
-        Place { cluster: self.cluster, runs }
+        Place { cluster: self.cluster, mode: self.job.mode, runs }
     }
 
     /// A lower bound on the score of any runs that end by `until` (pauses for nothing); slots that attain

@@ -20,12 +20,14 @@ pub struct Choice {
     pub start: i64,
     /// Index of the cluster.
     pub cluster: u16,
+    /// Which of the job's modes.
+    pub mode: u8,
 }
 
 impl Choice {
-    /// The run of a job of this length.
-    pub fn place(&self, length: i64) -> Place {
-        Place::contiguous(usize::from(self.cluster), self.start, length)
+    /// The run of its job.
+    pub fn place(&self, job: &Job) -> Place {
+        Place::contiguous(job.mode(self.mode), usize::from(self.cluster), self.start)
     }
 }
 
@@ -45,15 +47,16 @@ impl Menu {
         let mut found: Vec<Choice> = Vec::new();
         for job in &problem.jobs {
             found.clear();
-            if !job.running {
-                collect(problem, &mut alone, prices, job, &mut found, work);
+            // What leaves work undone is for when nothing else is in time: no choice of its own.
+            for mode in job.modes().filter(|mode| !mode.running && mode.short == 0) {
+                collect(problem, &mut alone, prices, mode, &mut found, work);
             }
             let most = if job.pausable { CLUSTERS_MAX } else { PLACES_MAX };
             // What may not wait takes the earliest.
             let order = |a: &Choice, b: &Choice| {
                 let order = if job.prompt { a.start.cmp(&b.start) } else { std::cmp::Ordering::Equal };
                 let order = order.then(a.priced.total_cmp(&b.priced)).then(a.start.cmp(&b.start));
-                order.then(a.cluster.cmp(&b.cluster))
+                order.then(a.cluster.cmp(&b.cluster)).then(a.mode.cmp(&b.mode))
             };
             if found.len() > most {
                 found.select_nth_unstable_by(most, order);
@@ -87,20 +90,21 @@ fn collect(
         job.deadline
     };
     alone.look_at(job, until);
+    let mode = job.mode;
     for (cluster, site) in job.sites.iter().enumerate() {
         let Some(site) = site else { continue };
         if job.pausable {
             let cost = alone.best(None, job, cluster, site, work);
             let priced = alone.best(Some(prices), job, cluster, site, work);
             if let (Some((cost, _)), Some((priced, _))) = (cost, priced) {
-                found.push(Choice { priced, cost, start: job.from, cluster: cluster as u16 });
+                found.push(Choice { priced, cost, start: job.from, cluster: cluster as u16, mode });
             }
             continue;
         }
         let begin = found.len();
         alone.each(None, job, cluster, site, work, &mut |start, grams| {
             let cost = problem.value_at(job, cluster, start, grams).cost;
-            found.push(Choice { priced: cost - grams, cost, start, cluster: cluster as u16 });
+            found.push(Choice { priced: cost - grams, cost, start, cluster: cluster as u16, mode });
         });
         // The same starts in the same order, at the prices.
         let mut at = begin;
@@ -112,13 +116,14 @@ fn collect(
         });
     }
     // Where it was planned may lie off every boundary.
-    if let Some((place, _)) = job.sticky.as_ref().filter(|_| !job.pausable)
+    if let Some((place, _)) = job.sticky.as_ref().filter(|sticky| !job.pausable && sticky.0.mode == mode)
         && place.end() <= job.deadline
-        && problem.has_room(&problem.room, &job.demand, place)
+        && problem.has_room(&problem.room, job, place)
     {
         let slots = problem.overlapped((place.start(), place.end()));
         let cost = problem.cost(job, place);
         let pay = prices.of(place.cluster, &job.demand, slots.start, slots.end);
-        found.push(Choice { priced: cost + pay, cost, start: place.start(), cluster: place.cluster as u16 });
+        let cluster = place.cluster as u16;
+        found.push(Choice { priced: cost + pay, cost, start: place.start(), cluster, mode });
     }
 }

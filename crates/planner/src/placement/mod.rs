@@ -20,6 +20,7 @@ mod interruptible;
 pub(crate) mod limit;
 mod menu;
 pub(crate) mod model;
+mod modes;
 mod prices;
 pub mod problem;
 mod saving;

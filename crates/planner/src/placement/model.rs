@@ -5,7 +5,8 @@
 //! and planned again later. Running Jobs that cannot pause are not in the problem: their room is taken
 //! out of it.
 
-use super::limit::{Limit, committed, limit, nowhere};
+use super::limit::{committed, limit};
+use super::modes::{Mode, PARTS};
 use super::problem::{Amounts, Job, Place, Problem, RESOURCES, Site};
 use super::{Assignment, Interval, Price, Resource, Schedule, Unplaced};
 use fleet::{GramsCo2, Instant, Policy, Resources, Snapshot, Span, Workload};
@@ -43,6 +44,8 @@ pub(crate) struct Model<'a> {
     pub problem: Problem,
     /// For each job of the problem, its index in the snapshot.
     pub jobs: Vec<usize>,
+    /// For each of them the ways it may run; none where there is but one.
+    pub modes: Vec<Vec<Mode>>,
     /// Running Jobs that stay as they are, and their cluster's index.
     pub fixed: Vec<(usize, usize)>,
     pub unplaced: Vec<Unplaced>,
@@ -71,6 +74,7 @@ impl<'a> Model<'a> {
             slot,
             problem,
             jobs: Vec::new(),
+            modes: Vec::new(),
             fixed: Vec::new(),
             unplaced: Vec::new(),
         };
@@ -110,23 +114,13 @@ impl<'a> Model<'a> {
                 return;
             }
         }
-        let mut limits = Vec::new();
-        let mut sites = Vec::with_capacity(self.snapshot.clusters.len());
-        for (c, cluster) in self.snapshot.clusters.iter().enumerate() {
-            match limit(cluster, workload) {
-                // What runs already has its place, however small the room looks now.
-                Some(why) if !workload.running || matches!(why, Limit::Committed(_)) => {
-                    limits.push((&cluster.id, why));
-                    sites.push(None);
-                }
-                _ => sites.push(Some(self.site(c, workload, policy))),
+        let (mut job, modes) = match self.item(workload, policy) {
+            Ok(item) => item,
+            Err(why) => {
+                self.unplaced.push(unplaced(why));
+                return;
             }
-        }
-        if sites.iter().all(Option::is_none) {
-            self.unplaced.push(unplaced(nowhere(&limits)));
-            return;
-        }
-        let job = self.job(workload, sites);
+        };
         if job.from >= self.problem.slots as i64 * self.problem.slot {
             let days = HORIZON_MAX.as_seconds() / 86_400;
             self.unplaced.push(unplaced(format!(
@@ -135,8 +129,12 @@ impl<'a> Model<'a> {
             )));
             return;
         }
-        let job = Job { sticky: self.before(workload, &job, previous), ..job };
+        job.sticky = self.before(workload, &job, &modes, previous);
+        for other in &mut job.others {
+            other.sticky.clone_from(&job.sticky);
+        }
         self.jobs.push(index);
+        self.modes.push(modes);
         self.problem.jobs.push(job);
     }
 
@@ -220,6 +218,7 @@ impl<'a> Model<'a> {
         }
         Job {
             weight: 1,
+            short: 0,
             prompt: workload.deadline.is_none() || workload.prompt,
             from,
             deadline,
@@ -236,12 +235,22 @@ impl<'a> Model<'a> {
             extra_starts,
             optional: false,
             sticky: None,
+            mode: 0,
+            others: Vec::new(),
         }
     }
 
     /// Where a Job was planned, brought up to now, and what moving it must gain.
-    fn before(&self, workload: &Workload, job: &Job, previous: Option<&Schedule>) -> Option<(Place, f64)> {
+    fn before(
+        &self,
+        workload: &Workload,
+        job: &Job,
+        modes: &[Mode],
+        previous: Option<&Schedule>,
+    ) -> Option<(Place, f64)> {
         let old = previous?.get(&workload.key)?;
+        let mode = self.mode_of(modes, workload, old)?;
+        let job = job.mode(mode);
         let cluster = self.snapshot.clusters.iter().position(|c| c.id == old.cluster)?;
         job.sites[cluster]?;
         let mut runs: Vec<(i64, i64)> = Vec::new();
@@ -262,7 +271,7 @@ impl<'a> Model<'a> {
             runs = vec![(start, start + job.length)];
         }
         let inside = runs.first().is_some_and(|run| run.0 < self.problem.slots as i64 * self.problem.slot);
-        let place = Place { cluster, runs };
+        let place = Place { cluster, mode, runs };
         let split = place.runs.len() > 1 || (job.running && place.start() > job.from);
         if !inside || (split && !job.pausable) {
             return None;
@@ -271,16 +280,24 @@ impl<'a> Model<'a> {
         Some((place, gain))
     }
 
-    /// Ranks priorities: one job in time of a higher one is worth more than all of the lower ones.
+    /// Ranks priorities: one job in time of a higher one is worth more than all of the lower ones; where work
+    /// may be left undone, so is the smallest part of it.
     fn weigh(&mut self) {
         let of = |i: &usize| self.snapshot.workloads[*i].priority;
         let ranks: BTreeSet<i32> = self.jobs.iter().map(of).collect();
-        let base = self.jobs.len() as i128 + 1;
-        let mut weight = (self.problem.jobs.len() - self.jobs.len() + 1) as i128;
+        let cut = self.modes.iter().flatten().any(|mode| mode.undone_parts > 0);
+        let parts = if cut { i128::from(PARTS) } else { 1 };
+        let base = (self.jobs.len() as i128 + 1) * parts;
+        let mut weight = (self.problem.jobs.len() - self.jobs.len() + 1) as i128 * parts;
         for rank in ranks {
-            for (job, i) in self.problem.jobs.iter_mut().zip(&self.jobs) {
-                if self.snapshot.workloads[*i].priority == rank {
-                    job.weight = weight;
+            for ((job, i), modes) in self.problem.jobs.iter_mut().zip(&self.jobs).zip(&self.modes) {
+                if self.snapshot.workloads[*i].priority != rank {
+                    continue;
+                }
+                job.weight = weight;
+                for (other, mode) in job.others.iter_mut().zip(modes.iter().skip(1)) {
+                    other.weight = weight;
+                    other.short = weight / parts * i128::from(mode.undone_parts);
                 }
             }
             weight = weight.saturating_mul(base).min(WEIGHT_MAX);
@@ -349,6 +366,8 @@ impl<'a> Model<'a> {
         Assignment {
             key: workload.key.clone(),
             cluster: self.snapshot.clusters[cluster].id.clone(),
+            parallelism: workload.parallelism.max(1),
+            undone: Span::ZERO,
             footprint: self.footprint(workload, cluster, &runs),
             in_time: workload.real_deadline().is_none_or(|deadline| end <= deadline),
             runs,

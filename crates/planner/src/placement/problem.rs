@@ -3,7 +3,8 @@
 //! Times are whole units (nanoseconds in practice) since the start of slot 0; amounts are whole
 //! (nanocores, bytes, GPUs, pods), so capacity is exact; costs are `f64` grams. Intensity is whole
 //! mg/kWh per slot with integer prefix sums, so that options that cost the same compare as equal.
-//! A run occupies every slot it overlaps. Beyond the last slot intensity holds its last value and
+//! A job may have several modes, each with a length, a demand and costs of its own (as in multi-mode project
+//! scheduling); it runs in one of them. A run occupies every slot it overlaps. Beyond the last slot intensity holds its last value and
 //! nothing starts, so whoever holds the last slot may go on.
 
 use std::ops::{Add, AddAssign, Sub};
@@ -36,14 +37,16 @@ pub struct Site {
 pub struct Place {
     /// Index of the cluster.
     pub cluster: usize,
+    /// Which of the job's modes.
+    pub mode: u8,
     /// The runs.
     pub runs: Vec<(i64, i64)>,
 }
 
 impl Place {
-    /// One run.
-    pub fn contiguous(cluster: usize, start: i64, length: i64) -> Place {
-        Place { cluster, runs: vec![(start, start + length)] }
+    /// One run of a job, in the mode it is given in.
+    pub fn contiguous(job: &Job, cluster: usize, start: i64) -> Place {
+        Place { cluster, mode: job.mode, runs: vec![(start, start + job.length)] }
     }
     /// First start.
     pub fn start(&self) -> i64 {
@@ -60,6 +63,8 @@ impl Place {
 pub struct Job {
     /// What being in time is worth; compared before anything else.
     pub weight: i128,
+    /// How much of that is lost although it is in time: in this mode some of its work is left undone.
+    pub short: i128,
     /// May not be delayed: delay is compared before cost.
     pub prompt: bool,
     /// Earliest start.
@@ -86,6 +91,31 @@ pub struct Job {
     pub optional: bool,
     /// Where it was planned before, and the grams any other place must gain to be preferred.
     pub sticky: Option<(Place, f64)>,
+    /// Which of its modes this is; the first is 0.
+    pub mode: u8,
+    /// Of the first mode all others, in order. Only the first may be late, and what runs has no others.
+    pub others: Vec<Job>,
+}
+
+impl Job {
+    /// All modes, the first first.
+    pub fn modes(&self) -> impl Iterator<Item = &Job> {
+        std::iter::once(self).chain(&self.others)
+    }
+    /// One of its modes; asked of a mode that is not the first, that mode itself.
+    #[inline]
+    pub fn mode(&self, mode: u8) -> &Job {
+        if mode == self.mode {
+            self
+        } else {
+            self.others.get(usize::from(mode).wrapping_sub(1)).unwrap_or(self)
+        }
+    }
+    /// What a place holds while it runs.
+    #[inline]
+    pub fn holds(&self, place: &Place) -> &Amounts {
+        &self.mode(place.mode).demand
+    }
 }
 
 /// The whole of it.
@@ -265,6 +295,7 @@ impl Problem {
 
     /// Grams of a place: run, resumes, transfer, fixed; no penalty for moving a plan.
     pub fn cost(&self, job: &Job, place: &Place) -> f64 {
+        let job = job.mode(place.mode);
         let Some(site) = job.sites[place.cluster] else { return f64::INFINITY };
         let mut cost = site.fixed;
         for (i, run) in place.runs.iter().enumerate() {
@@ -281,6 +312,7 @@ impl Problem {
 
     /// What a place is worth to a job.
     pub fn value(&self, job: &Job, place: &Place) -> Value {
+        let job = job.mode(place.mode);
         let late = place.end() > job.deadline;
         let waits = place.end() - job.from - job.length;
         let penalty = match &job.sticky {
@@ -288,7 +320,7 @@ impl Problem {
             _ => 0.0,
         };
         Value {
-            missed: if late { job.weight } else { 0 },
+            missed: if late { job.weight } else { job.short },
             delay: if late || job.prompt { waits as f64 } else { 0.0 },
             cost: self.cost(job, place) + penalty,
             money: job.sites[place.cluster].map_or(0.0, |site| site.money),
@@ -299,11 +331,12 @@ impl Problem {
     /// What one run from `start` on is worth, when its grams are known.
     pub fn value_at(&self, job: &Job, cluster: usize, start: i64, grams: f64) -> Value {
         let late = start.saturating_add(job.length) > job.deadline;
-        let before = |place: &Place| place.cluster == cluster && place.runs == [(start, start + job.length)];
+        let run = [(start, start + job.length)];
+        let before = |place: &Place| place.cluster == cluster && place.mode == job.mode && place.runs == run;
         let penalty =
             job.sticky.as_ref().map_or(0.0, |(place, gain)| if before(place) { 0.0 } else { *gain });
         Value {
-            missed: if late { job.weight } else { 0 },
+            missed: if late { job.weight } else { job.short },
             delay: if late || job.prompt { (start - job.from) as f64 } else { 0.0 },
             cost: grams + penalty,
             money: job.sites[cluster].map_or(0.0, |site| site.money),
@@ -318,8 +351,9 @@ impl Problem {
         Value { missed, delay, ..Value::default() }
     }
 
-    /// Whether the demand fits in every slot the place overlaps.
-    pub fn has_room(&self, room: &[Amounts], demand: &Amounts, place: &Place) -> bool {
+    /// Whether a job fits in every slot the place overlaps.
+    pub fn has_room(&self, room: &[Amounts], job: &Job, place: &Place) -> bool {
+        let demand = job.holds(place);
         let base = place.cluster * self.slots;
         place.runs.iter().all(|run| self.overlapped(*run).all(|t| fits(demand, &room[base + t])))
     }

@@ -143,8 +143,8 @@ impl Asked<'_> {
         let later = Workload { deadline: Some(deadline), ..workload.clone() };
         let instead = match self.room {
             Some((job, room)) if deadline < self.horizon() => {
-                let item = self.model.job(&later, self.model.problem.jobs[job].sites.clone());
-                place(self.model, room, &item, &later)?
+                let item = self.model.item(&later, self.policy).ok()?.0;
+                place(self.model, room, (job, &item), &later)?
             }
             _ => self.beyond(&later)?,
         };
@@ -159,7 +159,7 @@ impl Asked<'_> {
         let model = Model::new(&changed, self.policy, None);
         let job = model.jobs.iter().position(|index| *index == self.index)?;
         let state = others(&model, self.schedule, job);
-        place(&model, &state.room, &model.problem.jobs[job], later)
+        place(&model, &state.room, (job, &model.problem.jobs[job]), later)
     }
 
     /// End of the model's last slot.
@@ -188,14 +188,17 @@ impl Asked<'_> {
                 _ => continue,
             };
             let mut item = model.problem.jobs[job].clone();
-            item.sites[c] = Some(model.site(c, workload, self.policy));
             // Elsewhere it could run before.
-            item.sites
-                .iter_mut()
-                .enumerate()
-                .filter(|(other, _)| *other != c)
-                .for_each(|(_, site)| *site = None);
-            let instead = place(model, room, &item, workload);
+            let only = |item: &mut Job, workload: &Workload| {
+                item.sites.fill(None);
+                item.sites[c] = Some(model.site(c, workload, self.policy));
+            };
+            let shaped = |mode: usize| model.modes[job].get(mode).map(|mode| mode.of(workload));
+            only(&mut item, &shaped(0).unwrap_or_else(|| workload.clone()));
+            for (mode, other) in item.others.iter_mut().enumerate() {
+                shaped(mode + 1).iter().for_each(|workload| only(other, workload));
+            }
+            let instead = place(model, room, (job, &item), workload);
             found.extend(instead.and_then(|instead| self.saving(change, &what, instead)));
         }
         found
@@ -259,14 +262,19 @@ impl Asked<'_> {
     }
 }
 
-/// The best place of a job in the room left.
-fn place(model: &Model<'_>, room: &[Amounts], job: &Job, workload: &Workload) -> Option<Assignment> {
+/// The best place of a job (its index in the model, and what it may do) in the room left.
+fn place(
+    model: &Model<'_>,
+    room: &[Amounts],
+    (index, job): (usize, &Job),
+    workload: &Workload,
+) -> Option<Assignment> {
     let problem = &model.problem;
-    let clusters = (0..problem.clusters).filter(|c| job.sites[*c].is_some());
-    let places = clusters.flat_map(|c| places_in(problem, room, job, c));
+    let open = |c: usize| job.modes().filter(move |mode| mode.sites[c].is_some()).map(move |mode| (mode, c));
+    let places = (0..problem.clusters).flat_map(open).flat_map(|(mode, c)| places_in(problem, room, mode, c));
     let valued = places.map(|place| (problem.value(job, &place), place));
     let best = valued.min_by(|a: &(Value, Place), b| a.0.rank(&b.0))?.1;
-    Some(model.assignment(workload, best.cluster, model.intervals(&best)))
+    Some(model.placed(index, workload, &best))
 }
 
 /// `3.20 g CO2e and 0.01 in money`, `3.20 g CO2e for 0.01 more in money`.

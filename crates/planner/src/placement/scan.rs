@@ -116,8 +116,7 @@ impl Scan<'_> {
     }
 
     fn room_at(&self, cluster: usize, start: i64) -> bool {
-        let place = Place::contiguous(cluster, start, self.job.length);
-        self.problem.has_room(self.room, &self.job.demand, &place)
+        self.problem.has_room(self.room, self.job, &Place::contiguous(self.job, cluster, start))
     }
 
     /// Starts off the grid in `[from, last]`.

@@ -29,6 +29,12 @@ pub struct Assignment {
     pub cluster: ClusterId,
     /// When, in order; more than one where it pauses.
     pub runs: Vec<Interval>,
+    /// With how many pods at a time.
+    pub parallelism: i64,
+    /// How much longer it would have to run to do all its work; zero but for Jobs that are stopped at their
+    /// deadline.
+    #[serde(default, skip_serializing_if = "Span::is_zero")]
+    pub undone: Span,
     /// What it is forecast to burn, transfer included.
     pub footprint: Footprint,
     /// Whether it ends by its deadline; true without one.
@@ -171,12 +177,10 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
         fixed += assignment.footprint;
         assignments.push(assignment);
     }
-    for (index, place) in model.jobs.iter().zip(&solution.places) {
+    for (job, (index, place)) in model.jobs.iter().zip(&solution.places).enumerate() {
         let workload = &snapshot.workloads[*index];
         match place {
-            Some(place) => {
-                assignments.push(model.assignment(workload, place.cluster, model.intervals(place)))
-            }
+            Some(place) => assignments.push(model.placed(job, workload, place)),
             None => {
                 let days = super::model::HORIZON_MAX.as_seconds() / 86_400;
                 let reason = format!("no room for it in any allowed cluster within {days} days");

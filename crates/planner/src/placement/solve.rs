@@ -7,7 +7,7 @@
 use super::anneal::Anneal;
 use super::branch;
 use super::construct::{fill, warm};
-use super::dual::Dual;
+use super::dual::{Asked, Dual};
 use super::menu::Menu;
 use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
@@ -54,21 +54,24 @@ pub struct Solution {
     pub work: u64,
 }
 
-/// By when each job has to end in any plan the bound speaks of.
-fn limits(state: &State<'_>) -> Vec<Option<i64>> {
+/// By when each job has to end in any plan the bound speaks of, and how much it may leave undone.
+fn limits(state: &State<'_>) -> Vec<Option<Asked>> {
     let limit = |(job, place): (&Job, &Option<Place>)| {
-        let end = place.as_ref()?.end();
-        Some(if job.prompt || end > job.deadline { end } else { job.deadline })
+        let place = place.as_ref()?;
+        let (end, short) = (place.end(), job.mode(place.mode).short);
+        let until = if job.prompt || end > job.deadline { end } else { job.deadline };
+        Some(Asked { until, short })
     };
     state.problem.jobs.iter().zip(&state.places).map(limit).collect()
 }
 
 /// The same, hoping that whoever can be in time alone will be.
-fn hoped(state: &State<'_>) -> Vec<Option<i64>> {
+fn hoped(state: &State<'_>) -> Vec<Option<Asked>> {
     let mut limits = limits(state);
     for (job, limit) in state.problem.jobs.iter().zip(&mut limits) {
-        if !job.prompt && !job.running && job.from.saturating_add(job.length) <= job.deadline {
-            *limit = Some(job.deadline);
+        let alone = |job: &Job| job.short == 0 && job.from.saturating_add(job.length) <= job.deadline;
+        if !job.prompt && !job.running && job.modes().any(alone) {
+            *limit = Some(Asked { until: job.deadline, short: 0 });
         }
     }
     limits

@@ -45,7 +45,7 @@ impl<'a> State<'a> {
 
     /// Changes the room of every slot a place overlaps by `sign` times the job's demand.
     fn hold(&mut self, job: usize, place: &Place, sign: i64) {
-        let demand = self.problem.jobs[job].demand;
+        let demand = *self.problem.jobs[job].holds(place);
         let base = place.cluster * self.problem.slots;
         for run in &place.runs {
             let slots = self.problem.overlapped(*run);
@@ -108,22 +108,31 @@ pub fn best(
     work: &mut u64,
 ) -> Option<Place> {
     let job = &problem.jobs[job];
+    let mut best: Option<(i128, f64, Place)> = None;
+    for job in job.modes().filter(|job| !job.prompt) {
+        // Less is left undone where that is possible; then the cheapest.
+        if best.as_ref().is_some_and(|best| job.short > best.0) {
+            continue;
+        }
+        let found = cheapest_in_time(&Scan { problem, room, prices, job }, work);
+        if let Some((score, place)) = found
+            && best.as_ref().is_none_or(|best| (job.short, score) < (best.0, best.1))
+        {
+            best = Some((job.short, score, place));
+        }
+    }
+    if best.is_some() || job.optional {
+        return best.map(|best| best.2);
+    }
     let scan = Scan { problem, room, prices, job };
-    if !job.prompt
-        && let Some(place) = cheapest_in_time(&scan, work)
-    {
-        return Some(place);
-    }
-    if job.optional {
-        return None;
-    }
-    scan.earliest(work).map(|pick| Place::contiguous(pick.cluster, pick.start, job.length))
+    scan.earliest(work).map(|pick| Place::contiguous(job, pick.cluster, pick.start))
 }
 
-fn cheapest_in_time(scan: &Scan<'_>, work: &mut u64) -> Option<Place> {
+/// The cheapest place of one mode and its score; staying where it was planned is worth what moving has to gain.
+fn cheapest_in_time(scan: &Scan<'_>, work: &mut u64) -> Option<(f64, Place)> {
     let Scan { problem, room, prices, job } = *scan;
     let pick = scan.cheapest(job.deadline, work);
-    let mut best = pick.map(|p| (p.score, Place::contiguous(p.cluster, p.start, job.length)));
+    let mut best = pick.map(|p| (p.score, Place::contiguous(job, p.cluster, p.start)));
     for cluster in (0..problem.clusters).filter(|_| job.pausable) {
         let found =
             Search { problem, room, prices, job, cluster, pause_now: false }.cheapest(job.deadline, work);
@@ -133,16 +142,18 @@ fn cheapest_in_time(scan: &Scan<'_>, work: &mut u64) -> Option<Place> {
             best = Some((score, place));
         }
     }
-    let Some((before, gain)) = &job.sticky else { return best.map(|b| b.1) };
-    if before.end() <= job.deadline && problem.has_room(room, &job.demand, before) {
+    let Some((before, gain)) = job.sticky.as_ref().filter(|sticky| sticky.0.mode == job.mode) else {
+        return best;
+    };
+    if before.end() <= job.deadline && problem.has_room(room, job, before) {
         let priced = |run: &(i64, i64)| {
             let slots = problem.overlapped(*run);
             prices.map_or(0.0, |p| p.of(before.cluster, &job.demand, slots.start, slots.end))
         };
         let stay = problem.cost(job, before) + before.runs.iter().map(priced).sum::<f64>();
         if best.as_ref().is_none_or(|best| stay <= best.0 + gain) {
-            return Some(before.clone());
+            return Some((stay - gain, before.clone()));
         }
     }
-    best.map(|b| b.1)
+    best
 }

@@ -166,8 +166,7 @@ impl Rolling {
         let length: i64 = runs.iter().map(|run| run.1 - run.0).sum();
         let site = item.sites[place.cluster].as_ref()?;
         let grams = site.grams * (length / slot) as f64 * USUAL;
-        (length == item.length)
-            .then_some((Place { cluster: place.cluster, runs }, grams * self.settings.stick))
+        (length == item.length).then_some((Place { runs, ..place.clone() }, grams * self.settings.stick))
     }
 
     /// The prices of the round before, one slot on.
@@ -186,7 +185,7 @@ impl Rolling {
         for (id, place) in real.zip(places) {
             let Some(place) = place else { continue };
             let runs = place.runs.iter().map(|run| (run.0 / slot + now, run.1 / slot + now)).collect();
-            self.plan.insert(id, Place { cluster: place.cluster, runs });
+            self.plan.insert(id, Place { runs, ..place.clone() });
         }
     }
 }

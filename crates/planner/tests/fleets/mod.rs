@@ -66,6 +66,8 @@ pub fn job(name: &str, home: usize, hours: f64, cores: f64) -> Workload {
         priority: 0,
         pinned: None,
         running: false,
+        shapes: Vec::new(),
+        may_be_cut: false,
     }
 }
 

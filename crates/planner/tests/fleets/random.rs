@@ -1,13 +1,14 @@
 //! Random fleets: running, paused, urgent, tied, tight and hopeless Jobs on small clusters.
 
 use crate::fleets::{at, cluster, cluster_id, job, snapshot};
-use fleet::{Bytes, DataSource, Snapshot, Span, Workload};
+use fleet::{Bytes, DataSource, Shape, Snapshot, Span, Workload};
 use proptest::prelude::*;
 
 fn random_job(i: usize) -> impl Strategy<Value = Workload> {
     let numbers = (0usize..3, 1i64..600, 1i64..9, 1i64..4, -120i64..1500, -60i64..300);
     let flags = (0u8..6, any::<bool>(), 0i32..3, 0u8..8, prop::option::of((0usize..3, 1i64..60)), 0u8..7);
-    (numbers, flags).prop_map(move |((home, minutes, cores, pods, slack, release), flags)| {
+    let ways = (0u8..6, 0u8..6);
+    (numbers, flags, ways).prop_map(move |((home, minutes, cores, pods, slack, release), flags, ways)| {
         let (deadline, interruptible, priority, state, data, allowed) = flags;
         let mut w = job(&format!("j{i}"), home, 1.0, cores as f64);
         w.duration = Span::from_seconds(minutes * 60 + i64::from(priority) * 7);
@@ -20,6 +21,13 @@ fn random_job(i: usize) -> impl Strategy<Value = Workload> {
         w.allowed = (allowed < 3).then(|| vec![cluster_id(usize::from(allowed))]);
         w.running = state == 0;
         w.pinned = (state < 2).then(|| cluster_id(home));
+        let shape =
+            |parallelism: i64, minutes: i64| Shape { parallelism, duration: Span::MINUTE.scaled(minutes, 1) };
+        if ways.0 < 2 {
+            w.shapes = vec![shape(pods * 2, minutes * 2 / 3), shape(pods * 4, minutes / 2)];
+            w.shapes.extend((pods > 1).then(|| shape(1, minutes * pods)));
+        }
+        w.may_be_cut = ways.1 == 0;
         w
     })
 }

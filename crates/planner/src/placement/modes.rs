@@ -1,0 +1,129 @@
+//! The ways one Job may run: with more or fewer pods at a time, and where it is stopped at its deadline
+//! with part of its work left undone.
+//!
+//! Only what may wait and has not been started has a choice of pods. What is left undone counts as that
+//! part of the Job's weight: never taken to save grams, and before ending late.
+
+use super::Assignment;
+use super::limit::{Limit, committed, limit, nowhere};
+use super::model::{LENGTH_MIN, Model};
+use super::problem::{Job, Place, Site};
+use fleet::{Policy, Shape, Span, Workload};
+
+/// Other shapes of a Job looked at, at most.
+const SHAPES_MAX: usize = 8;
+/// Work is left undone in so many parts of the whole.
+pub(crate) const PARTS: i64 = 8;
+
+/// One way to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mode {
+    /// Pods at a time, and how long it is planned for.
+    pub shape: Shape,
+    /// How much longer it would have to run to do all its work, in parts of `PARTS`.
+    pub undone_parts: i64,
+    /// The same in time.
+    pub undone: Span,
+}
+
+/// The ways a Job may run, the way it is first.
+pub(crate) fn modes(workload: &Workload) -> Vec<Mode> {
+    let whole = |shape: Shape| {
+        let duration = shape.duration.max(LENGTH_MIN);
+        Mode { shape: Shape { duration, ..shape }, undone_parts: 0, undone: Span::ZERO }
+    };
+    let asked = Shape { parallelism: workload.parallelism.max(1), duration: workload.duration };
+    let mut modes = vec![whole(asked)];
+    if workload.running || workload.prompt || workload.deadline.is_none() {
+        return modes;
+    }
+    if committed(workload).is_none() {
+        let others = workload.shapes.iter().filter(|shape| shape.parallelism != asked.parallelism);
+        modes.extend(others.take(SHAPES_MAX).map(|shape| whole(*shape)));
+    }
+    if workload.may_be_cut {
+        let fastest = modes.iter().min_by_key(|mode| mode.shape.duration).copied();
+        let first = modes[0];
+        for mode in std::iter::once(first).chain(fastest.filter(|fastest| *fastest != first)) {
+            modes.extend((1..PARTS).map(|parts| cut(mode, parts)).filter(|m| m.shape.duration >= LENGTH_MIN));
+        }
+    }
+    modes
+}
+
+/// The mode with so many parts of its work left undone.
+fn cut(mode: Mode, parts: i64) -> Mode {
+    let undone = mode.shape.duration.scaled(parts, PARTS);
+    let duration = mode.shape.duration - undone;
+    Mode { shape: Shape { duration, ..mode.shape }, undone_parts: parts, undone }
+}
+
+impl Mode {
+    /// The Job as it is in this mode.
+    pub fn of(&self, workload: &Workload) -> Workload {
+        let Shape { parallelism, duration } = self.shape;
+        Workload { parallelism, duration, shapes: Vec::new(), ..workload.clone() }
+    }
+}
+
+impl Model<'_> {
+    /// A Job as the solver has it, in every mode that has room somewhere, and those modes (none where
+    /// there is but one); else why it fits nowhere.
+    pub(crate) fn item(&self, workload: &Workload, policy: &Policy) -> Result<(Job, Vec<Mode>), String> {
+        let (mut jobs, mut kept, mut why) = (Vec::new(), Vec::new(), None);
+        for mode in modes(workload) {
+            let shaped = mode.of(workload);
+            match self.sites(&shaped, policy) {
+                Ok(sites) => {
+                    jobs.push(Job { mode: kept.len() as u8, ..self.job(&shaped, sites) });
+                    kept.push(mode);
+                }
+                Err(text) => why = why.or(Some(text)),
+            }
+        }
+        let mut jobs = jobs.into_iter();
+        let Some(first) = jobs.next() else { return Err(why.unwrap_or_default()) };
+        let as_it_is = kept.len() == 1 && kept[0].shape.parallelism == workload.parallelism.max(1);
+        let kept = if as_it_is { Vec::new() } else { kept };
+        Ok((Job { others: jobs.collect(), ..first }, kept))
+    }
+
+    /// What a Job costs where it may run; else why it fits nowhere.
+    fn sites(&self, workload: &Workload, policy: &Policy) -> Result<Vec<Option<Site>>, String> {
+        let mut limits = Vec::new();
+        let mut sites = Vec::with_capacity(self.snapshot.clusters.len());
+        for (c, cluster) in self.snapshot.clusters.iter().enumerate() {
+            match limit(cluster, workload) {
+                // What runs already has its place, however small the room looks now.
+                Some(why) if !workload.running || matches!(why, Limit::Committed(_)) => {
+                    limits.push((&cluster.id, why));
+                    sites.push(None);
+                }
+                _ => sites.push(Some(self.site(c, workload, policy))),
+            }
+        }
+        if sites.iter().all(Option::is_none) { Err(nowhere(&limits)) } else { Ok(sites) }
+    }
+
+    /// A Job of the problem at a place, as people read it.
+    pub(crate) fn placed(&self, job: usize, workload: &Workload, place: &Place) -> Assignment {
+        let runs = self.intervals(place);
+        match self.modes.get(job).and_then(|modes| modes.get(usize::from(place.mode))) {
+            Some(mode) => {
+                let assignment = self.assignment(&mode.of(workload), place.cluster, runs);
+                Assignment { undone: mode.undone, ..assignment }
+            }
+            None => self.assignment(workload, place.cluster, runs),
+        }
+    }
+
+    /// The mode of a Job of the problem that an assignment is in; `None` when it has no such mode now.
+    pub(crate) fn mode_of(&self, modes: &[Mode], workload: &Workload, held: &Assignment) -> Option<u8> {
+        if modes.is_empty() {
+            let same = held.parallelism == workload.parallelism.max(1) && held.undone == Span::ZERO;
+            return same.then_some(0);
+        }
+        let same = |mode: &Mode| mode.shape.parallelism == held.parallelism && mode.undone == held.undone;
+        modes.iter().position(same).map(|mode| mode as u8)
+    }
+}
