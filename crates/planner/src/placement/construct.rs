@@ -38,19 +38,25 @@ fn by_size(problem: &Problem) -> Vec<usize> {
 pub fn fill(state: &mut State<'_>, prices: Option<&Prices>) {
     let order = if prices.is_some() { by_size(state.problem) } else { order(state.problem) };
     for job in order {
-        if state.places[job].is_some() || state.insert(job, prices) {
-            continue;
-        }
-        let item = &state.problem.jobs[job];
-        let home = item.sites.iter().position(Option::is_some);
-        // It runs already: that the room is overdrawn does not move it.
-        if let (true, Some(cluster)) = (item.running, home) {
-            state.put(job, Place::contiguous(item, cluster, item.from));
-        }
+        insert(state, job, prices);
     }
 }
 
-/// Keeps what was planned before where it still fits and is in time, then inserts the rest.
+/// Inserts a job that has no place yet.
+fn insert(state: &mut State<'_>, job: usize, prices: Option<&Prices>) {
+    if state.places[job].is_some() || state.insert(job, prices) {
+        return;
+    }
+    let item = &state.problem.jobs[job];
+    let home = item.sites.iter().position(Option::is_some);
+    // It runs already: that the room is overdrawn does not move it.
+    if let (true, Some(cluster)) = (item.running, home) {
+        state.put(job, Place::contiguous(item, cluster, item.from));
+    }
+}
+
+/// Keeps what was planned before where it still fits and is in time, then inserts the rest. What runs has
+/// its place before anything else is kept.
 pub fn warm(problem: &Problem) -> State<'_> {
     let mut state = State::new(problem);
     for job in order(problem) {
@@ -60,6 +66,8 @@ pub fn warm(problem: &Problem) -> State<'_> {
             && problem.has_room(&state.room, item, place)
         {
             state.put(job, place.clone());
+        } else if item.running {
+            insert(&mut state, job, None);
         }
     }
     fill(&mut state, None);
