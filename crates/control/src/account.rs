@@ -4,7 +4,7 @@ use crate::effect::Effect;
 use crate::jobs::{self, Tracked};
 use crate::notices::Tone;
 use crate::state::{Control, CopyKey};
-use fleet::{ClusterId, Instant};
+use fleet::{ClusterId, Instant, Span};
 use ledger::{Account, Entry, Place, Run};
 use std::collections::BTreeMap;
 
@@ -28,6 +28,10 @@ impl Control {
         {
             runs.push(Run { cluster: cluster.clone(), from, to: finished.max(from) });
         }
+        let length = runs.iter().map(|run| run.to - run.from).fold(Span::ZERO, |a, b| a + b);
+        let asked = tracked.asked();
+        let baseline = (tracked.pods() != asked.parallelism)
+            .then(|| (tracked.pod.times(asked.parallelism), tracked.as_asked(length, tracked.pods())));
         let places = self.places();
         let data_at = tracked.contract.data.as_ref().map_or(&cluster, |data| &data.at);
         let account = Account {
@@ -39,6 +43,7 @@ impl Control {
             deadline: tracked.contract.deadline,
             succeeded,
             demand: tracked.demand(),
+            baseline,
             data: tracked.contract.data.clone(),
             runs,
             places: &places,
@@ -50,9 +55,7 @@ impl Control {
             self.jobs.get_mut(&tracked.key).is_some_and(|t| !std::mem::replace(&mut t.accounted, true));
         if first {
             if succeeded {
-                let took =
-                    entry.runs.iter().map(|r| r.run.to - r.run.from).fold(fleet::Span::ZERO, |a, b| a + b);
-                self.learnt.take_in(jobs::stem(&tracked.job), took);
+                self.learnt.take_in(jobs::stem(&tracked.job), entry.baseline.to - entry.baseline.from);
             }
             self.out.push(Effect::Ledger(Box::new(entry.clone())));
         }
@@ -117,7 +120,14 @@ impl Control {
             }
             _ => String::new(),
         };
-        let text = format!("planned for {} in {}: forecast {carbon} CO2e{at_once}", planned.1, planned.0);
+        let pods = match (assignment.parallelism, tracked.asked().parallelism) {
+            (pods, asked) if pods != asked && tracked.committed().is_none() => {
+                format!(", {pods} pods at a time instead of {asked}")
+            }
+            _ => String::new(),
+        };
+        let text =
+            format!("planned for {} in {}{pods}: forecast {carbon} CO2e{at_once}", planned.1, planned.0);
         self.tell(key, Tone::Normal, "Planned", &text);
     }
 

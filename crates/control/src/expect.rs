@@ -63,6 +63,7 @@ impl Control {
     /// Learns from a Job that came.
     pub(crate) fn learn_arrival(&mut self, tracked: &Tracked) {
         let mut job = self.as_it_came(tracked);
+        (job.shapes, job.may_be_cut) = (Vec::new(), false);
         // One without a deadline may not wait.
         job.deadline.get_or_insert(job.release + job.duration + self.settings.plan_margin);
         self.arrivals.take_in(job, self.now);
@@ -107,6 +108,8 @@ mod tests {
             priority: 0,
             pinned: None,
             running: false,
+            shapes: Vec::new(),
+            may_be_cut: false,
         }
     }
 

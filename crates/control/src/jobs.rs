@@ -23,6 +23,8 @@ pub const PLANNED_START_ANNOTATION: &str = "kubercarbon.io/planned-start";
 pub const LATEST_START_ANNOTATION: &str = "kubercarbon.io/latest-start";
 /// On a home Job: name of its copy in [`TARGET_ANNOTATION`], from just before the copy is created.
 pub const COPY_ANNOTATION: &str = "kubercarbon.io/copy";
+/// On a home Job with a copy: with how many pods at a time the copy runs, where the home Job asks for others.
+pub const PODS_ANNOTATION: &str = "kubercarbon.io/copy-parallelism";
 /// On a finished home Job: grams of CO2e saved against its baseline.
 pub const SAVED_ANNOTATION: &str = "kubercarbon.io/saved-gco2e";
 /// On a Job that was paused: its earlier runs, `FROM/TO,FROM/TO`.
@@ -253,10 +255,6 @@ impl Tracked {
     /// Whether the label is still on.
     pub fn wanted(&self) -> bool {
         label(&self.job, PLACEMENT_LABEL) == Some(PLACEMENT_MANAGED) || self.style == Style::Mirrored
-    }
-    /// What all its pods ask for together.
-    pub fn demand(&self) -> Resources {
-        self.pod.times(parallelism(&self.job))
     }
     /// How long a failure keeps it from being tried again: 1 s doubling up to a minute.
     pub fn back_off(&self) -> Span {

@@ -3,6 +3,7 @@
 use crate::jobs::Tracked;
 use crate::notices::Tone;
 use crate::planning::Progress;
+use crate::shape::stops_at;
 use crate::state::Control;
 use fleet::{ClusterId, Instant, Resources};
 
@@ -36,7 +37,13 @@ impl Control {
     /// Names a Job that will be late, once.
     pub(crate) fn tell_late(&mut self, tracked: &Tracked) {
         if let Some(late) = self.late(tracked) {
-            self.tell_once(&tracked.key, Tone::Warning, "Late", &format!("will be late: {late}"));
+            match stops_at(tracked) {
+                None => self.tell_once(&tracked.key, Tone::Warning, "Late", &format!("will be late: {late}")),
+                Some(_) => {
+                    let text = format!("will be stopped at its deadline before it is done: {late}");
+                    self.tell_once(&tracked.key, Tone::Warning, "CutShort", &text);
+                }
+            }
         }
     }
 
@@ -63,7 +70,7 @@ impl Control {
     fn too_large(&self, tracked: &Tracked, cluster: &ClusterId) -> String {
         let room = self.clusters.get(cluster).map(crate::clusters::Cluster::room).unwrap_or_default();
         let largest = room.into_iter().fold(Resources::ZERO, Resources::max);
-        let (pod, pods) = (tracked.pod, crate::jobs::parallelism(&tracked.job));
+        let (pod, pods) = (tracked.pod, self.pods_to_start(tracked));
         let cores = |r: Resources| fleet::quantity::significant(r.cpu.as_cores_f64());
         let gib = |r: Resources| fleet::quantity::significant(r.memory.as_gib_f64());
         let part = if pod.memory > largest.memory && pod.cpu <= largest.cpu {

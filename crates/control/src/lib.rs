@@ -22,6 +22,7 @@ mod notices;
 pub mod observe;
 mod planning;
 mod reconcile;
+mod shape;
 pub mod simulate;
 mod start;
 mod state;

@@ -115,10 +115,12 @@ impl Control {
         }
     }
 
-    /// What a Job is expected to run in all: stated, learnt, or the policy's stand-in.
+    /// What a Job is expected to run in all: stated, learnt, or the policy's stand-in; with a copy, at the pods
+    /// at a time that has.
     pub(crate) fn expected(&self, tracked: &Tracked) -> Span {
         let learnt = || self.learnt.expected(&jobs::stem(&tracked.job));
-        tracked.contract.expected_duration.or_else(learnt).unwrap_or(self.settings.policy.unknown_duration)
+        let stated = tracked.contract.expected_duration.or_else(learnt);
+        tracked.at_pods(stated.unwrap_or(self.settings.policy.unknown_duration), tracked.pods())
     }
 
     /// What is left to run as far as one expects, without margins; not negative.
@@ -167,13 +169,15 @@ impl Control {
             duration: guard::safe_duration(self.expected(tracked), &self.settings.policy),
             duration_stated: tracked.contract.expected_duration.is_some(),
             pod: tracked.pod,
-            parallelism: jobs::parallelism(&tracked.job),
+            parallelism: tracked.pods(),
             interruptible: tracked.contract.interruptible,
             allowed: self.allowed(tracked),
             data: tracked.contract.data.clone(),
             priority: tracked.priority,
             pinned: None,
             running: false,
+            shapes: self.shapes(tracked),
+            may_be_cut: tracked.contract.stop_at_deadline,
         }
     }
 

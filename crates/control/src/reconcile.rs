@@ -123,7 +123,7 @@ impl Control {
 
     /// Writes down where the copy will be, before it is created: after a crash it is looked for there.
     fn commit(&mut self, tracked: &Tracked, target: &ClusterId) {
-        let name = jobs::copy_name(&tracked.job);
+        let (name, pods) = (jobs::copy_name(&tracked.job), self.pods_to_start(tracked));
         let mut finalizers = tracked.job.metadata.finalizers.clone().unwrap_or_default();
         if !finalizers.iter().any(|f| f == jobs::FINALIZER) {
             finalizers.push(jobs::FINALIZER.to_owned());
@@ -136,6 +136,7 @@ impl Control {
                 jobs::COPY_ANNOTATION: name,
                 jobs::PLANNED_START_ANNOTATION: self.now.to_rfc3339_seconds(),
                 jobs::LATEST_START_ANNOTATION: self.latest_start(tracked).map(|at| at.to_rfc3339_seconds()),
+                jobs::PODS_ANNOTATION: Some(pods).filter(|pods| *pods != tracked.asked().parallelism).map(|pods| pods.to_string()),
             },
         });
         self.record(&tracked.key, "start", format!("copy {name} in {target}"));
@@ -149,7 +150,7 @@ impl Control {
         let metadata = json!({
             "resourceVersion": tracked.job.metadata.resource_version,
             "finalizers": others,
-            "annotations": {jobs::COPY_ANNOTATION: null},
+            "annotations": {jobs::COPY_ANNOTATION: null, jobs::PODS_ANNOTATION: null},
         });
         self.record(key, "take back", "the cluster refused the copy".to_owned());
         self.patch_home(&tracked, json!({"metadata": metadata}), false);
@@ -200,6 +201,7 @@ impl Control {
             jobs::PLANNED_START_ANNOTATION,
             jobs::LATEST_START_ANNOTATION,
             jobs::COPY_ANNOTATION,
+            jobs::PODS_ANNOTATION,
             jobs::APPROVED_ANNOTATION,
             "kubectl.kubernetes.io/last-applied-configuration",
         ];
@@ -209,6 +211,7 @@ impl Control {
         copy.metadata.namespace = Some(tracked.key.namespace.to_string());
         copy.metadata.labels = Some(labels);
         copy.metadata.annotations = Some(annotations);
+        self.shape_copy(tracked, &mut copy);
         copy
     }
 
@@ -256,7 +259,10 @@ impl Control {
         let (cluster, namespace, name) = place.clone();
         if suspended && due {
             self.record(&tracked.key, "resume", format!("{name} in {cluster}"));
-            let patch = json!({"metadata": {"uid": jobs::uid(running)}, "spec": {"suspend": false}});
+            let mut patch = json!({"metadata": {"uid": jobs::uid(running)}, "spec": {"suspend": false}});
+            if let Some(seconds) = self.seconds_left(tracked) {
+                patch["spec"]["activeDeadlineSeconds"] = json!(seconds);
+            }
             let call = ApiCall::PatchJob { namespace, name, patch, status: false };
             self.call(Purpose::Patch(tracked.key.clone()), cluster, call);
             return true;
@@ -299,7 +305,11 @@ impl Control {
         }
         if self.due(tracked) && !self.wait_for_room(tracked, &tracked.key.cluster) {
             self.record(&tracked.key, "start", "at home".to_owned());
-            self.patch_home(tracked, json!({"spec": {"suspend": false}}), false);
+            let mut spec = json!({"suspend": false});
+            if let Some(seconds) = self.seconds_left(tracked) {
+                spec["activeDeadlineSeconds"] = json!(seconds);
+            }
+            self.patch_home(tracked, json!({"spec": spec}), false);
             return;
         }
         self.tell_waiting(tracked);

@@ -96,7 +96,7 @@ impl Control {
 
     /// Whether the pods would fit the nodes of a cluster as they are now.
     pub(crate) fn has_room(&self, tracked: &Tracked, cluster: &ClusterId) -> bool {
-        let pods = jobs::parallelism(&tracked.job);
+        let pods = self.pods_to_start(tracked);
         self.clusters.get(cluster).is_some_and(|c| c.has_room_for(tracked.pod, pods))
     }
 
@@ -116,7 +116,7 @@ impl Control {
                 Style::Mirrored => jobs::copy_name(&tracked.job),
                 Style::InPlace => tracked.key.name.to_string(),
             };
-            let pods = (tracked.pod, jobs::parallelism(&tracked.job));
+            let pods = (tracked.pod, self.pods_to_start(tracked));
             if let Some(cluster) = self.clusters.get_mut(target) {
                 cluster.expect(tracked.key.namespace.as_str(), &name, Some(pods));
             }

@@ -454,3 +454,64 @@ fn what_a_job_waits_for_a_node_is_not_charged() {
         assert!(run.from >= hours(2) && run.to - run.from < Span::from_seconds(3900), "{run:?}");
     }
 }
+
+#[test]
+fn an_elastic_job_runs_with_as_many_pods_as_bring_it_into_the_clean_hours() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[600.0, 600.0, 600.0, 100.0, 100.0, 600.0]);
+    driver.begin();
+    let mut elastic = job("render", "6h", "20h", &[("kubercarbon.io/parallelism", "1-6")]);
+    elastic["spec"]["parallelism"] = json!(2);
+    elastic["spec"]["completions"] = json!(12);
+    create(&mut driver, "kr", elastic);
+    driver.run_until(hours(3) + Span::MINUTE);
+    let copy = |driver: &TwinDriver| {
+        let objects = driver.world.objects(&cluster("jp")).unwrap();
+        objects.list(Kind::Job, None).next().unwrap().object.to_value()
+    };
+    // Twelve pieces of an hour: six pods do them in two waves, in the two clean hours.
+    let running = copy(&driver);
+    assert_eq!((&running["spec"]["parallelism"], &running["status"]["active"]), (&json!(6), &json!(6)));
+    driver.run_until(hours(8));
+    let entry = driver.ledger[0].clone();
+    assert!(entry.succeeded && entry.started >= hours(3) && entry.finished <= hours(6), "{}", entry.finished);
+    // The baseline is what was asked for: two pods, three times as long.
+    let (ran, asked) = (entry.finished - entry.started, entry.baseline.to - entry.baseline.from);
+    assert!((asked - ran.scaled(3, 1)).max(ran.scaled(3, 1) - asked) <= Span::MINUTE, "{ran} {asked}");
+    let home = driver.world.objects(&cluster("kr")).unwrap();
+    let home = home.list(Kind::Job, None).next().unwrap().object.to_value();
+    assert_eq!(home["spec"]["parallelism"], json!(2), "the owner's Job stays as it was written");
+    assert_eq!(home["metadata"]["annotations"]["kubercarbon.io/copy-parallelism"], json!("6"));
+    let told = events(&driver, "kr");
+    assert!(told.contains("in jp, 6 pods at a time instead of 2: forecast"), "{told}");
+}
+
+#[test]
+fn a_job_that_stops_at_its_deadline_does_what_it_can_until_then() {
+    for managed in [true, false] {
+        let mut driver = driver();
+        tell(&mut driver, "KR", &[500.0]);
+        tell(&mut driver, "JP-TK", &[500.0]);
+        driver.begin();
+        let mut cut = job("train", "6h", "4h", &[("kubercarbon.io/at-deadline", "stop")]);
+        if !managed {
+            cut["spec"].as_object_mut().unwrap().remove("managedBy");
+        }
+        create(&mut driver, "kr", cut);
+        driver.run_until(hours(6));
+        let entry = &driver.ledger[0];
+        assert!(!entry.succeeded && entry.started <= hours(1), "{}", entry.started);
+        let over = (entry.finished - hours(4)).as_seconds();
+        assert!((0..=1).contains(&over), "it ran until its deadline: {}", entry.finished);
+        let home = driver.world.objects(&cluster("kr")).unwrap();
+        let home = home.list(Kind::Job, None).next().unwrap().object.to_value();
+        let failed = home["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Failed");
+        assert_eq!(failed.unwrap()["reason"], "DeadlineExceeded");
+        let told = events(&driver, "kr");
+        assert!(
+            told.contains("CutShort will be stopped at its deadline") && !told.contains("will be late"),
+            "{told}"
+        );
+    }
+}

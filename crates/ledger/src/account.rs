@@ -61,6 +61,9 @@ pub struct Account<'a> {
     pub succeeded: bool,
     /// What it held while it ran.
     pub demand: Resources,
+    /// Where it ran with other pods at a time than its owner asked for: what it would have held with those, and
+    /// how long it would have run.
+    pub baseline: Option<(Resources, Span)>,
     /// Its input data.
     pub data: Option<DataSource>,
     /// Where and when it ran.
@@ -177,13 +180,14 @@ impl Account<'_> {
         let home = &self.job.cluster;
         let place = self.place(home)?;
         let length = self.runs.iter().map(|run| run.to - run.from).fold(Span::ZERO, |sum, span| sum + span);
+        let (demand, length) = self.baseline.unwrap_or((self.demand, length));
         let to = self.created + length;
         let moved = if self.runs.is_empty() { Footprint::ZERO } else { self.moved(home, self.created)? };
         Ok(Baseline {
             cluster: home.clone(),
             from: self.created,
             to,
-            footprint: footprint(self.demand, place.rates, &place.intensity, self.created, to) + moved,
+            footprint: footprint(demand, place.rates, &place.intensity, self.created, to) + moved,
             intensity: place.provenance.clone(),
             what: BASELINE.to_owned(),
         })

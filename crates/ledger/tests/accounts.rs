@@ -65,6 +65,7 @@ fn job(
         deadline: Some(at(90_000)),
         succeeded: true,
         demand: Resources { cpu: Cpu::from_millis(3500), ..Resources::ZERO },
+        baseline: None,
         data,
         runs,
         places,

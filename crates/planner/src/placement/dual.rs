@@ -51,6 +51,13 @@ pub struct Asked {
     pub short: i128,
 }
 
+impl Asked {
+    /// By when a mode of the job has to end.
+    fn by(&self, job: &Job) -> i64 {
+        if job.mode > 0 { self.until.min(job.deadline) } else { self.until }
+    }
+}
+
 /// The relaxation of a problem, and the best bound found so far.
 pub struct Dual<'a> {
     problem: &'a Problem,
@@ -106,7 +113,7 @@ impl<'a> Dual<'a> {
         let job = &self.problem.jobs[index];
         let mut sights = Vec::with_capacity(job.sites.len());
         for job in job.modes().filter(|job| job.short <= asked.short) {
-            self.alone.look_at(job, asked.until);
+            self.alone.look_at(job, asked.by(job));
             for (cluster, site) in job.sites.iter().enumerate() {
                 let Some(site) = site else { continue };
                 if let Some((floor, _)) = self.alone.best(None, job, cluster, site, work) {
@@ -215,7 +222,7 @@ impl<'a> Dual<'a> {
         }
         let problem = self.problem;
         let whole = &problem.jobs[index];
-        self.alone.look_at(whole, asked.until);
+        self.alone.look_at(whole, asked.by(whole));
         let mut looked_at = whole.mode;
         let mut sights = std::mem::take(&mut self.sights[index]);
         let rows = self.prices.scale.len();
@@ -237,7 +244,7 @@ impl<'a> Dual<'a> {
             let (cluster, job) = (usize::from(sight.cluster), whole.mode(sight.mode));
             let Some(site) = &job.sites[cluster] else { continue };
             if looked_at != sight.mode {
-                self.alone.look_at(job, asked.until);
+                self.alone.look_at(job, asked.by(job));
                 looked_at = sight.mode;
             }
             let found = self.alone.best(Some(&self.prices), job, cluster, site, work);
@@ -264,7 +271,7 @@ impl<'a> Dual<'a> {
             if let Some(site) = &job.sites[usize::from(cluster)] {
                 let prices = Some(&self.prices);
                 let search = Search::new(problem, &problem.room, prices, job, usize::from(cluster));
-                search.relaxed(site, asked.until, &mut self.alone.slots);
+                search.relaxed(site, asked.by(job), &mut self.alone.slots);
                 chosen.slots.extend(self.alone.slots.iter().map(|(_, slot)| *slot as u16));
             }
         } else {

@@ -75,7 +75,7 @@ fn try_everything(problem: &Problem, job: usize, room: &[Amounts], so_far: Value
         }
         return;
     };
-    let usable = |item: &Job, place: &Place| place.mode == 0 || place.end() <= item.deadline;
+    let usable = |item: &Job, place: &Place| place.mode == 0 || place.end() <= item.mode(place.mode).deadline;
     let places = item.modes().flat_map(|mode| all_places(problem, mode));
     for place in places.filter(|place| usable(item, place)) {
         if !problem.has_room(room, item, &place) {
@@ -172,7 +172,12 @@ proptest! {
                 others.push(mode(&job, *length * 2 + 10, job.demand[0] / 2, 0));
             }
             if kinds & 2 > 0 && job.demand[0] * 2 <= cores[0].min(cores[1]) {
-                others.push(mode(&job, *length * 2 / 3, job.demand[0] * 2, 0));
+                let mut other = mode(&job, *length * 2 / 3, job.demand[0] * 2, 0);
+                if kinds & 1 == 0 {
+                    other.deadline = (job.deadline - length / 4).max(1);
+                    other.extra_starts = vec![*from];
+                }
+                others.push(other);
             }
             if kinds & 4 > 0 {
                 others.push(mode(&job, *length / 2, job.demand[0], job.weight / 2));

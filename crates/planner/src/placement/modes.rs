@@ -1,7 +1,8 @@
 //! The ways one Job may run: with more or fewer pods at a time, and where it is stopped at its deadline
 //! with part of its work left undone.
 //!
-//! Only what may wait and has not been started has a choice of pods. What is left undone counts as that
+//! Only what may wait and has not been started has a choice of pods; however fast it then is, it starts by the
+//! latest start of the Job as it is, where that can be in time. What is left undone counts as that
 //! part of the Job's weight: never taken to save grams, and before ending late.
 
 use super::Assignment;
@@ -83,9 +84,18 @@ impl Model<'_> {
         }
         let mut jobs = jobs.into_iter();
         let Some(first) = jobs.next() else { return Err(why.unwrap_or_default()) };
+        let mut others: Vec<Job> = jobs.collect();
+        let wall = first.deadline.saturating_sub(first.length);
+        for (other, mode) in others.iter_mut().zip(kept.iter().skip(1)) {
+            // What is faster still starts while there is time for it as it is: room for more pods may be wanting.
+            if mode.undone_parts == 0 && other.length < first.length && wall >= first.from {
+                other.deadline = wall.saturating_add(other.length);
+                other.extra_starts = vec![first.from, wall];
+            }
+        }
         let as_it_is = kept.len() == 1 && kept[0].shape.parallelism == workload.parallelism.max(1);
         let kept = if as_it_is { Vec::new() } else { kept };
-        Ok((Job { others: jobs.collect(), ..first }, kept))
+        Ok((Job { others, ..first }, kept))
     }
 
     /// What a Job costs where it may run; else why it fits nowhere.

@@ -322,6 +322,10 @@ pub struct JobOut {
     pub expected_duration_seconds: Option<i64>,
     /// Whether it may be paused.
     pub interruptible: bool,
+    /// Fewest and most pods at a time its copy may run with.
+    pub parallelism: Option<(i64, i64)>,
+    /// Whether it is stopped at its deadline, done or not.
+    pub stop_at_deadline: bool,
     /// Label selector over clusters.
     pub clusters: Option<String>,
     /// Input data it needs.
@@ -365,6 +369,8 @@ impl JobOut {
             deadline: contract.deadline.map(time),
             expected_duration_seconds: contract.expected_duration.map(|d| d.as_seconds()),
             interruptible: contract.interruptible,
+            parallelism: contract.parallelism,
+            stop_at_deadline: contract.stop_at_deadline,
             clusters: contract.clusters.clone(),
             data_gib: contract.data.as_ref().map(|d| d.size.as_gib_f64()),
             data_at: contract.data.as_ref().map(|d| d.at.to_string()),

@@ -195,6 +195,10 @@ fn facts(reader: Reader, view: &View, job: &JobView) -> Markup {
                     @if job.demand.gpu > 0 { ", " (job.demand.gpu) " GPU" }
                 }))
                 (fact(M::Interruptible, yes(contract.interruptible)))
+                @if let Some((least, most)) = contract.parallelism {
+                    (fact(M::PodsAtATime, html! { (least) "–" (most) }))
+                }
+                @if contract.stop_at_deadline { (fact(M::StopsAtDeadline, yes(true))) }
                 (fact(M::ClusterSelector, html! {
                     @if !job.movable { (reader.say(M::OnlyHome)) }
                     @else if let Some(selector) = &contract.clusters { code { (selector) } }

@@ -213,6 +213,8 @@ messages! {
     Demand: "Asks for", "요청 자원";
     Cores: "{0} cores", "{0}코어";
     Interruptible: "May pause", "중단 가능";
+    PodsAtATime: "Pods at a time, from–to", "동시 파드 수 범위";
+    StopsAtDeadline: "Stops at its deadline", "마감에 멈춤";
     ClusterSelector: "Allowed clusters", "허용 클러스터";
     AnyCluster: "any", "모두";
     OnlyHome: "only at home", "제자리만";

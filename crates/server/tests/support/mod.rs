@@ -10,7 +10,7 @@ use control::{
 use fleet::{
     Action, Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, GridZone, Instant, JobKey, Mode,
     Money, MoneyPerHour, ObjectName, PlacementContract, Plan, PolicyKind, Provenance, Rates, RegionId,
-    Resources, Series, Span, Step, Watts, builtin, plan,
+    Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
 use ledger::{Account, Entry, Footprint, Place, Run};
@@ -245,6 +245,9 @@ fn job(fate: &Fate, now: Instant) -> JobView {
             interruptible: fate.interruptible,
             clusters: None,
             data: fate.data.then(|| DataSource { size: Bytes::from_gib(2), at: fate.key.cluster.clone() }),
+            parallelism: None,
+            scaling: Scaling::Linear,
+            stop_at_deadline: false,
         },
         errors: Vec::new(),
         demand: Resources {
@@ -292,6 +295,7 @@ fn entry(fate: &Fate, now: Instant) -> Entry {
             gpu: 0,
             pods: 1,
         },
+        baseline: None,
         data: fate.data.then(|| DataSource { size: Bytes::from_gib(2), at: fate.key.cluster.clone() }),
         runs: runs.collect(),
         places: &places,
@@ -417,6 +421,8 @@ impl Fake {
                 key: job.key.clone(),
                 cluster: cluster.clone(),
                 runs: vec![Interval { from: start, to: there.end }],
+                parallelism: 1,
+                undone: Span::ZERO,
                 footprint: Footprint {
                     energy: there.energy,
                     carbon: there.carbon,
