@@ -7,15 +7,18 @@
 //! before; where one took longer than [`ENOUGH`] it is the last, and the gap is what it came to. Growth
 //! is shown up to 5 %. Fleets are made up from a fixed recurrence: intensity falls by day and drifts with
 //! the weather, a tenth of the jobs hold GPUs, and nodes are as many as keep cores and GPUs about
-//! [`LOAD`] busy.
+//! 40 % busy.
 #![allow(clippy::disallowed_methods)] // A benchmark reads the clock.
 #![allow(clippy::unwrap_used)] // Fixtures shared with tests.
 
 #[path = "../tests/fleets/mod.rs"]
 mod fleets;
+#[path = "../tests/fleets/large.rs"]
+mod large;
 
-use fleet::{ClusterId, ClusterSnapshot, PolicyKind, Resources, Snapshot, Watts, Workload};
-use fleets::{at, cluster, due, job, policy, resources, snapshot};
+use fleet::{PolicyKind, Snapshot};
+use fleets::policy;
+use large::fleet_of;
 use planner::check;
 use planner::placement::{Effort, Schedule, explain, plan};
 use std::time::{Duration, Instant};
@@ -24,79 +27,6 @@ use std::time::{Duration, Instant};
 const GAPS: [f64; 2] = [0.05, 0.01];
 /// No run follows one that took this long; for the largest fleet, and for all others.
 const ENOUGH: [Duration; 2] = [Duration::from_secs(12), Duration::from_secs(3)];
-/// Share of cores and of GPUs that is asked for over the whole time.
-const LOAD: f64 = 0.4;
-/// GPUs of a node that has any.
-const NODE_GPUS: i64 = 4;
-/// Mean intensity by night in gCO2e/kWh, cluster after cluster.
-const BASES: [f64; 7] = [380.0, 190.0, 520.0, 450.0, 300.0, 420.0, 60.0];
-
-/// A fixed linear recurrence: the same figures on every machine.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
-fn id(cluster: usize) -> ClusterId {
-    ClusterId::new(&format!("c{cluster:02}")).unwrap()
-}
-
-fn intensity(i: usize, hours: usize, draws: &mut Draws) -> Vec<f64> {
-    let base = BASES[i % BASES.len()];
-    let mut weather = 0.0;
-    let hour = |h: usize| {
-        weather = 0.95 * weather + (draws.below(41) as f64 - 20.0) * base / 400.0;
-        let sun = if (8..17).contains(&((h + 5 * i) % 24)) { base * 0.3 } else { 0.0 };
-        (base - sun + weather).max(5.0)
-    };
-    (0..hours).map(hour).collect()
-}
-
-fn jobs_of(jobs: usize, clusters: usize, hours: u64, draws: &mut Draws) -> Vec<Workload> {
-    let one = |i: usize| {
-        let quarters_max = if draws.below(4) == 0 { 32 } else { 8 };
-        let quarters = 1 + draws.below(quarters_max);
-        let name = format!("job-{i:05}");
-        let mut w = job(&name, 0, 0.25 * quarters as f64, (1 + draws.below(7)) as f64);
-        w.key.cluster = id(draws.below(clusters as u64) as usize);
-        w.parallelism = 1 + draws.below(3) as i64;
-        if i.is_multiple_of(10) {
-            (w.pod, w.parallelism) = (resources(4.0, 16, 1), 1);
-            w.pod.gpu = 1 + draws.below(NODE_GPUS as u64) as i64;
-        }
-        let slack = draws.below(hours * 60 - quarters * 15 + 1);
-        due(w, at(0, (quarters * 15 + slack) as i64))
-    };
-    (0..jobs).map(one).collect()
-}
-
-fn fleet_of(jobs: usize, clusters: usize, hours: u64) -> Snapshot {
-    let mut draws = Draws(7);
-    let made = jobs_of(jobs, clusters, hours, &mut draws);
-    let held = |amount: &dyn Fn(Resources) -> f64| -> f64 {
-        made.iter().map(|w| amount(w.demand()) * w.duration.as_hours_f64()).sum::<f64>()
-            / (hours as f64 * clusters as f64 * LOAD)
-    };
-    let nodes = (held(&|r| r.cpu.as_cores_f64()) / 7.91).ceil().max(3.0) as i64;
-    let with_gpus = (held(&|r| r.gpu as f64) / NODE_GPUS as f64).ceil().max(1.0) as i64;
-    let gpus = Resources { gpu: NODE_GPUS, ..resources(16.0, 64, 58) };
-    let one = |i: usize| {
-        // The horizon may reach beyond the last deadline: twice as many hours are known.
-        let mut c: ClusterSnapshot = cluster(0, nodes, &intensity(i, 2 * hours as usize, &mut draws));
-        c.id = id(i);
-        c.nodes.extend(std::iter::repeat_n(gpus, with_gpus as usize));
-        c.free += gpus.times(with_gpus);
-        c.allocatable = c.free;
-        c.rates.gpu_power = Watts::from_watts_f64(250.0);
-        c
-    };
-    snapshot(at(0, 0), (0..clusters).map(one).collect(), made)
-}
-
 fn timed(s: &Snapshot, effort: u64) -> (Schedule, Duration) {
     let begin = Instant::now();
     let schedule = plan(s, &policy(PolicyKind::Optimal), None, Effort(effort));

@@ -60,8 +60,7 @@ fn missing(state: &State<'_>) -> f64 {
 /// An annealing under way.
 pub struct Anneal<'s, 'p> {
     state: &'s mut State<'p>,
-    menu: &'s Menu,
-    prices: &'s Prices,
+    menu: Menu<'s>,
     draw: Draw,
     total: Value,
     best_total: Value,
@@ -75,8 +74,8 @@ pub struct Anneal<'s, 'p> {
     out: Vec<usize>,
     /// Jobs that miss their deadline, and some that did.
     missed: Vec<usize>,
-    /// Jobs by what they cost at least, dearest first.
-    by_cost: Vec<usize>,
+    /// The jobs it is about by what they cost at least, dearest first.
+    by_cost: Vec<(f64, usize)>,
     /// How many of them take part.
     taking_part: usize,
     /// Share of the prices free places are ranked at in this step.
@@ -89,6 +88,15 @@ pub struct Anneal<'s, 'p> {
     /// The present heat, and the first.
     heat: f64,
     hottest: f64,
+}
+
+/// Whose places are looked at.
+#[derive(Clone, Copy)]
+pub enum About<'b> {
+    /// Every job's.
+    All,
+    /// These jobs', and those in their way.
+    These(&'b [usize]),
 }
 
 /// What an outcome may come to at most.
@@ -125,13 +133,16 @@ impl Limit {
 
 impl<'s, 'p> Anneal<'s, 'p> {
     /// Goes on from the plan in `state`.
-    pub fn new(state: &'s mut State<'p>, menu: &'s Menu, prices: &'s Prices, seed: u64) -> Anneal<'s, 'p> {
+    pub fn new(state: &'s mut State<'p>, prices: &'s Prices, about: About<'_>, seed: u64) -> Anneal<'s, 'p> {
         let jobs = state.places.len();
-        let mut by_cost: Vec<usize> = (0..jobs).collect();
-        by_cost.sort_by(|a, b| menu.least[*b].total_cmp(&menu.least[*a]).then(a.cmp(b)));
+        let mut menu = Menu::new(state.problem, prices);
+        let mut by_cost: Vec<(f64, usize)> = match about {
+            About::All => (0..jobs).map(|job| (menu.least(job, &mut state.work), job)).collect(),
+            About::These(some) => some.iter().map(|job| (state.values[*job].cost, *job)).collect(),
+        };
+        by_cost.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         Anneal {
             menu,
-            prices,
             draw: Draw::new(seed),
             total: state.total(),
             best_total: state.total(),
@@ -161,8 +172,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
     /// Steps until `limit` units of work are used; outcomes dearer by about `heat` grams are kept.
     pub fn run(&mut self, heat: f64, limit: u64) {
         self.firm_up(heat);
-        let least = &self.menu.least;
-        self.taking_part = self.by_cost.partition_point(|job| least[*job] >= TAKES_PART * heat);
+        self.taking_part = self.by_cost.partition_point(|job| job.0 >= TAKES_PART * heat);
         // Where the threshold is above all of them, the dearest half.
         self.taking_part = self.taking_part.max(self.by_cost.len().div_ceil(2).min(16));
         while self.state.work < limit && !self.by_cost.is_empty() {
@@ -170,7 +180,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             self.part = if self.draw.share() < PART_PRICED { self.draw.share() } else { 1.0 };
             let job = self.pick();
             let worst = heat * self.draw.exponential();
-            if self.menu.of(job).is_empty() {
+            if self.menu.of(job, &mut self.state.work).is_empty() {
                 self.reinsert(job, worst);
             } else if self.draw.share() < CORNERS {
                 self.corner(job, worst);
@@ -221,7 +231,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             }
             self.missed.swap_remove(at);
         }
-        self.by_cost[self.draw.below(self.taking_part)]
+        self.by_cost[self.draw.below(self.taking_part)].1
     }
 
     fn take(&mut self, job: usize) {
@@ -280,7 +290,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
     fn force(&mut self, job: usize, worst: f64) {
         let problem = self.state.problem;
         let item = &problem.jobs[job];
-        let choices = self.menu.of(job);
+        let choices = self.menu.of(job, &mut self.state.work);
         let at = self.draw.share() * self.draw.share() * choices.len() as f64;
         let choice = choices[at as usize];
         let held = self.state.values[job];
@@ -323,7 +333,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         self.out.clear();
         self.out.push(job);
         if self.draw.below(2) == 0 {
-            let choices = self.menu.of(job);
+            let choices = self.menu.of(job, &mut self.state.work);
             let choice = choices[self.draw.below(choices.len().min(CORNER_CHOICES))];
             let length = problem.jobs[job].mode(choice.mode).length;
             (cluster, run) = (usize::from(choice.cluster), (choice.start, choice.start + length));
@@ -433,7 +443,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         let problem = self.state.problem;
         let item = &problem.jobs[job];
         let mut best: Option<(f64, usize)> = None;
-        let choices = self.menu.of(job);
+        let choices = self.menu.of(job, &mut self.state.work);
         for (index, choice) in choices.iter().enumerate() {
             self.state.work += 1;
             let score = choice.cost + self.part * (choice.priced - choice.cost);
@@ -460,7 +470,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
     fn free_runs(&mut self, job: usize) -> Option<Place> {
         let problem = self.state.problem;
         let mut best: Option<(f64, Place)> = None;
-        for choice in self.menu.of(job) {
+        for choice in self.menu.of(job, &mut self.state.work).iter() {
             let least = if self.part == 1.0 { choice.priced } else { choice.cost };
             if best.as_ref().is_some_and(|best| least >= best.0) {
                 if self.part == 1.0 {
@@ -491,7 +501,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
     fn runs_on(&mut self, item: &Job, cluster: usize, all: bool) -> Option<(f64, Place)> {
         let problem = self.state.problem;
         let site = item.sites[cluster].as_ref()?;
-        let prices = (self.part == 1.0).then_some(self.prices);
+        let prices = (self.part == 1.0).then_some(self.menu.prices);
         let room = if all { &problem.room } else { &self.state.room };
         let mut work = 0;
         let found = Search::new(problem, room, prices, item, cluster).cheapest(item.deadline, &mut work);

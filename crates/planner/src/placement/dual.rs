@@ -83,11 +83,7 @@ pub struct Dual<'a> {
 impl<'a> Dual<'a> {
     /// A relaxation at the given prices, `[(cluster · RESOURCES + resource) · slots + slot]`, or at zero.
     pub fn new(problem: &'a Problem, until: Vec<Option<Asked>>, price: &[f64], work: &mut u64) -> Dual<'a> {
-        let mut prices = Prices::zero(problem);
-        for (mine, given) in prices.price.iter_mut().zip(price) {
-            *mine = given.max(0.0);
-        }
-        prices.sum_up();
+        let prices = Prices::given(problem, price);
         let (size, jobs) = (prices.price.len(), problem.jobs.len());
         let mut dual = Dual {
             problem,

@@ -219,7 +219,7 @@ proptest! {
     ) {
         let mut item = job(from, length, deadline, 1, [2.0, 2.0]);
         item.pausable = true;
-        item.sites[1] = None;
+        item.sites = [item.sites[0], None].into();
         let mut problem = problem(10, [1, 0], &intensity, vec![item.clone()]);
         if let Some(slot) = blocked {
             problem.room[slot] = [0; 4];
@@ -252,9 +252,9 @@ fn a_pair_that_has_to_swap_is_swapped() {
     // One core; the cheap hour suits only one: the job that burns more must get it.
     let early = job(0, 100, 300, 1, [1.0, 9.0]);
     let mut late = job(0, 100, 300, 1, [5.0, 9.0]);
-    late.sites[1] = None;
+    late.sites = [late.sites[0], None].into();
     let problem =
-        problem(3, [1, 0], &[5, 1, 4], vec![Job { sites: vec![early.sites[0], None], ..early }, late]);
+        problem(3, [1, 0], &[5, 1, 4], vec![Job { sites: [early.sites[0], None].into(), ..early }, late]);
     let solution = solve(&problem, &[], 100_000);
     let starts: Vec<i64> = solution.places.iter().map(|p| p.as_ref().unwrap().start()).collect();
     assert_eq!(starts, [200, 100]);

@@ -67,11 +67,33 @@ fn exceeding(need: Resources, have: Resources) -> Option<(&'static str, f64, f64
     found.map(|((what, need, have, _), _)| (what, need, have))
 }
 
-/// How many pods of this size empty nodes have places for.
-fn places(cluster: &ClusterSnapshot, workload: &Workload) -> i64 {
-    let wanted = workload.parallelism.max(1);
-    let on = |node: &Resources| node.count_of(workload.pod).unwrap_or(wanted).clamp(0, wanted);
-    cluster.nodes.iter().map(on).fold(0, i64::saturating_add)
+/// A cluster's nodes by size, each size once: every Job asks every cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes(Vec<(Resources, i64)>);
+
+impl Sizes {
+    /// Of a cluster.
+    pub fn of(cluster: &ClusterSnapshot) -> Sizes {
+        let mut sizes: Vec<(Resources, i64)> = Vec::new();
+        for node in &cluster.nodes {
+            match sizes.iter_mut().find(|size| size.0 == *node) {
+                Some(size) => size.1 += 1,
+                None => sizes.push((*node, 1)),
+            }
+        }
+        Sizes(sizes)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Resources> {
+        self.0.iter().map(|size| &size.0)
+    }
+
+    /// How many pods of this size empty nodes have places for.
+    fn places(&self, workload: &Workload) -> i64 {
+        let wanted = workload.parallelism.max(1);
+        let on = |node: &Resources| node.count_of(workload.pod).unwrap_or(wanted).clamp(0, wanted);
+        self.0.iter().map(|(node, count)| on(node).saturating_mul(*count)).fold(0, i64::saturating_add)
+    }
 }
 
 /// The cluster a Job is committed to, if it is.
@@ -81,7 +103,7 @@ pub(crate) fn committed(workload: &Workload) -> Option<&ClusterId> {
 }
 
 /// What keeps `workload` from starting in `cluster` at any time; `None`: nothing.
-pub(crate) fn limit(cluster: &ClusterSnapshot, workload: &Workload) -> Option<Limit> {
+pub(crate) fn limit(cluster: &ClusterSnapshot, sizes: &Sizes, workload: &Workload) -> Option<Limit> {
     match committed(workload) {
         Some(other) if *other != cluster.id => return Some(Limit::Committed(other.clone())),
         None if workload.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&cluster.id)) => {
@@ -92,18 +114,19 @@ pub(crate) fn limit(cluster: &ClusterSnapshot, workload: &Workload) -> Option<Li
     if !cluster.reachable {
         return Some(Limit::Unreachable);
     }
-    let fitting = cluster.nodes.iter().any(|node| exceeding(workload.pod, *node).is_none());
+    let fitting = sizes.iter().any(|node| exceeding(workload.pod, *node).is_none());
     if !fitting {
-        let largest = cluster.nodes.iter().fold(Resources::ZERO, |most, node| most.max(*node));
+        let largest = sizes.iter().fold(Resources::ZERO, |most, node| most.max(*node));
         // Nodes may each lack something else: then name what the node with most CPU lacks.
         let closest =
-            cluster.nodes.iter().max_by_key(|node| (node.cpu, node.memory)).copied().unwrap_or_default();
+            sizes.iter().max_by_key(|node| (node.cpu, node.memory)).copied().unwrap_or_default();
         let lacking = exceeding(workload.pod, largest).or_else(|| exceeding(workload.pod, closest));
         let (what, need, have) = lacking.unwrap_or(("pod places", workload.pod.pods as f64, 0.0));
         return Some(Limit::Pod(what, need, have));
     }
-    if places(cluster, workload) < workload.parallelism.max(1) {
-        return Some(Limit::Pods(workload.parallelism, places(cluster, workload)));
+    let places = sizes.places(workload);
+    if places < workload.parallelism.max(1) {
+        return Some(Limit::Pods(workload.parallelism, places));
     }
     exceeding(workload.demand(), cluster.free).map(|(what, need, have)| Limit::Room(what, need, have))
 }

@@ -1,8 +1,10 @@
-//! For each job the places worth trying: those that cost least at the prices of capacity.
+//! For each job the places worth trying: those that cost least at the prices of capacity. Worked out for all jobs
+//! at once, or job by job when first asked for.
 
 use super::alone::Alone;
 use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
+use std::rc::Rc;
 
 /// Places kept of each job that runs at one go.
 const PLACES_MAX: usize = 128;
@@ -32,47 +34,59 @@ impl Choice {
 }
 
 /// The choices of every job.
-pub struct Menu {
-    choices: Vec<Choice>,
-    begins: Vec<u32>,
-    /// What each job costs at least.
-    pub least: Vec<f64>,
+pub struct Menu<'a> {
+    problem: &'a Problem,
+    pub prices: &'a Prices,
+    alone: Alone<'a>,
+    /// Of those asked for so far.
+    choices: Vec<Option<Rc<[Choice]>>>,
+    found: Vec<Choice>,
 }
 
-impl Menu {
-    /// Choices at `prices`; nothing for jobs that cannot be in time even alone, or run already.
-    pub fn new(problem: &Problem, prices: &Prices, work: &mut u64) -> Menu {
-        let mut alone = Alone::new(problem);
-        let mut menu = Menu { choices: Vec::new(), begins: vec![0], least: Vec::new() };
-        let mut found: Vec<Choice> = Vec::new();
-        for job in &problem.jobs {
-            found.clear();
-            // What leaves work undone is for when nothing else is in time: no choice of its own.
-            for mode in job.modes().filter(|mode| !mode.running && mode.short == 0) {
-                collect(problem, &mut alone, prices, mode, &mut found, work);
-            }
-            let most = if job.pausable { CLUSTERS_MAX } else { PLACES_MAX };
-            // What may not wait takes the earliest.
-            let order = |a: &Choice, b: &Choice| {
-                let order = if job.prompt { a.start.cmp(&b.start) } else { std::cmp::Ordering::Equal };
-                let order = order.then(a.priced.total_cmp(&b.priced)).then(a.start.cmp(&b.start));
-                order.then(a.cluster.cmp(&b.cluster)).then(a.mode.cmp(&b.mode))
-            };
-            if found.len() > most {
-                found.select_nth_unstable_by(most, order);
-                found.truncate(most);
-            }
-            found.sort_unstable_by(order);
-            menu.least.push(found.iter().map(|choice| choice.cost).fold(f64::INFINITY, f64::min));
-            menu.choices.extend_from_slice(&found);
-            menu.begins.push(menu.choices.len() as u32);
-        }
-        menu
+impl<'a> Menu<'a> {
+    /// Choices at `prices`, none worked out yet.
+    pub fn new(problem: &'a Problem, prices: &'a Prices) -> Menu<'a> {
+        let choices = vec![None; problem.jobs.len()];
+        Menu { problem, prices, alone: Alone::new(problem), choices, found: Vec::new() }
     }
 
-    /// The choices of a job, cheapest at the prices first.
-    pub fn of(&self, job: usize) -> &[Choice] {
-        &self.choices[self.begins[job] as usize..self.begins[job + 1] as usize]
+    /// The choices of a job, cheapest at the prices first; nothing where it cannot be in time even alone, or
+    /// runs already.
+    pub fn of(&mut self, job: usize, work: &mut u64) -> Rc<[Choice]> {
+        if let Some(known) = &self.choices[job] {
+            return known.clone();
+        }
+        let found: Rc<[Choice]> = self.work_out(job, work).into();
+        self.choices[job] = Some(found.clone());
+        found
+    }
+
+    /// What a job costs at least.
+    pub fn least(&mut self, job: usize, work: &mut u64) -> f64 {
+        self.of(job, work).iter().map(|choice| choice.cost).fold(f64::INFINITY, f64::min)
+    }
+
+    fn work_out(&mut self, job: usize, work: &mut u64) -> &[Choice] {
+        let Menu { problem, prices, alone, found, .. } = self;
+        let job = &problem.jobs[job];
+        found.clear();
+        // What leaves work undone is for when nothing else is in time: no choice of its own.
+        for mode in job.modes().filter(|mode| !mode.running && mode.short == 0) {
+            collect(problem, alone, prices, mode, found, work);
+        }
+        let most = if job.pausable { CLUSTERS_MAX } else { PLACES_MAX };
+        // What may not wait takes the earliest.
+        let order = |a: &Choice, b: &Choice| {
+            let order = if job.prompt { a.start.cmp(&b.start) } else { std::cmp::Ordering::Equal };
+            let order = order.then(a.priced.total_cmp(&b.priced)).then(a.start.cmp(&b.start));
+            order.then(a.cluster.cmp(&b.cluster)).then(a.mode.cmp(&b.mode))
+        };
+        if found.len() > most {
+            found.select_nth_unstable_by(most, order);
+            found.truncate(most);
+        }
+        found.sort_unstable_by(order);
+        found
     }
 }
 

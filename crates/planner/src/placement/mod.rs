@@ -40,6 +40,9 @@ use model::Model;
 /// A Job is planned for at least this long, an overrunning one to go on for it.
 pub const LENGTH_MIN: Span = model::LENGTH_MIN;
 
+/// How long prices hold in fleets too large to work them out in every plan.
+pub const PRICES_LAST: Span = Span::from_seconds(15 * 60);
+
 /// How much effort planning may take, in (job, slot) evaluations; 5 to 10 ns each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Effort(pub u64);
@@ -51,18 +54,33 @@ impl Default for Effort {
     }
 }
 
+/// A plan of all Jobs of a large fleet takes so many times the work of asking each once.
+const PASSES: u64 = 24;
+
 /// Plans every Job of the snapshot. With `previous`, a Job that has not started stays where it was
 /// planned unless moving it gains more than 5 % of its grams. Every Job is in exactly one of
-/// `assignments` and `unplaced`, however small the effort.
+/// `assignments` and `unplaced`, however small the effort. Where asking every Job once for its best place is more
+/// than the effort, only what changed since `previous` is planned, at its prices and without a bound; but once in
+/// [`PRICES_LAST`] all Jobs are, with so much more effort as that takes.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, previous: Option<&Schedule>, effort: Effort) -> Schedule {
     let optimal = policy.kind == PolicyKind::Optimal;
     let model = Model::new(snapshot, policy, previous.filter(|_| optimal));
     let solution = if optimal {
         let prices = model.prices(previous);
-        solve::solve(&model.problem, &prices, effort.0)
+        let pass = solve::pass(&model.problem);
+        let too_many = effort.0 > 0 && pass > effort.0 && solve::known(&model.problem);
+        match previous.filter(|previous| too_many && model.fresh(previous)) {
+            Some(previous) => {
+                let restless = model.restless(previous, policy);
+                solve::solve_changes(&model.problem, &prices, &restless, effort.0)
+            }
+            None if too_many => solve::solve(&model.problem, &prices, pass * PASSES),
+            None => solve::solve(&model.problem, &prices, effort.0),
+        }
     } else {
         let (places, work) = baseline::place_in_order(&model, policy);
-        solve::Solution { places, bound: None, prices: Vec::new(), work }
+        solve::Solution { places, bound: None, priced: true, prices: Vec::new(), work }
     };
-    schedule::assemble(model, policy, &solution)
+    let priced_at = previous.filter(|_| !solution.priced).map_or(snapshot.at, |previous| previous.priced_at);
+    Schedule { priced_at, ..schedule::assemble(model, policy, &solution) }
 }

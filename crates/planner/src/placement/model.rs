@@ -5,13 +5,14 @@
 //! and planned again later. Running Jobs that cannot pause are not in the problem: their room is taken
 //! out of it.
 
-use super::limit::{committed, limit};
-use super::modes::{Mode, PARTS};
+use super::limit::{Sizes, committed};
+use super::modes::{Like, Mode, PARTS, Sites};
 use super::problem::{Amounts, Job, Place, Problem, RESOURCES, Site};
-use super::{Assignment, Interval, Price, Resource, Schedule, Unplaced};
+use super::{Assignment, Interval, PRICES_LAST, Price, Resource, Schedule, Unplaced};
 use fleet::{GramsCo2, Instant, Policy, Resources, Snapshot, Span, Workload};
 use ledger::Footprint;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 /// Slots while everything ends within [`FINE_HORIZON`].
 const FINE_SLOT: Span = Span::from_seconds(900);
@@ -49,6 +50,10 @@ pub(crate) struct Model<'a> {
     /// Running Jobs that stay as they are, and their cluster's index.
     pub fixed: Vec<(usize, usize)>,
     pub unplaced: Vec<Unplaced>,
+    /// Nodes of each cluster by size.
+    pub sizes: Vec<Sizes>,
+    /// What Jobs cost, by what that hangs on; looked up only, never gone through.
+    pub known: RefCell<HashMap<Like, Sites>>,
 }
 
 fn amounts(r: Resources) -> Amounts {
@@ -77,9 +82,14 @@ impl<'a> Model<'a> {
             modes: Vec::new(),
             fixed: Vec::new(),
             unplaced: Vec::new(),
+            sizes: snapshot.clusters.iter().map(Sizes::of).collect(),
+            known: RefCell::default(),
         };
+        let keys = || snapshot.workloads.iter().map(|workload| &workload.key);
+        let mut before = previous.map(|previous| previous.of_each(keys()));
         for (index, workload) in snapshot.workloads.iter().enumerate() {
-            model.take_in(index, workload, policy, previous);
+            let before = before.as_mut().and_then(Iterator::next).flatten();
+            model.take_in(index, workload, policy, before);
         }
         for workload in &snapshot.expected {
             model.expect(workload, policy);
@@ -93,7 +103,7 @@ impl<'a> Model<'a> {
         (at - self.origin).as_nanos()
     }
 
-    fn take_in(&mut self, index: usize, workload: &Workload, policy: &Policy, previous: Option<&Schedule>) {
+    fn take_in(&mut self, index: usize, workload: &Workload, policy: &Policy, before: Option<&Assignment>) {
         let unplaced = |reason: String| Unplaced { key: workload.key.clone(), reason };
         if workload.running {
             let here = committed(workload);
@@ -129,7 +139,7 @@ impl<'a> Model<'a> {
             )));
             return;
         }
-        job.sticky = self.before(workload, &job, &modes, previous);
+        job.sticky = self.before(workload, &job, &modes, before);
         for other in &mut job.others {
             other.sticky.clone_from(&job.sticky);
         }
@@ -140,10 +150,9 @@ impl<'a> Model<'a> {
 
     /// A Job thought to come takes part with the least weight, and may be left out.
     fn expect(&mut self, workload: &Workload, policy: &Policy) {
-        let site = |(c, cluster)| limit(cluster, workload).is_none().then(|| self.site(c, workload, policy));
-        let sites: Vec<Option<Site>> = self.snapshot.clusters.iter().enumerate().map(site).collect();
+        let Ok(sites) = self.sites(workload, policy) else { return };
         let job = self.job(workload, sites);
-        if job.sites.iter().any(Option::is_some) && job.from < self.problem.slots as i64 * self.problem.slot {
+        if job.from < self.problem.slots as i64 * self.problem.slot {
             // One run is far less to search for, and takes hardly more room.
             self.problem.jobs.push(Job { optional: true, pausable: false, ..job });
         }
@@ -206,7 +215,7 @@ impl<'a> Model<'a> {
     }
 
     /// A Job as the solver has it, at the least weight.
-    pub fn job(&self, workload: &Workload, sites: Vec<Option<Site>>) -> Job {
+    pub fn job(&self, workload: &Workload, sites: Sites) -> Job {
         let from = self.time(workload.release.max(self.snapshot.at));
         let length = length(workload).as_nanos();
         let horizon = self.problem.slots as i64 * self.problem.slot;
@@ -246,9 +255,9 @@ impl<'a> Model<'a> {
         workload: &Workload,
         job: &Job,
         modes: &[Mode],
-        previous: Option<&Schedule>,
+        before: Option<&Assignment>,
     ) -> Option<(Place, f64)> {
-        let old = previous?.get(&workload.key)?;
+        let old = before?;
         let mode = self.mode_of(modes, workload, old)?;
         let job = job.mode(mode);
         let cluster = self.snapshot.clusters.iter().position(|c| c.id == old.cluster)?;
@@ -352,6 +361,26 @@ impl<'a> Model<'a> {
             }
         };
         prices.iter().enumerate().map(one).filter(|price| price.grams > GramsCo2::ZERO).collect()
+    }
+
+    /// Whether the prices of an earlier schedule still hold.
+    pub fn fresh(&self, previous: &Schedule) -> bool {
+        previous.slot == self.slot && self.snapshot.at - previous.priced_at < PRICES_LAST
+    }
+
+    /// Jobs that were planned before, those first whose plan has become dearer by most.
+    pub fn restless(&self, previous: &Schedule, policy: &Policy) -> Vec<usize> {
+        let money = policy.grams_per_money();
+        let keys = self.jobs.iter().map(|index| &self.snapshot.workloads[*index].key);
+        let dearer = |(job, before): (usize, Option<&Assignment>)| {
+            let item = &self.problem.jobs[job];
+            let was = before?.footprint;
+            let now = self.problem.cost(item, &item.sticky.as_ref()?.0);
+            Some((now - was.carbon.as_grams_f64() - was.cost.as_units_f64() * money, job))
+        };
+        let mut all: Vec<(f64, usize)> = previous.of_each(keys).enumerate().filter_map(dearer).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        all.into_iter().map(|(_, job)| job).collect()
     }
 
     /// A place in the fleet's time.

@@ -9,7 +9,9 @@ use super::Assignment;
 use super::limit::{Limit, committed, limit, nowhere};
 use super::model::{LENGTH_MIN, Model};
 use super::problem::{Job, Place, Site};
-use fleet::{Policy, Shape, Span, Workload};
+use fleet::{Bytes, ClusterId, Policy, Resources, Shape, Span, Workload};
+use std::borrow::Cow;
+use std::rc::Rc;
 
 /// Other shapes of a Job looked at, at most.
 const SHAPES_MAX: usize = 8;
@@ -59,7 +61,42 @@ fn cut(mode: Mode, parts: i64) -> Mode {
     Mode { shape: Shape { duration, ..mode.shape }, undone_parts: parts, undone }
 }
 
+/// What a Job costs in each cluster, shared by all that are alike.
+pub(crate) type Sites = Rc<[Option<Site>]>;
+
+/// What the costs of a Job hang on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Like {
+    pod: Resources,
+    parallelism: i64,
+    duration: Span,
+    data: Option<(Bytes, ClusterId)>,
+    allowed: Option<Vec<ClusterId>>,
+    committed: Option<ClusterId>,
+    running: bool,
+}
+
+impl Like {
+    fn of(workload: &Workload) -> Like {
+        Like {
+            pod: workload.pod,
+            parallelism: workload.parallelism,
+            duration: workload.duration,
+            data: workload.data.as_ref().map(|data| (data.size, data.at.clone())),
+            allowed: workload.allowed.clone(),
+            committed: committed(workload).cloned(),
+            running: workload.running,
+        }
+    }
+}
+
 impl Mode {
+    /// Whether it is the Job as it is.
+    fn is(&self, workload: &Workload) -> bool {
+        let Shape { parallelism, duration } = self.shape;
+        (parallelism, duration) == (workload.parallelism, workload.duration)
+    }
+
     /// The Job as it is in this mode.
     pub fn of(&self, workload: &Workload) -> Workload {
         let Shape { parallelism, duration } = self.shape;
@@ -73,7 +110,7 @@ impl Model<'_> {
     pub(crate) fn item(&self, workload: &Workload, policy: &Policy) -> Result<(Job, Vec<Mode>), String> {
         let (mut jobs, mut kept, mut why) = (Vec::new(), Vec::new(), None);
         for mode in modes(workload) {
-            let shaped = mode.of(workload);
+            let shaped = if mode.is(workload) { Cow::Borrowed(workload) } else { Cow::Owned(mode.of(workload)) };
             match self.sites(&shaped, policy) {
                 Ok(sites) => {
                     jobs.push(Job { mode: kept.len() as u8, ..self.job(&shaped, sites) });
@@ -99,11 +136,14 @@ impl Model<'_> {
     }
 
     /// What a Job costs where it may run; else why it fits nowhere.
-    fn sites(&self, workload: &Workload, policy: &Policy) -> Result<Vec<Option<Site>>, String> {
+    pub(crate) fn sites(&self, workload: &Workload, policy: &Policy) -> Result<Sites, String> {
+        if let Some(known) = self.known.borrow().get(&Like::of(workload)) {
+            return Ok(known.clone());
+        }
         let mut limits = Vec::new();
         let mut sites = Vec::with_capacity(self.snapshot.clusters.len());
         for (c, cluster) in self.snapshot.clusters.iter().enumerate() {
-            match limit(cluster, workload) {
+            match limit(cluster, &self.sizes[c], workload) {
                 // What runs already has its place, however small the room looks now.
                 Some(why) if !workload.running || matches!(why, Limit::Committed(_)) => {
                     limits.push((&cluster.id, why));
@@ -112,7 +152,12 @@ impl Model<'_> {
                 _ => sites.push(Some(self.site(c, workload, policy))),
             }
         }
-        if sites.iter().all(Option::is_none) { Err(nowhere(&limits)) } else { Ok(sites) }
+        if sites.iter().all(Option::is_none) {
+            return Err(nowhere(&limits));
+        }
+        let sites: Sites = sites.into();
+        self.known.borrow_mut().insert(Like::of(workload), sites.clone());
+        Ok(sites)
     }
 
     /// A Job of the problem at a place, as people read it.

@@ -34,6 +34,16 @@ impl Prices {
         }
     }
 
+    /// As given, `[(cluster · RESOURCES + resource) · slots + slot]`; zero where nothing is.
+    pub fn given(problem: &Problem, price: &[f64]) -> Prices {
+        let mut prices = Prices::zero(problem);
+        for (mine, given) in prices.price.iter_mut().zip(price) {
+            *mine = given.max(0.0);
+        }
+        prices.sum_up();
+        prices
+    }
+
     /// What `demand` pays for slots `[lo, hi)`.
     pub fn of(&self, cluster: usize, demand: &Amounts, lo: usize, hi: usize) -> f64 {
         let rows = self.rows(cluster, demand);

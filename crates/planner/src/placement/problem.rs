@@ -8,6 +8,7 @@
 //! nothing starts, so whoever holds the last slot may go on.
 
 use std::ops::{Add, AddAssign, Sub};
+use std::rc::Rc;
 
 /// CPU, memory, GPUs, pods.
 pub const RESOURCES: usize = 4;
@@ -76,7 +77,7 @@ pub struct Job {
     /// What it holds while it runs.
     pub demand: Amounts,
     /// For each cluster; `None`: may not run there.
-    pub sites: Vec<Option<Site>>,
+    pub sites: Rc<[Option<Site>]>,
     /// Cluster its data lies at.
     pub data_at: Option<usize>,
     /// May be paused and resumed.

@@ -174,11 +174,11 @@ impl Asked<'_> {
         let allowed = Workload { allowed: None, ..workload.clone() };
         let mut found = Vec::new();
         for (c, cluster) in self.snapshot.clusters.iter().enumerate() {
-            let Some(why) = limit(cluster, workload) else { continue };
+            let Some(why) = limit(cluster, &model.sizes[c], workload) else { continue };
             let (id, says) = (cluster.id.clone(), why.to_string());
             let (what, change) = match why {
                 // One limit at a time: where another one remains, leave alone would not help.
-                Limit::NotAllowed if limit(cluster, &allowed).is_none() => {
+                Limit::NotAllowed if limit(cluster, &model.sizes[c], &allowed).is_none() => {
                     (format!("leave to run in {id}"), Change::Cluster { cluster: id, limit: says })
                 }
                 Limit::Pod(..) | Limit::Pods(..) => (
@@ -190,8 +190,8 @@ impl Asked<'_> {
             let mut item = model.problem.jobs[job].clone();
             // Elsewhere it could run before.
             let only = |item: &mut Job, workload: &Workload| {
-                item.sites.fill(None);
-                item.sites[c] = Some(model.site(c, workload, self.policy));
+                let site = Some(model.site(c, workload, self.policy));
+                item.sites = (0..model.problem.clusters).map(|other| site.filter(|_| other == c)).collect();
             };
             let shaped = |mode: usize| model.modes[job].get(mode).map(|mode| mode.of(workload));
             only(&mut item, &shaped(0).unwrap_or_else(|| workload.clone()));

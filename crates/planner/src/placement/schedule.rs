@@ -8,6 +8,7 @@ use super::solve::Solution;
 use fleet::{ClusterId, GramsCo2, Instant, JobKey, Joules, Money, Policy, PolicyKind, Span, Workload};
 use ledger::Footprint;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A run, `[from, to)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +142,8 @@ pub struct Schedule {
     pub lower_bound: Option<GramsCo2>,
     /// Length of a slot.
     pub slot: Span,
+    /// When prices and bound were worked out: earlier than `at` in fleets too large to do so in every plan.
+    pub priced_at: Instant,
     /// Prices of scarce capacity behind the bound: where planning goes on from in the next round.
     pub prices: Vec<Price>,
     /// Work units used.
@@ -156,6 +159,22 @@ impl Schedule {
     pub fn get(&self, key: &JobKey) -> Option<&Assignment> {
         let at = self.assignments.binary_search_by(|a| a.key.cmp(key)).ok()?;
         self.assignments.get(at)
+    }
+    /// The assignments of some Jobs, in their order; quick where that is the order of keys.
+    pub(super) fn of_each<'s>(
+        &'s self,
+        jobs: impl Iterator<Item = &'s JobKey>,
+    ) -> impl Iterator<Item = Option<&'s Assignment>> {
+        let mut next = 0;
+        jobs.map(move |key| {
+            let here = self.assignments.get(next).filter(|a| a.key == *key);
+            let at = match here {
+                Some(_) => next,
+                None => self.assignments.binary_search_by(|a| a.key.cmp(key)).ok()?,
+            };
+            next = at + 1;
+            self.assignments.get(at)
+        })
     }
     /// How far the objective can be from the optimum at most, as a share of it (0.01 is 1 %).
     pub fn gap(&self) -> Option<f64> {
@@ -213,6 +232,7 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
         objective,
         lower_bound,
         slot,
+        priced_at: at,
         prices,
         effort,
         crowded_out_permille,
@@ -238,15 +258,12 @@ fn expected(model: &Model<'_>, solution: &Solution) -> (f64, u64) {
 
 /// Names the Jobs that will be late.
 fn late(model: &Model<'_>, assignments: &[Assignment]) -> Vec<Late> {
-    let snapshot = model.snapshot;
+    let missed: BTreeMap<&JobKey, &Assignment> =
+        assignments.iter().filter(|a| !a.in_time).map(|a| (&a.key, a)).collect();
     let mut late = Vec::new();
-    for workload in &snapshot.workloads {
+    for workload in model.snapshot.workloads.iter().filter(|_| !missed.is_empty()) {
         let Some(deadline) = workload.real_deadline() else { continue };
-        let Ok(at) = assignments.binary_search_by(|a| a.key.cmp(&workload.key)) else { continue };
-        let assignment = &assignments[at];
-        if assignment.in_time {
-            continue;
-        }
+        let Some(assignment) = missed.get(&workload.key) else { continue };
         let reason = reason(model, workload, deadline);
         late.push(Late { key: workload.key.clone(), finish: assignment.end(), deadline, reason });
     }

@@ -2,13 +2,14 @@
 //!
 //! A first plan (warm where there was one), prices from the relaxation, a second plan under those
 //! prices, annealing from the better one, and the bound for what came out. How long each takes is said
-//! by a share of the whole that only ever grows: counted work, or the clock of whoever asks.
+//! by a share of the whole that only ever grows: counted work, or the clock of whoever asks. Where most jobs
+//! were planned before and to ask each of them once is more than there is time for, only what changed is looked
+//! at, at the prices known.
 
-use super::anneal::Anneal;
+use super::anneal::{About, Anneal};
 use super::branch;
 use super::construct::{fill, warm};
 use super::dual::{Asked, Dual};
-use super::menu::Menu;
 use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
 use super::state::State;
@@ -41,6 +42,9 @@ const AGAIN: u64 = 4;
 const LEFT_OUT_AT: f64 = 0.55;
 const REPRICED_AT: f64 = 0.65;
 
+/// Of jobs that may stay where they were planned, so many are looked at after a change.
+const RESTLESS: usize = 64;
+
 /// A plan and how good it is.
 pub struct Solution {
     /// Where each job runs; `None`: nowhere.
@@ -48,6 +52,8 @@ pub struct Solution {
     /// Lower bound in grams over every plan in which the same jobs are in time and none of the others
     /// ends later; `None` when no bound was found.
     pub bound: Option<f64>,
+    /// Whether prices and bound were worked out anew.
+    pub priced: bool,
     /// Prices of capacity behind the bound, `[(cluster · RESOURCES + resource) · slots + slot]`.
     pub prices: Vec<f64>,
     /// Work units used.
@@ -100,12 +106,46 @@ pub fn solve(problem: &Problem, prices: &[f64], effort: u64) -> Solution {
     solve_within(problem, prices, 0, budget)
 }
 
+/// Whether most jobs were planned before.
+pub fn known(problem: &Problem) -> bool {
+    2 * problem.jobs.iter().filter(|job| job.sticky.is_some()).count() > problem.jobs.len()
+}
+
+/// Work units it takes to ask each job once for its best place.
+pub fn pass(problem: &Problem) -> u64 {
+    let end = problem.slots as i64 * problem.slot;
+    let ask = |job: &Job| {
+        let starts = (job.deadline.min(end) - job.length - job.from).max(0) / problem.slot + 1;
+        job.sites.iter().flatten().count() as u64 * starts as u64
+    };
+    problem.jobs.iter().flat_map(Job::modes).map(ask).sum()
+}
+
+/// Plans what changed within about `effort` units of work, where the rest stays as it was: whoever has no place,
+/// lost it or is late, then `restless` in their order. The prices stay; nothing is proven.
+pub fn solve_changes(problem: &Problem, prices: &[f64], restless: &[usize], effort: u64) -> Solution {
+    let mut state = warm(problem);
+    let prices = Prices::given(problem, prices);
+    let kept = |job: &usize| {
+        let before = problem.jobs[*job].sticky.as_ref().map(|sticky| &sticky.0);
+        state.values[*job].missed == 0 && before.is_some() && before == state.places[*job].as_ref()
+    };
+    let mut about: Vec<usize> = (0..problem.jobs.len()).filter(|job| !kept(job)).collect();
+    let others = restless.iter().filter(|job| kept(job)).take(RESTLESS);
+    about.extend(others.copied());
+    let mut share = |work: u64| if effort == 0 { 1.0 } else { work as f64 / effort as f64 };
+    let mut budget = Budget { share: &mut share, stride: (effort / 400).max(1) };
+    anneal_once(&mut state, &prices, About::These(&about), HEAT_WARM, 1.0, 0, &mut budget);
+    settle(&mut state, &about);
+    Solution { bound: None, priced: false, prices: prices.price, work: state.work, places: state.places }
+}
+
 /// Plans all jobs together within a budget; the same seed and shares, the same plan.
 pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Budget<'_>) -> Solution {
     let mut state = warm(problem);
     let jobs = problem.jobs.len();
     // Where most stay where they were planned, a second plan from nothing has little to add.
-    let known = 2 * problem.jobs.iter().filter(|job| job.sticky.is_some()).count() > jobs;
+    let known = known(problem);
     let mut dual = Dual::new(problem, hoped(&state), prices, &mut state.work);
     let pace = if prices.iter().any(|price| *price > 0.0) { PACE_WARM } else { PACE };
     price(&mut dual, &mut state, pace, PRICED_AT, &mut budget);
@@ -130,13 +170,14 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
         }
         anneal(&mut state, dual.prices(), HEAT_AGAIN, 1.0, seed, &mut budget);
     }
-    settle(&mut state);
+    settle(&mut state, &(0..jobs).collect::<Vec<_>>());
     if jobs <= branch::EXACT_JOBS {
         branch::polish(&mut state);
     }
     dual.rebound(limits(&state), &mut state.work);
     Solution {
         bound: dual.bound(),
+        priced: true,
         prices: dual.prices().price.clone(),
         work: state.work,
         places: state.places,
@@ -164,10 +205,10 @@ fn price(dual: &mut Dual<'_>, state: &mut State<'_>, pace: f64, end: f64, budget
     dual.evaluate(&mut state.work);
 }
 
-/// Takes each job out once and puts it back where that is better, be it only cheaper in money or sooner:
+/// Takes each of these jobs out once and puts it back where that is better, be it only cheaper in money or sooner:
 /// the annealing looks at grams alone.
-fn settle(state: &mut State<'_>) {
-    for job in 0..state.places.len() {
+fn settle(state: &mut State<'_>, jobs: &[usize]) {
+    for job in jobs.iter().copied() {
         let before = state.values[job];
         let Some(place) = state.take(job) else { continue };
         let better = state
@@ -188,14 +229,15 @@ fn anneal(
     budget: &mut Budget<'_>,
 ) {
     if state.places.len() > AGAIN_JOBS {
-        anneal_once(state, prices, heat, end, seed, budget);
+        anneal_once(state, prices, About::All, heat, end, seed, budget);
         return;
     }
     let (begin, first) = ((budget.share)(state.work), state.clone());
     for time in 1..=AGAIN {
         let mut other = State { work: state.work, ..first.clone() };
         let until = begin + (end - begin) * time as f64 / AGAIN as f64;
-        anneal_once(&mut other, prices, heat, until, seed.wrapping_mul(AGAIN).wrapping_add(time), budget);
+        let seed = seed.wrapping_mul(AGAIN).wrapping_add(time);
+        anneal_once(&mut other, prices, About::All, heat, until, seed, budget);
         state.work = other.work;
         if other.total().better_than(&state.total()) {
             *state = other;
@@ -207,6 +249,7 @@ fn anneal(
 fn anneal_once(
     state: &mut State<'_>,
     prices: &Prices,
+    about: About<'_>,
     (from, cooler): (f64, f64),
     end: f64,
     seed: u64,
@@ -216,9 +259,8 @@ fn anneal_once(
     if begin >= end || state.places.is_empty() {
         return;
     }
-    let menu = Menu::new(state.problem, prices, &mut state.work);
     let mut heat = grams(state) / state.places.len() as f64 * from;
-    let mut anneal = Anneal::new(state, &menu, prices, seed);
+    let mut anneal = Anneal::new(state, prices, about, seed);
     let mut part = 0;
     loop {
         let share = ((budget.share)(anneal.work()) - begin) / (end - begin);

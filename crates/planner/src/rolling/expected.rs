@@ -5,6 +5,7 @@ use crate::instance::Job;
 use crate::placement::draw::Draw;
 use crate::placement::problem::Job as Item;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Hours of a day.
 const DAY: usize = 24;
@@ -93,7 +94,7 @@ fn item(round: &Round<'_>, job: &Job, ahead: usize, slots: usize, samples: usize
     item.pausable = false;
     let part = samples as i64;
     item.demand = item.demand.map(|need| need / part);
-    for site in item.sites.iter_mut().flatten() {
+    for site in Rc::make_mut(&mut item.sites).iter_mut().flatten() {
         for cost in [&mut site.grams, &mut site.fixed, &mut site.money, &mut site.resume] {
             *cost /= part as f64;
         }

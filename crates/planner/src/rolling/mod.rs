@@ -24,6 +24,7 @@ use crate::placement::problem::{Amounts, Job as Item, Place, Problem, RESOURCES,
 use crate::placement::{Budget, solve_within};
 use expected::Expected;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// How many times a started job weighs what it weighed before.
 const STARTED: i128 = 1000;
@@ -214,7 +215,7 @@ fn hold(problem: &mut Problem, round: &Round<'_>, held: &[usize]) {
 
 /// Keeps a started job on its cluster: its data is there, and starting again is a resume.
 fn pin(item: &mut Item, cluster: usize, running: bool) {
-    for (index, site) in item.sites.iter_mut().enumerate() {
+    for (index, site) in Rc::make_mut(&mut item.sites).iter_mut().enumerate() {
         *site = site.filter(|_| index == cluster);
         if let Some(site) = site {
             site.fixed = 0.0;
