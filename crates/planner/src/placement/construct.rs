@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 /// The order jobs are inserted in.
 pub fn order(problem: &Problem) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.jobs.len()).collect();
-    order.sort_by_key(|&i| {
+    order.sort_by_cached_key(|&i| {
         let job = &problem.jobs[i];
         let open = job.prompt && job.deadline == i64::MAX;
         let slack = if open { 0 } else { job.deadline.saturating_sub(job.from).saturating_sub(job.length) };
@@ -34,12 +34,9 @@ fn by_size(problem: &Problem) -> Vec<usize> {
     order
 }
 
-/// Inserts every job that has no place yet.
-pub fn fill(state: &mut State<'_>, prices: Option<&Prices>) {
-    let order = if prices.is_some() { by_size(state.problem) } else { order(state.problem) };
-    for job in order {
-        insert(state, job, prices);
-    }
+/// Inserts every job that has no place yet, at prices.
+pub fn fill(state: &mut State<'_>, prices: &Prices) {
+    by_size(state.problem).into_iter().for_each(|job| insert(state, job, Some(prices)));
 }
 
 /// Inserts a job that has no place yet.
@@ -59,7 +56,8 @@ fn insert(state: &mut State<'_>, job: usize, prices: Option<&Prices>) {
 /// its place before anything else is kept.
 pub fn warm(problem: &Problem) -> State<'_> {
     let mut state = State::new(problem);
-    for job in order(problem) {
+    let order = order(problem);
+    for job in order.iter().copied() {
         let item = &problem.jobs[job];
         if let Some((place, _)) = &item.sticky
             && place.end() <= item.deadline
@@ -70,6 +68,6 @@ pub fn warm(problem: &Problem) -> State<'_> {
             insert(&mut state, job, None);
         }
     }
-    fill(&mut state, None);
+    order.into_iter().for_each(|job| insert(&mut state, job, None));
     state
 }

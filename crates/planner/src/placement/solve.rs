@@ -152,7 +152,7 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     if !known && (budget.share)(state.work) < 1.0 {
         let mut other = State::new(problem);
         other.work = state.work;
-        fill(&mut other, Some(dual.prices()));
+        fill(&mut other, dual.prices());
         state.work = other.work;
         if other.total().better_than(&state.total()) {
             state = other;
