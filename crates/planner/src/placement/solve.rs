@@ -34,9 +34,11 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
-/// A problem of so many jobs at most is annealed so many times over.
+/// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
+/// within limits.
 const AGAIN_JOBS: usize = 32;
-const AGAIN: u64 = 4;
+const AGAIN_WORK: f64 = 1.2e6;
+const AGAIN: (f64, f64) = (4.0, 64.0);
 /// Where jobs are left out, a first annealing ends at this share of the whole, and prices without them
 /// are ready at that.
 const LEFT_OUT_AT: f64 = 0.55;
@@ -233,10 +235,12 @@ fn anneal(
         return;
     }
     let (begin, first) = ((budget.share)(state.work), state.clone());
-    for time in 1..=AGAIN {
+    let whole = state.work as f64 / begin.max(1e-9);
+    let times = (whole / AGAIN_WORK).clamp(AGAIN.0, AGAIN.1) as u64;
+    for time in 1..=times {
         let mut other = State { work: state.work, ..first.clone() };
-        let until = begin + (end - begin) * time as f64 / AGAIN as f64;
-        let seed = seed.wrapping_mul(AGAIN).wrapping_add(time);
+        let until = begin + (end - begin) * time as f64 / times as f64;
+        let seed = seed.wrapping_mul(times).wrapping_add(time);
         anneal_once(&mut other, prices, About::All, heat, until, seed, budget);
         state.work = other.work;
         if other.total().better_than(&state.total()) {
