@@ -57,6 +57,9 @@ fn missing(state: &State<'_>) -> f64 {
     least.map_or(f64::INFINITY, |least| MISSING * mean / least as f64)
 }
 
+/// Sweeps over the jobs that were planned before: one that could not go back may, once others did.
+const BACK_SWEEPS: usize = 2;
+
 /// An annealing under way.
 pub struct Anneal<'s, 'p> {
     state: &'s mut State<'p>,
@@ -216,6 +219,44 @@ impl<'s, 'p> Anneal<'s, 'p> {
                 self.state.put(job, place);
             }
         }
+    }
+
+    /// Puts jobs back where they were planned before, unless moving them gains what it must: a search from nothing
+    /// finds other places that are as good, and plans would flutter. What is only thought to come gives way, as long
+    /// as no more of it is out of time. Goes on while `more` allows, given the work used. Leaves the plan in the state.
+    pub fn go_back(mut self, mut more: impl FnMut(u64) -> bool) {
+        let problem = self.state.problem;
+        for job in (0..BACK_SWEEPS).flat_map(|_| 0..problem.jobs.len()) {
+            if let Some((before, _)) = &problem.jobs[job].sticky
+                && self.state.places[job].as_ref().is_some_and(|place| place != before)
+                && more(self.state.work)
+            {
+                self.back(job, before.clone());
+            }
+        }
+    }
+
+    fn back(&mut self, job: usize, place: Place) {
+        let jobs = &self.state.problem.jobs;
+        let value = self.state.problem.value(&jobs[job], &place);
+        self.take(job);
+        let mut taken = Value::default();
+        if !self.clear(&place, job, &mut taken) {
+            self.settle(false, taken);
+            return;
+        }
+        self.state.put_valued(job, place, value);
+        self.out_by_size();
+        let out = std::mem::take(&mut self.out);
+        let placed = out.iter().all(|job| self.insert(*job) || jobs[*job].optional);
+        self.out = out;
+        let change = |(job, _, before): &(usize, Option<Place>, Value)| {
+            let more = self.state.values[*job] - *before;
+            if jobs[*job].optional { Value { missed: more.missed, ..Value::default() } } else { more }
+        };
+        let gain = self.undo.iter().map(change).fold(Value::default(), |sum, more| sum + more);
+        let keep = placed && self.limit(Value::default(), 0.0).keeps(&gain);
+        self.settle(keep, gain);
     }
 
     fn limit(&self, before: Value, worst: f64) -> Limit {

@@ -172,7 +172,8 @@ fn options(
     for (c, cluster) in model.snapshot.clusters.iter().enumerate() {
         let modes: Vec<&Job> = item.modes().filter(|mode| mode.sites[c].is_some()).collect();
         if modes.is_empty() {
-            let why = limit(cluster, &model.sizes[c], workload).map_or_else(String::new, |limit| limit.to_string());
+            let why =
+                limit(cluster, &model.sizes[c], workload).map_or_else(String::new, |limit| limit.to_string());
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
             continue;
         }

@@ -118,8 +118,7 @@ pub(crate) fn limit(cluster: &ClusterSnapshot, sizes: &Sizes, workload: &Workloa
     if !fitting {
         let largest = sizes.iter().fold(Resources::ZERO, |most, node| most.max(*node));
         // Nodes may each lack something else: then name what the node with most CPU lacks.
-        let closest =
-            sizes.iter().max_by_key(|node| (node.cpu, node.memory)).copied().unwrap_or_default();
+        let closest = sizes.iter().max_by_key(|node| (node.cpu, node.memory)).copied().unwrap_or_default();
         let lacking = exceeding(workload.pod, largest).or_else(|| exceeding(workload.pod, closest));
         let (what, need, have) = lacking.unwrap_or(("pod places", workload.pod.pods as f64, 0.0));
         return Some(Limit::Pod(what, need, have));

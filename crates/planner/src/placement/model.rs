@@ -72,7 +72,8 @@ impl<'a> Model<'a> {
             let values = cluster.intensity.resample(origin, slot, slots);
             intensity.extend(values.into_iter().map(fleet::GramsCo2PerKwh::as_milligrams));
         }
-        let problem = Problem::new(slots, slot.as_nanos(), room, intensity, Vec::new());
+        let mut problem = Problem::new(slots, slot.as_nanos(), room, intensity, Vec::new());
+        problem.calm = true;
         let mut model = Model {
             snapshot,
             origin,

@@ -110,7 +110,8 @@ impl Model<'_> {
     pub(crate) fn item(&self, workload: &Workload, policy: &Policy) -> Result<(Job, Vec<Mode>), String> {
         let (mut jobs, mut kept, mut why) = (Vec::new(), Vec::new(), None);
         for mode in modes(workload) {
-            let shaped = if mode.is(workload) { Cow::Borrowed(workload) } else { Cow::Owned(mode.of(workload)) };
+            let shaped =
+                if mode.is(workload) { Cow::Borrowed(workload) } else { Cow::Owned(mode.of(workload)) };
             match self.sites(&shaped, policy) {
                 Ok(sites) => {
                     jobs.push(Job { mode: kept.len() as u8, ..self.job(&shaped, sites) });

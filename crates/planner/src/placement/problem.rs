@@ -132,6 +132,9 @@ pub struct Problem {
     pub room: Vec<Amounts>,
     /// The jobs.
     pub jobs: Vec<Job>,
+    /// Jobs go back to where they were planned wherever moving them does not gain what it must, whatever that costs
+    /// those that may be left out.
+    pub calm: bool,
     /// mg/kWh; whole numbers below 2⁵³, as are their sums, so differences are exact.
     intensity: Vec<f64>,
     prefix: Vec<f64>,
@@ -245,7 +248,7 @@ impl Problem {
             }
         }
         let intensity = intensity.into_iter().map(|value| value as f64).collect();
-        Problem { slots, slot, clusters, room, jobs, intensity, prefix }
+        Problem { slots, slot, clusters, room, jobs, calm: false, intensity, prefix }
     }
 
     /// Intensity of a slot in mg/kWh; beyond the last, the last.

@@ -34,6 +34,8 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
+/// Share of the whole that going back to where jobs were planned may take beyond the annealing's end.
+const BACK: f64 = 0.25;
 /// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
 /// within limits.
 const AGAIN_JOBS: usize = 32;
@@ -279,4 +281,9 @@ fn anneal_once(
         anneal.run(heat, anneal.work() + budget.stride);
     }
     anneal.finish();
+    // Where not all can be in time, every place counts.
+    if state.problem.calm && state.total().missed == 0 {
+        let back = Anneal::new(state, prices, About::These(&[]), seed);
+        back.go_back(|work| (budget.share)(work) < end + BACK);
+    }
 }
