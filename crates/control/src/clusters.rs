@@ -4,7 +4,7 @@ use crate::event::{ClusterFacts, NodeObservation, PodObservation};
 use crate::work::{Begun, PodRuns};
 use fleet::{
     EmbodiedRate, GramsCo2PerHour, Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series,
-    Watts,
+    Spread, Watts,
 };
 use k8s_openapi::api::batch::v1::Job;
 use ledger::meter::{Load, Meter, Totals};
@@ -42,6 +42,8 @@ pub(crate) struct Signal {
     pub actual_from: Provenance,
     pub forecast: Series,
     pub forecast_from: Provenance,
+    /// How far off the forecast may be, where the zone's past can say.
+    pub spread: Option<Spread>,
 }
 
 impl Cluster {

@@ -383,6 +383,42 @@ fn cluster_snapshot(cluster: &Cluster, packing_percent: i64, embodied: bool) -> 
         nodes: cluster.node_sizes(),
         rates: cluster.rates(embodied),
         intensity: signal.forecast.clone(),
+        spread: signal.spread.clone(),
         intensity_from: signal.forecast_from.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Event;
+    use crate::twin_driver::{TwinDriver, settings};
+    use fleet::{GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span};
+    use twin::World;
+
+    #[test]
+    fn plans_know_how_far_off_a_forecast_is_but_not_how_far_a_stand_in() {
+        let spec = fleet::file::parse(include_str!("../../../examples/fleet.yaml")).unwrap();
+        let now = Instant::parse("2026-05-01T00:00:00Z").unwrap();
+        let mut driver = TwinDriver::new(World::new(&spec, now, 1), settings(&spec));
+        let hours =
+            (0..24 * 20).map(|hour| GramsCo2PerKwh::from_grams_f64(f64::from(300 + hour % 24 + hour % 7)));
+        let actual = Series::new(now - Span::DAY.scaled(20, 1), Span::HOUR, hours.collect()).unwrap();
+        for (zone, kind) in [("KR", SignalKind::Forecast), ("JP-TK", SignalKind::Assumed)] {
+            let from = Provenance { source: "test".to_owned(), kind, as_of: now };
+            driver.tell(Event::Intensity {
+                zone: GridZone::new(zone).unwrap(),
+                forecast: planner::forecast::forecast(&actual, now, 96),
+                actual: actual.clone(),
+                actual_from: from.clone(),
+                forecast_from: from,
+            });
+        }
+        driver.begin();
+        driver.run_until(now + Span::MINUTE);
+        for cluster in driver.control.snapshot().clusters {
+            let known = cluster.spread.map(|spread| spread.permille(Span::DAY) > 0);
+            assert_eq!(known, (cluster.grid_zone.as_str() == "KR").then_some(true), "{}", cluster.id);
+        }
+        assert_eq!(driver.control.snapshot().clusters.len(), 2);
+    }
 }

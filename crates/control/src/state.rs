@@ -8,7 +8,7 @@ use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
 use crate::timers::Timers;
-use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, Span};
+use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, SignalKind, Span};
 use k8s_openapi::api::batch::v1::Job;
 use planner::placement::{Effort, Schedule};
 use serde_json::json;
@@ -199,8 +199,11 @@ impl Control {
                 self.want_plan(false);
             }
             Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
-                let signal = Signal { actual, actual_from, forecast, forecast_from };
                 let now = self.now;
+                // A stand-in says nothing of the weather: how far off it is, no past of its own tells.
+                let learnt = forecast_from.kind != SignalKind::Assumed;
+                let spread = if learnt { planner::forecast::spread(&actual, now) } else { None };
+                let signal = Signal { actual, actual_from, forecast, forecast_from, spread };
                 for c in self.clusters.values_mut().filter(|c| c.facts.grid_zone == zone) {
                     // The meter is read under the old series up to now, then goes on under the new.
                     c.measure(now);

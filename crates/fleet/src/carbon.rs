@@ -122,6 +122,40 @@ impl Series {
     }
 }
 
+/// How far off a forecast may be, by how far ahead an hour lies. Small: a dozen steps at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Spread(Vec<SpreadStep>);
+
+/// From `ahead` on, half of what lies between the 10 % and the 90 % quantile, in thousandths of what is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpreadStep {
+    /// From so far ahead on, until the next step.
+    pub ahead: Span,
+    /// How far off, in thousandths.
+    pub permille: i64,
+}
+
+impl Spread {
+    /// Steps in any order; of those that begin together the last holds.
+    pub fn new(steps: impl IntoIterator<Item = SpreadStep>) -> Spread {
+        let mut sorted: Vec<SpreadStep> = Vec::new();
+        for step in steps {
+            match sorted.binary_search_by(|other| other.ahead.cmp(&step.ahead)) {
+                Ok(at) => sorted[at] = step,
+                Err(at) => sorted.insert(at, step),
+            }
+        }
+        Spread(sorted)
+    }
+    /// In thousandths, for what lies `ahead`; before the first step the first holds, and without steps nothing is off.
+    pub fn permille(&self, ahead: Span) -> i64 {
+        let begun = self.0.iter().rfind(|step| step.ahead <= ahead);
+        begun.or(self.0.first()).map_or(0, |step| step.permille)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +178,15 @@ mod tests {
         assert_eq!(series.emissions(kw, at(7200), at(14_400)), GramsCo2::from_grams_f64(600.0));
         assert_eq!(series.mean(at(0), at(7200)), GramsCo2PerKwh::from_grams_f64(200.0));
         assert!(!series.covers(at(7200)) && series.covers(at(7199)));
+    }
+
+    #[test]
+    fn a_spread_holds_until_the_next_step() {
+        let step = |hours, permille| SpreadStep { ahead: Span::HOUR.scaled(hours, 1), permille };
+        let spread = Spread::new([step(24, 200), step(1, 40), step(24, 190)]);
+        let found = [0, 1, 23, 24, 99].map(|hours| spread.permille(Span::HOUR.scaled(hours, 1)));
+        assert_eq!(found, [40, 40, 40, 190, 190]);
+        assert_eq!(Spread::default().permille(Span::DAY), 0);
     }
 
     proptest! {

@@ -17,7 +17,7 @@ pub mod snapshot;
 pub mod time;
 pub mod workload;
 
-pub use carbon::{Provenance, Series, SignalKind};
+pub use carbon::{Provenance, Series, SignalKind, Spread, SpreadStep};
 pub use cluster::{ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, Rates};
 pub use id::{ClusterId, GridZone, InstanceType, NodeName, ObjectName, RegionId};
 pub use plan::{Action, Plan, Precondition, Step};

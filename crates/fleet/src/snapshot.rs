@@ -1,6 +1,6 @@
 //! What was observed of a fleet at one instant: the planner's whole input beside policy and signals.
 
-use crate::carbon::{Provenance, Series};
+use crate::carbon::{Provenance, Series, Spread};
 use crate::cluster::Rates;
 use crate::id::{ClusterId, GridZone, RegionId};
 use crate::resources::Resources;
@@ -33,6 +33,9 @@ pub struct ClusterSnapshot {
     pub rates: Rates,
     /// Forecast intensity from now on.
     pub intensity: Series,
+    /// How far off that may be; `None`: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
     /// Where the intensity came from.
     pub intensity_from: Provenance,
 }

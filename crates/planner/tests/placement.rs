@@ -7,7 +7,7 @@ mod random;
 
 use fleet::{
     Bytes, DataSource, EmbodiedRate, GramsCo2, GramsCo2PerHour, PolicyKind, ScoreWeights, Series, Snapshot,
-    Span, Workload,
+    Span, Spread, SpreadStep, Workload,
 };
 use fleets::{at, cluster, cluster_id, due, job, policy, resources, snapshot};
 use planner::check::{self, Violation};
@@ -345,6 +345,28 @@ fn a_plan_does_not_flutter() {
     assert_eq!(again(97.0, at(0, 10)), at(3, 0), "three per cent are less than a forecast errs by");
     assert_eq!(again(90.0, at(0, 10)), at(8, 0), "ten are more");
     assert_eq!(again(97.0, at(3, 0)), at(3, 0), "due now is due now");
+}
+
+#[test]
+fn what_a_move_must_gain_follows_what_the_forecast_is_off_by() {
+    let wanted = due(job("train", 0, 1.0, 2.0), at(12, 0));
+    let mut grams = [500.0; 24];
+    (grams[3], grams[8]) = (100.0, 100.4);
+    let first = optimal(&snapshot(at(0, 0), vec![cluster(0, 1, &grams)], vec![wanted.clone()]));
+    let mut again = |eight: f64, near: i64, far: i64| {
+        grams[8] = eight;
+        let mut place = cluster(0, 1, &grams);
+        let step = |hours, permille| SpreadStep { ahead: Span::HOUR.scaled(hours, 1), permille };
+        place.spread = Some(Spread::new([step(0, near), step(6, far)]));
+        let s = snapshot(at(0, 10), vec![place], vec![wanted.clone()]);
+        let schedule = plan(&s, &policy(PolicyKind::Optimal), Some(&first), Effort::default());
+        of(&schedule, &wanted).start()
+    };
+    assert_eq!(again(98.0, 20, 60), at(8, 0), "a forecast that is hardly off: one per cent is enough");
+    assert_eq!(again(99.5, 20, 20), at(3, 0), "but not half of one");
+    assert_eq!(again(92.0, 400, 400), at(3, 0), "eight are not when it is off by forty");
+    assert_eq!(again(88.0, 400, 400), at(8, 0), "twelve are");
+    assert_eq!(again(92.0, 100, 700), at(3, 0), "what it might move to counts as much as where it is");
 }
 
 #[test]

@@ -108,6 +108,12 @@ impl<'a> Forecaster<'a> {
         Some(Forecaster { past, state, ranges })
     }
 
+    /// Where each range of leads begins, and half of what lies between its quantiles as a share of what is expected.
+    pub fn spreads(&self) -> impl Iterator<Item = (usize, f64)> {
+        let half = |learnt: &Learnt| (learnt.spread.1.max(1.0) - learnt.spread.0.min(1.0)) * 0.5;
+        RANGES.iter().map(|range| range.first).zip(self.ranges.iter().map(half))
+    }
+
     /// Expected value and its 10 % and 90 % quantiles `lead` hours after the end of the past.
     pub fn expect(&self, lead: usize) -> (f64, f64, f64) {
         let range = RANGES.iter().rposition(|range| range.first <= lead).unwrap_or(0);

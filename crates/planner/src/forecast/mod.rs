@@ -24,7 +24,7 @@
 mod learn;
 mod past;
 
-use fleet::{GramsCo2PerKwh, Instant, Series, Span};
+use fleet::{GramsCo2PerKwh, Instant, Series, Span, Spread, SpreadStep};
 use learn::Forecaster;
 use past::Past;
 
@@ -81,6 +81,19 @@ pub fn forecast_with_spread(history: &Series, at: Instant, hours: usize) -> Fore
         series.unwrap_or_else(|| Series::constant(GramsCo2PerKwh::from_grams_f64(held)))
     });
     Forecast { expected, low, high }
+}
+
+/// How far off [`forecast`] may be by how far ahead an hour lies, as the zone's own past suggests; `None` where too
+/// little is known to say. Stands in for forecasts of others, which seldom say how far off they are.
+pub fn spread(history: &Series, at: Instant) -> Option<Spread> {
+    let past = Past::new(history, at, AGE_HOURS_MAX)?;
+    let forecaster = Forecaster::new(&past)?;
+    let age = at.floor_to(Span::HOUR) - past.end;
+    let steps = forecaster.spreads().map(|(first, half)| SpreadStep {
+        ahead: (Span::HOUR.scaled(first as i64, 1) - age).max(Span::ZERO),
+        permille: (half * 1000.0 + 0.5) as i64,
+    });
+    Some(Spread::new(steps))
 }
 
 #[cfg(test)]
@@ -174,6 +187,23 @@ mod tests {
         for share in [under / hours, over / hours] {
             assert!((0.05..0.2).contains(&share), "{share} of hours outside one end");
         }
+    }
+
+    #[test]
+    fn the_spread_is_half_of_what_lies_between_the_quantiles_and_an_old_history_knows_less() {
+        let truth = series(&grid(24 * 40));
+        let seen = forecast_with_spread(&truth, at(24 * 30), 96);
+        let spread = spread(&truth, at(24 * 30)).unwrap();
+        for ahead in 0..96 {
+            let [low, expected, high] =
+                [&seen.low, &seen.expected, &seen.high].map(|s| s.values()[ahead].as_grams_f64());
+            let off =
+                500.0 * (high - low) / expected - spread.permille(Span::HOUR.scaled(ahead as i64, 1)) as f64;
+            assert!(off.abs() < 0.51, "{ahead} hours ahead: {off}");
+        }
+        let old = super::spread(&series(&grid(24 * 30 - 12)), at(24 * 30)).unwrap();
+        assert!(old.permille(Span::ZERO) > 2 * spread.permille(Span::ZERO), "{old:?} {spread:?}");
+        assert_eq!(super::spread(&series(&[300.0, 200.0]), at(2)), None);
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl Default for Effort {
 const PASSES: u64 = 24;
 
 /// Plans every Job of the snapshot. With `previous`, a Job that has not started stays where it was
-/// planned unless moving it gains more than 5 % of its grams, or room is short. Every Job is in exactly one of
-/// `assignments` and `unplaced`, however small the effort. Where asking every Job once for its best place is more
+/// planned unless moving it gains a quarter of what the forecasts are off by ([`fleet::ClusterSnapshot::spread`];
+/// 5 % of its grams for a day ahead), or room is short. Every Job is in exactly one of `assignments` and `unplaced`, however small the effort. Where asking every Job once for its best place is more
 /// than the effort, only what changed since `previous` is planned, at its prices and without a bound; but once in
 /// [`PRICES_LAST`] all Jobs are, with so much more effort as that takes.
 pub fn plan(snapshot: &Snapshot, policy: &Policy, previous: Option<&Schedule>, effort: Effort) -> Schedule {

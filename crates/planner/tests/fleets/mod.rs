@@ -43,6 +43,7 @@ pub fn cluster(i: usize, nodes: i64, grams: &[f64]) -> ClusterSnapshot {
             embodied: None,
         },
         intensity: Series::new(at(0, 0), Span::HOUR, values).unwrap(),
+        spread: None,
         intensity_from: Provenance { source: "test".to_owned(), kind: SignalKind::Forecast, as_of: at(0, 0) },
     }
 }
