@@ -3,13 +3,14 @@
 use crate::clusters::{Cluster, Signal};
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, Order, Outcome};
-use crate::expect::Arrivals;
+use crate::expect;
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
 use crate::timers::Timers;
-use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, SignalKind, Span};
+use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, SignalKind, Span, Workload};
 use k8s_openapi::api::batch::v1::Job;
+use planner::arrivals::Arrivals;
 use planner::placement::{Effort, Schedule};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +79,7 @@ pub struct Control {
     pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) learnt: Learnt,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals<Workload>,
     /// Room is scarce as of the last plan: no Job is deferred for carbon.
     pub(crate) scarce: bool,
     /// How much of the work thought to come plans left out.
@@ -114,7 +115,7 @@ impl Control {
             priorities: BTreeMap::new(),
             schedule: None,
             learnt: Learnt::default(),
-            arrivals: Arrivals::default(),
+            arrivals: expect::none(),
             scarce: false,
             crowded_out: crate::planning::CrowdedOut::default(),
             under_way: BTreeMap::new(),

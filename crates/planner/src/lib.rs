@@ -7,6 +7,7 @@
 //! [`rolling`] plans round after round while jobs arrive.
 //! Nothing here reads a clock or knows a cluster's API.
 
+pub mod arrivals;
 pub mod check;
 pub mod contract;
 pub mod elastic;

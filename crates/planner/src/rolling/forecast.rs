@@ -1,6 +1,8 @@
 //! What is known of the hours ahead in an online test.
 
 use super::Scenario;
+use crate::forecast;
+use fleet::{GramsCo2PerKwh, Instant, Series, Span};
 
 /// Hours of a day; scenarios have hourly slots.
 const DAY: usize = 24;
@@ -14,6 +16,8 @@ pub enum Forecast {
     Real,
     /// The same hour of the last known day.
     Naive,
+    /// What the cluster's own past says (`crate::forecast`).
+    Learnt,
     /// What will happen: not honest, to tell forecast error from the rest.
     Perfect,
 }
@@ -24,6 +28,7 @@ impl Forecast {
         match self {
             Forecast::Real => "real",
             Forecast::Naive => "naive",
+            Forecast::Learnt => "learnt",
             Forecast::Perfect => "perfect",
         }
     }
@@ -33,6 +38,9 @@ impl Forecast {
     /// with each hour.
     pub fn curves(self, scenario: &Scenario, now: usize, ahead: usize) -> Vec<Vec<f64>> {
         let end = (now + ahead).min(scenario.instance.slots);
+        if self == Forecast::Learnt {
+            return (0..scenario.instance.clusters.len()).map(|c| learnt(scenario, c, now, end)).collect();
+        }
         let curve = |cluster: usize| {
             let truth = &scenario.instance.clusters[cluster].carbon;
             let mut off = truth[now] - self.says(scenario, cluster, now, now);
@@ -51,10 +59,27 @@ impl Forecast {
         let naive = || naive(scenario, cluster, now, slot);
         match self {
             Forecast::Perfect => scenario.instance.clusters[cluster].carbon[slot],
-            Forecast::Naive => naive(),
+            Forecast::Naive | Forecast::Learnt => naive(),
             Forecast::Real => issued(scenario, cluster, now, slot).unwrap_or_else(naive),
         }
     }
+}
+
+/// What the hours up to now say of those up to `end`; that of now is the true one.
+fn learnt(scenario: &Scenario, cluster: usize, now: usize, end: usize) -> Vec<f64> {
+    let truth = &scenario.instance.clusters[cluster].carbon[..=now];
+    let before = scenario.before[cluster].iter().rev().map_while(|value| *value);
+    let mut past: Vec<_> =
+        truth.iter().rev().copied().chain(before).map(GramsCo2PerKwh::from_grams_f64).collect();
+    past.reverse();
+    let next = Instant::EPOCH + Span::HOUR.scaled(past.len() as i64, 1);
+    let mut curve = vec![truth[now]];
+    let later = end.saturating_sub(now + 1);
+    if let Some(past) = Series::new(Instant::EPOCH, Span::HOUR, past) {
+        let made = forecast::forecast(&past, next, later);
+        curve.extend(made.values().iter().take(later).map(|value| value.as_grams_f64()));
+    }
+    curve
 }
 
 /// What the latest forecast that reaches the slot says.

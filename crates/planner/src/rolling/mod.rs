@@ -42,17 +42,15 @@ pub struct Settings {
     pub ahead: usize,
     /// Slots ahead in which arrivals are expected; 0: none are.
     pub expect: usize,
-    /// Arrivals are drawn so many times over, each at that part of its size: 2 for halves.
-    pub samples: usize,
     /// Share of its grams a planned job must gain to be moved.
     pub stick: f64,
-    /// Seed of the search and of what is expected.
+    /// Seed of the search.
     pub seed: u64,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { effort: 1_000_000, ahead: 72, expect: 12, samples: 2, stick: 0.01, seed: 0 }
+        Settings { effort: 2_000_000, ahead: 72, expect: 12, stick: 0.01, seed: 0 }
     }
 }
 
@@ -81,6 +79,8 @@ pub struct Round<'a> {
     pub intensity: &'a [Vec<f64>],
     /// The jobs.
     pub jobs: &'a [Known<'a>],
+    /// Jobs that are known to arrive in later slots; `None`: it is to be guessed what will.
+    pub coming: Option<&'a [&'a Job]>,
 }
 
 /// Plans round after round.
@@ -97,7 +97,7 @@ pub struct Rolling {
 impl Rolling {
     /// Knows nothing yet.
     pub fn new(settings: Settings) -> Rolling {
-        Rolling { settings, expected: Expected::default(), prices: (Vec::new(), 0), plan: BTreeMap::new() }
+        Rolling { settings, expected: Expected::new(), prices: (Vec::new(), 0), plan: BTreeMap::new() }
     }
 
     /// Which jobs run in the present slot and where: (index into `round.jobs`, cluster). What was
@@ -115,7 +115,10 @@ impl Rolling {
             let item = self.item(round, &round.jobs[*index], problem.slot);
             problem.jobs.push(item);
         }
-        problem.jobs.extend(self.expected.jobs(round, slots, &self.settings));
+        match round.coming {
+            Some(coming) => problem.jobs.extend(coming.iter().map(|job| announced(round, job, slots))),
+            None => problem.jobs.extend(self.expected.jobs(round, slots, self.settings.expect)),
+        }
         let prices = self.shifted(slots);
         let effort = self.settings.effort.max(1);
         let mut share = |work: u64| work as f64 / effort as f64;
@@ -189,6 +192,16 @@ impl Rolling {
             self.plan.insert(id, Place { runs, ..place.clone() });
         }
     }
+}
+
+/// A job that is known to arrive later.
+fn announced(round: &Round<'_>, job: &Job, slots: usize) -> Item {
+    let mut item = round.instance.item(job);
+    let slot = i64::from(round.instance.slot_seconds);
+    item.from = (job.arrival - round.now) as i64 * slot;
+    item.deadline = job.deadline.saturating_sub(round.now).min(slots) as i64 * slot;
+    item.weight *= 1 + STARTED;
+    item
 }
 
 /// Slots a job has still to run.

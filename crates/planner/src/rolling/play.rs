@@ -1,7 +1,7 @@
 //! Plays a scenario slot by slot: shows what is known, runs what is decided.
 
 use super::{Forecast, Known, Rolling, Round, Scenario, Settings};
-use crate::instance::{Segment, Solution};
+use crate::instance::{self, Segment, Solution};
 
 /// How far a job has come.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct Play<'a> {
     forecast: Forecast,
     rolling: Rolling,
     ahead: usize,
+    announced: bool,
     now: usize,
     progress: Vec<Progress>,
 }
@@ -28,9 +29,16 @@ impl<'a> Play<'a> {
             forecast,
             rolling: Rolling::new(settings),
             ahead: settings.ahead,
+            announced: false,
             now: 0,
             progress: vec![Progress::default(); scenario.instance.jobs.len()],
         }
+    }
+
+    /// With arrivals known as far ahead as is planned: not honest, to tell what not knowing them costs.
+    #[must_use]
+    pub fn announced(self) -> Play<'a> {
+        Play { announced: true, ..self }
     }
 
     /// What ran where and when so far.
@@ -67,7 +75,11 @@ impl Iterator for Play<'_> {
         };
         let jobs: Vec<Known<'_>> = open.iter().map(known).collect();
         let intensity = self.forecast.curves(self.scenario, now, self.ahead);
-        let decided = self.rolling.plan(&Round { now, instance, intensity: &intensity, jobs: &jobs });
+        let later = |job: &&instance::Job| (now + 1..now + self.ahead).contains(&job.arrival);
+        let coming: Vec<&instance::Job> = instance.jobs.iter().filter(later).collect();
+        let coming = self.announced.then_some(coming.as_slice());
+        let round = Round { now, instance, intensity: &intensity, jobs: &jobs, coming };
+        let decided = self.rolling.plan(&round);
         for (index, cluster) in decided {
             let progress = &mut self.progress[open[index]];
             progress.done += 1;

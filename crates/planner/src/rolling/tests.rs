@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Arrival, duration, deadline, cores, whether it may pause.
 type Line = (usize, usize, usize, u32, bool);
 
-const QUICK: Settings = Settings { effort: 100_000, ahead: 48, expect: 6, samples: 1, stick: 0.01, seed: 1 };
+const QUICK: Settings = Settings { effort: 100_000, ahead: 48, expect: 6, stick: 0.01, seed: 1 };
 
 fn document(rows: &[&str], cores: u32, lines: &[Line]) -> Value {
     let cluster = |(index, row): (usize, &&str)| {
@@ -93,7 +93,7 @@ fn decisions_hang_on_nothing_that_is_not_known_yet() {
         let issue = |slot: i64, grams: i64| json!({"issued_slot": slot, "carbon": [vec![grams; 12], vec![grams + 9; 12]]});
         document["forecasts"] = json!([issue(-2, 300), issue(4, 200), issue(7, later)]);
     }
-    for forecast in [Forecast::Real, Forecast::Naive] {
+    for forecast in [Forecast::Real, Forecast::Naive, Forecast::Learnt] {
         let decided = |document: &Value| {
             let s = Scenario::parse(document.to_string().as_bytes()).unwrap();
             let mut play = Play::new(&s, forecast, QUICK);
@@ -102,6 +102,17 @@ fn decisions_hang_on_nothing_that_is_not_known_yet() {
         };
         assert_eq!(decided(&here), decided(&there), "{forecast:?}");
     }
+}
+
+#[test]
+fn a_job_that_was_announced_is_not_in_the_way() {
+    let s = scenario(&["11119999222222222222"], 4, &[(0, 4, 16, 4, false), (1, 3, 4, 4, false)]);
+    let in_time = |mut play: Play<'_>| {
+        play.by_ref().for_each(drop);
+        evaluate(&s.instance, &play.solution(), Intensity::Actual).unwrap().in_time
+    };
+    assert_eq!(in_time(Play::new(&s, Forecast::Perfect, QUICK)), 1);
+    assert_eq!(in_time(Play::new(&s, Forecast::Perfect, QUICK).announced()), 2);
 }
 
 #[test]
