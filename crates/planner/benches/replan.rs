@@ -34,6 +34,9 @@ fn later(s: &Snapshot, plan: &Schedule) -> Snapshot {
     s
 }
 
+/// What happens to a fleet.
+type Change = fn(&mut Snapshot);
+
 fn arrives(s: &mut Snapshot) {
     let mut new = due(job("new", 0, 2.0, 3.0), at(30, 0));
     new.key.cluster = id(0);
@@ -92,7 +95,7 @@ fn main() {
         first.gap().unwrap_or(1.0) * 100.0,
         first.late.len()
     );
-    let changes: [(&str, fn(&mut Snapshot)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("nothing", |_| ()),
         ("a job arrives", arrives),
         ("a job ends", ends),
