@@ -40,6 +40,8 @@ const ABOUT_MISSED: usize = 4;
 /// inverse root of the heat, by so many times for each heat that ends with more weight out of time than the
 /// best plan has, and from that share of the first heat on no more weight is given up.
 const MISSING: f64 = 1.7;
+/// Where less than this part of all weight is out of time at first, all of it may soon be in time: none is given up.
+const FEW_PART: i128 = 50;
 const FIRMER: f64 = 2.0;
 const HARD_AT: f64 = 0.004;
 
@@ -53,7 +55,8 @@ fn missing(state: &State<'_>) -> f64 {
     let weights = jobs.iter().map(|job| job.weight).filter(|weight| *weight > 0);
     let Value { missed, cost, .. } = state.total();
     let mean = cost / state.places.len().max(1) as f64;
-    let least = weights.min().filter(|_| missed > 0);
+    let all: i128 = jobs.iter().map(|job| job.weight).fold(0, i128::saturating_add);
+    let least = weights.min().filter(|_| missed > all / FEW_PART);
     least.map_or(f64::INFINITY, |least| MISSING * mean / least as f64)
 }
 
