@@ -2,8 +2,8 @@
 //!
 //! Units: CPU in thousandths of a core, rounded up as kube-scheduler does; everything else in whole
 //! units, rounded up. The rule of a pod's request is the API's: the larger of all containers (and
-//! sidecars) together and each init container with the sidecars started before it, plus overhead.
-//! Left out: pod-level `spec.resources` and in-place resize.
+//! sidecars) together and each init container with the sidecars started before it, unless the pod as a
+//! whole states another amount, plus overhead. Left out: in-place resize.
 
 use crate::apiserver::quantity;
 use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec};
@@ -48,7 +48,7 @@ impl Amounts {
             }
         }
     }
-    fn other(&self, name: &str) -> i64 {
+    pub(crate) fn other(&self, name: &str) -> i64 {
         self.others.get(name).copied().unwrap_or(0)
     }
     fn max(&mut self, other: &Amounts) {
@@ -59,37 +59,18 @@ impl Amounts {
             *entry = (*entry).max(*amount);
         }
     }
-    /// The resources of which `self` wants more than `allocatable` has beyond `used`. A request of
-    /// nothing always fits, as in kube-scheduler.
-    pub(crate) fn lacking<'a>(&'a self, allocatable: &'a Amounts, used: &'a Amounts) -> Vec<&'a str> {
-        let mut lacking = Vec::new();
-        let short = |want: i64, have: i64| want > 0 && want > have;
-        if short(self.pods, allocatable.pods - used.pods) {
-            lacking.push("pods");
-        }
-        if short(self.cpu_millis, allocatable.cpu_millis - used.cpu_millis) {
-            lacking.push("cpu");
-        }
-        if short(self.memory_bytes, allocatable.memory_bytes - used.memory_bytes) {
-            lacking.push("memory");
-        }
-        for (name, want) in &self.others {
-            if short(*want, allocatable.other(name) - used.other(name)) {
-                lacking.push(name);
+    /// Takes over what a list states for the pod as a whole.
+    fn replace(&mut self, stated: &Amounts, list: &BTreeMap<String, Quantity>) {
+        for name in list.keys() {
+            match name.as_str() {
+                "cpu" => self.cpu_millis = stated.cpu_millis,
+                "memory" => self.memory_bytes = stated.memory_bytes,
+                name if name.starts_with("hugepages-") => {
+                    self.others.insert(name.to_owned(), stated.other(name));
+                }
+                _ => {}
             }
         }
-        lacking
-    }
-    /// Whether `self` fits beside `used` into `allocatable`.
-    pub(crate) fn fits(&self, allocatable: &Amounts, used: &Amounts) -> bool {
-        let short = |want: i64, have: i64| want > 0 && want > have;
-        !(short(self.pods, allocatable.pods - used.pods)
-            || short(self.cpu_millis, allocatable.cpu_millis - used.cpu_millis)
-            || short(self.memory_bytes, allocatable.memory_bytes - used.memory_bytes)
-            || self
-                .others
-                .iter()
-                .any(|(name, want)| short(*want, allocatable.other(name) - used.other(name))))
     }
 }
 
@@ -124,29 +105,37 @@ fn amounts(list: &BTreeMap<String, Quantity>) -> Amounts {
     amounts
 }
 
-fn container(container: &Container, scored: bool) -> Amounts {
+/// What is assumed of a container that does not state its CPU (thousandths of a core) or memory (bytes).
+type Unstated = (i64, i64);
+
+fn container(container: &Container, unstated: Unstated) -> Amounts {
     let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
     let mut amounts = requests.map(amounts).unwrap_or_default();
     amounts.pods = 0;
     let states = |name: &str| requests.is_some_and(|r| r.contains_key(name));
-    if scored && !states("cpu") {
-        amounts.cpu_millis = CPU_MILLIS_UNSTATED;
+    if !states("cpu") {
+        amounts.cpu_millis = unstated.0;
     }
-    if scored && !states("memory") {
-        amounts.memory_bytes = MEMORY_BYTES_UNSTATED;
+    if !states("memory") {
+        amounts.memory_bytes = unstated.1;
     }
     amounts
 }
 
-fn of_spec(spec: &PodSpec, scored: bool) -> Amounts {
+/// What is stated for the pod as a whole.
+fn whole(spec: &PodSpec) -> Option<&BTreeMap<String, Quantity>> {
+    spec.resources.as_ref().and_then(|r| r.requests.as_ref()).filter(|r| !r.is_empty())
+}
+
+fn of_spec(spec: &PodSpec, unstated: Unstated, whole: Option<&BTreeMap<String, Quantity>>) -> Amounts {
     let mut total = Amounts::default();
     for each in &spec.containers {
-        total.add(&container(each, scored));
+        total.add(&container(each, unstated));
     }
     let mut sidecars = Amounts::default();
     let mut peak = Amounts::default();
     for each in spec.init_containers.iter().flatten() {
-        let mut need = container(each, scored);
+        let mut need = container(each, unstated);
         if each.restart_policy.as_deref() == Some("Always") {
             total.add(&need);
             sidecars.add(&need);
@@ -157,6 +146,9 @@ fn of_spec(spec: &PodSpec, scored: bool) -> Amounts {
         peak.max(&need);
     }
     total.max(&peak);
+    if let Some(whole) = whole {
+        total.replace(&amounts(whole), whole);
+    }
     if let Some(overhead) = &spec.overhead {
         total.add(&amounts(overhead));
     }
@@ -166,13 +158,28 @@ fn of_spec(spec: &PodSpec, scored: bool) -> Amounts {
 
 /// What a pod asks for.
 pub(crate) fn requested(pod: &Pod) -> Amounts {
-    pod.spec.as_ref().map(|spec| of_spec(spec, false)).unwrap_or_default()
+    pod.spec.as_ref().map(|spec| of_spec(spec, (0, 0), whole(spec))).unwrap_or_default()
 }
 
-/// What a pod counts as when nodes are scored: containers without requests get kube-scheduler's
-/// 100m and 200 MiB. Only CPU and memory are meant.
+/// CPU and memory a placed pod counts as when nodes are scored: containers without requests get
+/// kube-scheduler's 100m and 200 MiB, unless the pod as a whole states the amount.
 pub(crate) fn scored(pod: &Pod) -> (i64, i64) {
-    let amounts = pod.spec.as_ref().map(|spec| of_spec(spec, true)).unwrap_or_default();
+    let Some(spec) = &pod.spec else { return (0, 0) };
+    let mut unstated = (CPU_MILLIS_UNSTATED, MEMORY_BYTES_UNSTATED);
+    if whole(spec).is_some() {
+        let asked = requested(pod);
+        unstated.0 = if asked.cpu_millis == 0 { unstated.0 } else { 0 };
+        unstated.1 = if asked.memory_bytes == 0 { unstated.1 } else { 0 };
+    }
+    let amounts = of_spec(spec, unstated, whole(spec));
+    (amounts.cpu_millis, amounts.memory_bytes)
+}
+
+/// CPU and memory a pod that is to be placed counts as: as kube-scheduler does, what is stated for the pod
+/// as a whole is passed over.
+pub(crate) fn scored_incoming(pod: &Pod) -> (i64, i64) {
+    let Some(spec) = &pod.spec else { return (0, 0) };
+    let amounts = of_spec(spec, (CPU_MILLIS_UNSTATED, MEMORY_BYTES_UNSTATED), None);
     (amounts.cpu_millis, amounts.memory_bytes)
 }
 
@@ -202,19 +209,9 @@ mod tests {
             init_containers: Some(vec![asking("200m", true), asking("3", false), asking("100m", true)]),
             ..PodSpec::default()
         };
-        let amounts = of_spec(&spec, false);
+        let amounts = of_spec(&spec, (0, 0), None);
         // Containers and sidecars: 1500 + 300; the init container beside the first sidecar: 3200.
         assert_eq!((amounts.cpu_millis, amounts.pods), (3200, 1));
-        assert_eq!(of_spec(&spec, true).memory_bytes, 4 * MEMORY_BYTES_UNSTATED);
-    }
-
-    #[test]
-    fn asking_for_nothing_fits_where_nothing_is_left() {
-        let full = Amounts { cpu_millis: 1000, pods: 2, ..Amounts::default() };
-        let over = Amounts { cpu_millis: 1200, pods: 1, ..Amounts::default() };
-        let small = Amounts { cpu_millis: 1, pods: 1, ..Amounts::default() };
-        assert!(Amounts { pods: 1, ..Amounts::default() }.fits(&full, &over));
-        assert_eq!(small.lacking(&full, &over), ["cpu"]);
-        assert!(!small.fits(&full, &over));
+        assert_eq!(of_spec(&spec, (0, 200), None).memory_bytes, 4 * 200);
     }
 }

@@ -18,6 +18,7 @@ pub mod work;
 pub mod world;
 
 pub use apiserver::{Request, Response, Status};
+pub use controllers::scheduler;
 pub use kind::{Kind, Resource};
 pub use object::Object;
 pub use physics::EnergyTotals;

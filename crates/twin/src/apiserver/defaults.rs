@@ -114,9 +114,14 @@ fn pod_spec(spec: &mut Doc, is_pod: bool) {
     if is_pod {
         set(spec, "enableServiceLinks", json!(true));
     }
+    let host_network = is_pod && spec.get("hostNetwork") == Some(&json!(true));
     for list in ["containers", "initContainers"] {
         for container in each(spec, list) {
             container_defaults(container, is_pod);
+            for port in each(container, "ports").filter(|_| host_network) {
+                let number = port.get("containerPort").cloned().unwrap_or(Value::Null);
+                set(port, "hostPort", number);
+            }
         }
     }
     for volume in each(spec, "volumes") {
@@ -193,7 +198,16 @@ pub(crate) fn at_create(kind: Kind, doc: &mut Value, uid: &str) {
         }
         Kind::Pod => {
             let qos = doc.get("spec").map_or("BestEffort", qos_class);
-            doc.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": qos}));
+            let mut status = json!({"phase": "Pending", "qosClass": qos});
+            let gates = doc.get("spec").and_then(|s| s.get("schedulingGates")).and_then(Value::as_array);
+            if gates.is_some_and(|gates| !gates.is_empty()) {
+                status["conditions"] = json!([{
+                    "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                    "lastProbeTime": null, "lastTransitionTime": null,
+                }]);
+            }
+            doc.insert("status".to_owned(), status);
         }
         _ => {}
     }

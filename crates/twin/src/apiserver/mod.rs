@@ -17,7 +17,7 @@ mod decode;
 mod defaults;
 mod delete;
 mod field;
-mod names;
+pub(crate) mod names;
 mod request;
 mod status;
 mod validation;

@@ -12,7 +12,7 @@ pub(crate) mod kubelet;
 pub(crate) mod namespace;
 pub(crate) mod nodelifecycle;
 pub(crate) mod podgc;
-pub(crate) mod scheduler;
+pub mod scheduler;
 pub(crate) mod ttlafterfinished;
 
 pub(crate) use cx::{Cx, is_deleting, is_terminal, micro_time, phase, time};

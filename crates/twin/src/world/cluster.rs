@@ -53,7 +53,7 @@ impl Controllers {
         self.nodelifecycle.observe(change);
         self.job.observe(cx, change);
         ttlafterfinished::observe(cx, change);
-        self.scheduler.observe(change);
+        self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
         self.events.observe(change);
     }

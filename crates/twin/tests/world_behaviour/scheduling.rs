@@ -35,7 +35,13 @@ fn a_pod_that_fits_nowhere_says_why_and_goes_when_there_is_room() {
     let waiting = pods(&world).into_iter().find(|p| p["spec"]["nodeName"].is_null()).unwrap();
     assert_eq!(condition(&waiting, "PodScheduled"), "False Unschedulable");
     let name = waiting["metadata"]["name"].as_str().unwrap();
-    assert_eq!(events(&world, name), ["FailedScheduling: 0/2 nodes are available: 2 Insufficient cpu."]);
+    assert_eq!(
+        events(&world, name),
+        [
+            "FailedScheduling: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: \
+          0/2 nodes are available: 2 No preemption victims found for incoming pod."
+        ]
+    );
     pass(&mut world, 609);
     assert_eq!(on_node(&world, "late"), ["-"]);
     pass(&mut world, 1);
@@ -51,7 +57,7 @@ fn higher_priority_goes_first_when_room_appears() {
     create(
         &mut world,
         Kind::PriorityClass,
-        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "value": 1000}),
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "preemptionPolicy": "Never", "value": 1000}),
     );
     create(&mut world, Kind::Job, job("first", "6", &["sleep", "100"], json!({})));
     create(&mut world, Kind::Job, job("low", "6", &["sleep", "100"], json!({})));
@@ -84,7 +90,8 @@ fn cordons_taints_and_selectors_are_respected() {
     assert_eq!(
         events(&world, pod["metadata"]["name"].as_str().unwrap()),
         ["FailedScheduling: 0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, \
-          1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."]
+          1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. no new claims to deallocate, \
+          preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."]
     );
     edit(&mut world, Kind::Node, "kr-general-2", |node| node["spec"]["taints"] = json!([]));
     assert_eq!(on_node(&world, "picky"), ["kr-general-2"]);
@@ -102,4 +109,71 @@ fn a_node_holds_no_more_than_its_allocatable() {
     assert_eq!(on_node(&world, "m").iter().filter(|n| *n != "-").count(), 15);
     pass(&mut world, 60);
     assert_eq!(condition(&get(&world, Kind::Job, "m"), "Complete"), "True CompletionsReached");
+}
+
+fn urgent(world: &mut twin::World) -> Value {
+    create(
+        world,
+        Kind::PriorityClass,
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}, "value": 1000}),
+    );
+    json!({"template": {"spec": {"priorityClassName": "urgent"}}})
+}
+
+#[test]
+fn a_more_important_pod_takes_the_room_of_others() {
+    let mut world = world(1);
+    let urgent = urgent(&mut world);
+    create(&mut world, Kind::Job, job("low", "6", &["sleep", "600"], json!({"backoffLimit": 0})));
+    pass(&mut world, 20);
+    let low = pods(&world)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    create(&mut world, Kind::Job, job("high", "6", &["sleep", "100"], urgent));
+    let high = pods(&world).into_iter().find(|p| p["spec"]["nodeName"].is_null()).unwrap();
+    assert_eq!(high["status"]["nominatedNodeName"], "kr-general-1");
+    assert_eq!(condition(&high, "PodScheduled"), "False Unschedulable");
+    let victim = get(&world, Kind::Pod, &low);
+    assert!(victim["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(condition(&victim, "DisruptionTarget"), "True PreemptionByScheduler");
+    let uid = high["metadata"]["uid"].as_str().unwrap();
+    let told = events(&world, &low);
+    assert!(told.contains(&format!("Preempted: Preempted by pod {uid} on node kr-general-1")), "{told:?}");
+    // The room is free once the victim has ended, and kept for the pod it was made for.
+    create(&mut world, Kind::Job, job("late", "3", &["sleep", "600"], json!({})));
+    pass(&mut world, 5);
+    assert_eq!(
+        (on_node(&world, "high"), on_node(&world, "late")),
+        (vec!["kr-general-1".into()], vec!["-".into()])
+    );
+    assert!(
+        get(&world, Kind::Pod, high["metadata"]["name"].as_str().unwrap())["status"]["nominatedNodeName"]
+            .is_null()
+    );
+}
+
+#[test]
+fn a_gated_pod_waits_until_its_gates_are_gone() {
+    let mut world = world(1);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "gated", "namespace": NAMESPACE},
+        "spec": {"schedulingGates": [{"name": "example.com/quota"}], "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "busybox:1.37", "command": ["sleep", "9"]}]},
+    });
+    create(&mut world, Kind::Pod, pod);
+    pass(&mut world, 60);
+    assert_eq!(condition(&get(&world, Kind::Pod, "gated"), "PodScheduled"), "False SchedulingGated");
+    edit(&mut world, Kind::Pod, "gated", |pod| pod["spec"]["schedulingGates"] = json!([]));
+    assert_eq!(on_node(&world, "gated"), ["kr-general-1"]);
+}
+
+#[test]
+fn pods_that_keep_apart_wait_for_one_another() {
+    let mut world = world(2);
+    let apart = json!({"parallelism": 3, "completions": 3, "template": {
+        "metadata": {"labels": {"app": "apart"}},
+        "spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "apart"}}, "topologyKey": "kubernetes.io/hostname"}]}}}}});
+    create(&mut world, Kind::Job, job("a", "1", &["sleep", "60"], apart));
+    assert_eq!(on_node(&world, "a"), ["-", "kr-general-1", "kr-general-2"]);
+    pass(&mut world, 90);
+    assert_eq!(on_node(&world, "a").iter().filter(|n| *n != "-").count(), 3);
 }

@@ -1,104 +1,65 @@
-//! `scheduler`: binds pending pods to nodes.
+//! `scheduler`: binds pending pods to nodes, deciding as kube-scheduler 1.36 does with its default profile.
 //!
-//! Works on its own compact arrays of what nodes have and pods ask for, kept up to date by events.
-//! Pods go by priority, then by when they came. A pod that fits nowhere waits until a node gains room
-//! that would hold it (or changes in another way); nothing is polled. Ties between nodes go to the
-//! first name, where kube-scheduler picks at random. Binding takes no time. Invariant: what is
-//! requested on a node never exceeds its allocatable, except by pods bound by hand. Left out:
-//! preemption, preferred affinity and taints, inter-pod affinity, topology spread, ports, volumes,
-//! image locality, sampling of nodes in clusters above 100 nodes.
+//! [`Cluster`] is what it knows, kept up to date by single changes; [`decide`] is the pure decision with
+//! every reason; the queue says who is tried when. Chance (one of equally good nodes, where a search for
+//! victims begins) comes from a random stream of its own. Binding takes no time. Invariant: what is
+//! requested on a node never exceeds its allocatable, except by pods bound by hand. What it knows is
+//! derived from the objects and not saved; the order of nodes, where the next search begins, the queue and the
+//! random stream are.
 
-mod filter;
-mod score;
+mod attempt;
+mod cluster;
+mod counts;
+mod cycle;
+mod decision;
+mod labels;
+mod node;
+mod plugins;
+mod pod;
+mod profile;
+mod queue;
+mod status;
+mod storage;
+
+pub use attempt::Search;
+pub use cluster::Cluster;
+pub use decision::{Decision, decide};
+pub use plugins::defaultpreemption::{Candidate, Preemption};
+pub use pod::PodInfo;
+pub use profile::{Profile, Strategy};
+pub use status::{Code, Plugin, Rejection};
 
 use super::{Cx, is_deleting, is_terminal, phase, time};
-use crate::amounts::{self, Amounts};
 use crate::controllers::events::{About, Source};
+use crate::kind::Kind;
 use crate::object::Object;
-use crate::store::{Change, ChangeKind};
+use crate::store::{Change, ChangeKind, Objects};
+use attempt::{Nomination, Outcome, Unfit};
 use fleet::Instant;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use queue::{News, Queue};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The scheduler's name in `spec.schedulerName`.
 const NAME: &str = "default-scheduler";
 const SOURCE: Source<'static> = Source { component: NAME, host: None };
 
-/// A node as the scheduler sees it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct NodeInfo {
-    labels: BTreeMap<String, String>,
-    /// Taints with effect NoSchedule or NoExecute.
-    taints: Vec<Taint>,
-    unschedulable: bool,
-    allocatable: Amounts,
-    used: Amounts,
-    /// CPU and memory requested, with kube-scheduler's stand-ins for what is not stated.
-    scored_cpu_millis: i64,
-    scored_memory_bytes: i64,
-    /// Whether there is a Node object; pods may outlive it for a moment.
-    known: bool,
-}
-
-impl NodeInfo {
-    fn describe(&mut self, node: &Node) {
-        let spec = node.spec.as_ref();
-        let taints = spec.and_then(|s| s.taints.as_ref()).into_iter().flatten();
-        self.taints = taints.filter(|t| t.effect != "PreferNoSchedule").cloned().collect();
-        self.unschedulable = spec.and_then(|s| s.unschedulable).unwrap_or(false);
-        self.labels = node.metadata.labels.clone().unwrap_or_default();
-        self.allocatable = amounts::allocatable(node);
-        self.known = true;
-    }
-}
-
-/// A pod that holds room on a node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Placed {
-    node: Arc<str>,
-    request: Amounts,
-    scored: (i64, i64),
-}
-
-/// Order of the queue: higher priority first, then earlier, then as they were heard of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Rank {
-    /// Negated priority.
-    urgency: i64,
-    since: Instant,
-    number: u64,
-}
-
-/// A pod that is to be bound.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Waiting {
-    namespace: Arc<str>,
-    name: Arc<str>,
-    uid: Arc<str>,
-    request: Amounts,
-    scored: (i64, i64),
-    /// Whether there has been an attempt, and why it failed.
-    tried: bool,
-    message: Option<String>,
-}
-
 /// The scheduler's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Scheduler {
-    nodes: BTreeMap<Arc<str>, NodeInfo>,
-    placed: BTreeMap<Arc<str>, Placed>,
-    #[serde(with = "crate::world::pairs")]
-    waiting: BTreeMap<Rank, Waiting>,
-    ranks: BTreeMap<Arc<str>, Rank>,
-    number: u64,
-    /// Pods to try at once; empty at rest.
+    queue: Queue,
+    /// Nodes in the order they came, zone by zone.
+    nodes: Vec<Arc<str>>,
+    search: Option<Search>,
+    /// `None` until it has been read from the objects.
     #[serde(skip)]
-    fresh: BTreeSet<Rank>,
-    /// Nodes that have gained something since the last pass; empty at rest.
+    cluster: Option<Box<Cluster>>,
     #[serde(skip)]
-    gained: BTreeSet<Arc<str>>,
+    profile: Profile,
+    /// Empty at rest.
+    #[serde(skip)]
+    news: News,
 }
 
 /// Whether this scheduler is to bind the pod.
@@ -111,176 +72,263 @@ fn is_mine(pod: &Pod) -> bool {
         && phase(pod) == "Pending"
 }
 
+/// The node a pod is bound to, unless it has ended.
+fn holds(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty() && !is_terminal(pod))
+}
+
+/// Reads what the scheduler knows from the objects; nodes known before keep their order.
+fn read(objects: &Objects, order: &[Arc<str>]) -> Cluster {
+    let mut cluster = Cluster::new();
+    for stored in objects.list(Kind::Namespace, None) {
+        if let Object::Namespace(namespace) = &stored.object {
+            cluster.put_namespace(namespace);
+        }
+    }
+    for name in order {
+        if let Some(node) = objects.get(Kind::Node, "", name).and_then(|s| s.object.as_node()) {
+            cluster.put_node(node);
+        }
+    }
+    for node in objects.list(Kind::Node, None).filter_map(|s| s.object.as_node()) {
+        cluster.put_node(node);
+    }
+    for pod in objects.list(Kind::Pod, None).filter_map(|s| s.object.as_pod()) {
+        let nominated = pod.status.as_ref().is_some_and(|s| s.nominated_node_name.is_some());
+        if holds(pod).is_some() || (nominated && is_mine(pod)) {
+            cluster.put_pod(pod);
+        }
+    }
+    cluster
+}
+
 impl Scheduler {
-    pub(crate) fn observe(&mut self, change: &Change) {
+    pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
+        if self.cluster.is_none() {
+            self.cluster = Some(Box::new(read(cx.objects, &self.nodes)));
+        }
         match &change.object.object {
             Object::Node(node) => self.observe_node(node, change.kind),
             Object::Pod(pod) => self.observe_pod(pod, change),
+            Object::Namespace(namespace) => {
+                let Some(cluster) = &mut self.cluster else { return };
+                self.news.namespaces = true;
+                match change.kind {
+                    ChangeKind::Deleted => cluster.remove_namespace(change.object.object.name()),
+                    _ => cluster.put_namespace(namespace),
+                }
+            }
             _ => {}
         }
     }
     fn observe_node(&mut self, node: &Node, kind: ChangeKind) {
-        let name: Arc<str> = node.metadata.name.as_deref().unwrap_or_default().into();
+        let Some(cluster) = &mut self.cluster else { return };
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        self.news.nodes = true;
         if kind == ChangeKind::Deleted {
-            if let Some(info) = self.nodes.get_mut(&name) {
-                info.known = false;
-            }
-            self.drop_if_unused(&name);
-            return;
-        }
-        self.nodes.entry(name.clone()).or_default().describe(node);
-        self.gained.insert(name);
-    }
-    fn drop_if_unused(&mut self, node: &str) {
-        if self.nodes.get(node).is_some_and(|info| !info.known && info.used.pods == 0) {
-            self.nodes.remove(node);
+            cluster.remove_node(name);
+        } else {
+            cluster.put_node(node);
+            self.news.gained.insert(name.into());
         }
     }
     fn observe_pod(&mut self, pod: &Pod, change: &Change) {
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
-        let gone = change.kind == ChangeKind::Deleted || is_terminal(pod);
-        let bound = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
-        match bound {
-            Some(node) if !gone => {
-                if !self.placed.contains_key(uid) {
-                    self.place(uid.into(), node.into(), amounts::requested(pod), amounts::scored(pod));
+        let gone = change.kind == ChangeKind::Deleted;
+        match holds(pod).filter(|_| !gone) {
+            Some(node) => self.observe_bound(uid, node, pod),
+            None => self.release(uid),
+        }
+        if gone || !is_mine(pod) {
+            self.queue.remove(uid);
+            self.withdraw(uid);
+        } else if !self.queue.contains(uid) {
+            let object = &change.object.object;
+            let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+            let created = pod.metadata.creation_timestamp.as_ref();
+            let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
+            self.queue.add(object.namespace(), object.name(), uid, priority, since);
+        } else if let Some(Object::Pod(old)) = change.previous.as_ref().map(|p| &p.object)
+            && (old.spec != pod.spec || old.metadata.labels != pod.metadata.labels)
+        {
+            self.queue.renew(uid);
+        }
+    }
+    fn observe_bound(&mut self, uid: &str, node: &str, pod: &Pod) {
+        let Some(cluster) = &mut self.cluster else { return };
+        if let Some(old) = cluster.placed(uid) {
+            let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
+            let started = start.map(|t| Instant::from_jiff(t.0));
+            let labels = pod.metadata.labels.as_ref();
+            let same = labels.map_or(old.labels.is_empty(), |l| *l == *old.labels);
+            if same && old.terminating == is_deleting(&pod.metadata) {
+                if started != old.start {
+                    cluster.touch(uid, |info| info.start = started);
                 }
+                return;
             }
-            _ => self.release(uid),
+            cluster.release(uid);
         }
-        if !gone && is_mine(pod) {
-            if !self.ranks.contains_key(uid) {
-                self.enqueue(uid, pod, change);
-            }
-        } else if let Some(rank) = self.ranks.remove(uid) {
-            self.waiting.remove(&rank);
-            self.fresh.remove(&rank);
+        let info = Arc::new(PodInfo::new(pod));
+        if info.terminating {
+            self.news.left.push(info.clone());
         }
-    }
-    fn enqueue(&mut self, uid: &str, pod: &Pod, change: &Change) {
-        let object = &change.object.object;
-        let created = pod.metadata.creation_timestamp.as_ref();
-        self.number += 1;
-        let rank = Rank {
-            urgency: -i64::from(pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0)),
-            since: created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0)),
-            number: self.number,
-        };
-        let waiting = Waiting {
-            namespace: object.namespace().into(),
-            name: object.name().into(),
-            uid: uid.into(),
-            request: amounts::requested(pod),
-            scored: amounts::scored(pod),
-            tried: false,
-            message: None,
-        };
-        self.ranks.insert(waiting.uid.clone(), rank);
-        self.waiting.insert(rank, waiting);
-        self.fresh.insert(rank);
-    }
-    fn place(&mut self, uid: Arc<str>, node: Arc<str>, request: Amounts, scored: (i64, i64)) {
-        let info = self.nodes.entry(node.clone()).or_default();
-        info.used.add(&request);
-        info.scored_cpu_millis += scored.0;
-        info.scored_memory_bytes += scored.1;
-        self.placed.insert(uid, Placed { node, request, scored });
+        self.news.came.push(info.clone());
+        cluster.place(node, info);
     }
     fn release(&mut self, uid: &str) {
-        let Some(placed) = self.placed.remove(uid) else { return };
-        if let Some(info) = self.nodes.get_mut(&placed.node) {
-            info.used.subtract(&placed.request);
-            info.scored_cpu_millis -= placed.scored.0;
-            info.scored_memory_bytes -= placed.scored.1;
+        let Some(cluster) = &mut self.cluster else { return };
+        let Some(info) = cluster.placed(uid).cloned() else { return };
+        self.news.gained.extend(cluster.release(uid));
+        self.news.left.push(info);
+    }
+    /// A pod no longer waits for room on a node: whoever had to leave it free may have it.
+    fn withdraw(&mut self, uid: &str) {
+        if let Some(cluster) = &mut self.cluster {
+            self.news.gained.extend(cluster.withdraw(uid));
         }
-        self.drop_if_unused(&placed.node);
-        self.gained.insert(placed.node);
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
-        if self.fresh.is_empty() && self.gained.is_empty() {
+        let Some(cluster) = &mut self.cluster else { return false };
+        if self.queue.is_idle() && self.news.is_empty() {
             return false;
         }
-        let gained = std::mem::take(&mut self.gained);
-        let fresh = std::mem::take(&mut self.fresh);
-        // In the order of the queue; whether a node still holds a pod is asked when its turn comes,
-        // because those before it may have taken the room.
-        let ranks: Vec<Rank> = if gained.is_empty() {
-            fresh.into_iter().collect()
-        } else {
-            self.waiting.keys().copied().collect()
-        };
-        for rank in ranks {
-            let Some(waiting) = self.waiting.get(&rank) else { continue };
-            let holds = |name: &Arc<str>| {
-                self.nodes.get(name).is_some_and(|n| n.known && waiting.request.fits(&n.allocatable, &n.used))
-            };
-            if !waiting.tried || gained.iter().any(holds) {
-                self.attempt(cx, rank);
-            }
+        let news = std::mem::take(&mut self.news);
+        if news.nodes {
+            self.nodes = cluster.names().cloned().collect();
+        }
+        if !news.is_empty() {
+            self.queue.hear(&news, cluster, cx.objects, cx.now);
+        }
+        while let Some(uid) = self.queue.pop() {
+            self.attempt(cx, &uid);
         }
         true
     }
     /// Tries to bind one pod.
-    fn attempt(&mut self, cx: &mut Cx<'_>, rank: Rank) {
-        let Some(waiting) = self.waiting.get_mut(&rank) else { return };
-        waiting.tried = true;
-        let Some(stored) = cx.pod(&waiting.namespace, &waiting.name, &waiting.uid) else { return };
+    fn attempt(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
+        let (Some(cluster), Some(waiting)) = (&mut self.cluster, self.queue.get_mut(uid)) else { return };
+        let Some(stored) = cx.pod(&waiting.namespace, &waiting.name, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
-        let nodes = self.nodes.iter().filter(|(_, info)| info.known);
-        let mut best: Option<(i64, &Arc<str>)> = None;
-        let mut reasons = filter::Reasons::default();
-        for (name, info) in nodes {
-            if !filter::passes(pod, name, info, &waiting.request, &mut reasons) {
-                continue;
-            }
-            let score = score::total(info, &waiting.request, waiting.scored);
-            if best.is_none_or(|(other, _)| score > other) {
-                best = Some((score, name));
-            }
+        let info = match &waiting.info {
+            Some(info) => info.clone(),
+            None => waiting.info.insert(Arc::new(PodInfo::new(pod))).clone(),
+        };
+        let seed = cx.seed;
+        let id = cx.timers.cluster;
+        let search = self.search.get_or_insert_with(|| Search::new(seed, &format!("scheduler/{id}")));
+        match search.attempt(cluster, &info, &self.profile) {
+            Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
+            Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
-        let about = About::new(&stored.object);
-        if let Some((_, node)) = best {
-            let node = node.clone();
-            let text = format!("Successfully assigned {}/{} to {node}", waiting.namespace, waiting.name);
-            let (uid, request, scored) = (waiting.uid.clone(), waiting.request.clone(), waiting.scored);
-            self.waiting.remove(&rank);
-            self.ranks.remove(&uid);
-            self.place(uid, node.clone(), request, scored);
-            let mut pod = pod.clone();
-            pod.spec.get_or_insert_default().node_name = Some(node.to_string());
-            set_scheduled(&mut pod, cx.now, None);
-            cx.put_pod(pod);
-            cx.normal(&about, SOURCE, "Scheduled", text);
-            return;
-        }
-        let message = reasons.message();
-        if waiting.message.as_ref() == Some(&message) {
-            return;
-        }
-        if let Some(waiting) = self.waiting.get_mut(&rank) {
-            waiting.message = Some(message.clone());
+    }
+    fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &str) {
+        let Some(cluster) = &mut self.cluster else { return };
+        self.queue.remove(&info.uid);
+        cluster.withdraw(&info.uid);
+        let text = format!("Successfully assigned {} to {node}", info.full_name());
+        let mut placed = Arc::unwrap_or_clone(info);
+        placed.node = Some(node.into());
+        placed.nominated = None;
+        let placed = Arc::new(placed);
+        cluster.place(node, placed.clone());
+        if !self.queue.is_empty() {
+            self.news.came.push(placed);
         }
         let mut pod = pod.clone();
-        set_scheduled(&mut pod, cx.now, Some(&message));
+        pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
+        pod.status.get_or_insert_default().nominated_node_name = None;
+        set_scheduled(&mut pod, cx.now, None);
         cx.put_pod(pod);
-        cx.warning(&about, SOURCE, "FailedScheduling", message);
+        cx.normal(&About::new(object), SOURCE, "Scheduled", text);
+    }
+    /// A pod goes nowhere for now: says so, and makes room if that is to be done.
+    fn refuse(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: &Arc<PodInfo>, unfit: Unfit) {
+        self.queue.failed(&info.uid, unfit.against, cx.now);
+        let nominated = match &unfit.nomination {
+            Nomination::Keep => info.nominated.clone(),
+            Nomination::Clear => None,
+            Nomination::To(candidate) => Some(candidate.node.clone()),
+        };
+        let moved = nominated != info.nominated;
+        if moved {
+            self.withdraw(&info.uid);
+        }
+        let Some(waiting) = self.queue.get_mut(&info.uid) else { return };
+        let told = waiting.message.as_ref() == Some(&unfit.message);
+        waiting.message = Some(unfit.message.clone());
+        let renominated = PodInfo { nominated: nominated.clone(), ..(**info).clone() };
+        let renominated = Arc::new(renominated);
+        waiting.info = Some(renominated.clone());
+        if let Nomination::To(candidate) = &unfit.nomination {
+            self.make_room(cx, candidate, &renominated);
+        }
+        if told && !moved {
+            return;
+        }
+        let mut pod = pod.clone();
+        pod.status.get_or_insert_default().nominated_node_name = nominated.map(|n| n.to_string());
+        set_scheduled(&mut pod, cx.now, Some((unfit.reason, &unfit.message)));
+        cx.put_pod(pod);
+        if !told {
+            cx.warning(&About::new(object), SOURCE, "FailedScheduling", unfit.message);
+        }
+    }
+    /// Deletes the victims, and takes the node from less important pods that wait for it.
+    fn make_room(&mut self, cx: &mut Cx<'_>, candidate: &Candidate, pod: &Arc<PodInfo>) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let others = cluster.nominated.get(&candidate.node).cloned().unwrap_or_default();
+        for other in others.into_iter().filter(|o| o.priority < pod.priority) {
+            cluster.withdraw(&other.uid);
+            if let Some(waiting) = self.queue.get_mut(&other.uid) {
+                waiting.info = Some(Arc::new(PodInfo { nominated: None, ..(*other).clone() }));
+            }
+            if let Some(stored) = cx.pod(&other.namespace, &other.name, &other.uid)
+                && let Object::Pod(old) = &stored.object
+            {
+                let mut next = old.clone();
+                next.status.get_or_insert_default().nominated_node_name = None;
+                cx.put_pod(next);
+            }
+        }
+        cluster.nominate(pod.clone());
+        for victim in &candidate.victims {
+            preempt(cx, victim, pod, &candidate.node);
+        }
     }
     /// The first node, if any, on which more is requested than it has: a broken invariant.
     pub(crate) fn overcommitted(&self) -> Option<(&str, String)> {
-        let over = |info: &NodeInfo| {
-            let (have, used) = (&info.allocatable, &info.used);
-            info.known
-                && (used.cpu_millis > have.cpu_millis
-                    || used.memory_bytes > have.memory_bytes
-                    || used.pods > have.pods)
-        };
-        let (name, info) = self.nodes.iter().find(|(_, info)| over(info))?;
-        Some((name, format!("requested {:?}, allocatable {:?}", info.used, info.allocatable)))
+        self.cluster.as_ref()?.overcommitted()
     }
 }
 
-/// Sets the condition PodScheduled: true, or false with the reason why not.
-fn set_scheduled(pod: &mut Pod, now: Instant, failure: Option<&str>) {
+/// Deletes a pod to make room for another.
+fn preempt(cx: &mut Cx<'_>, victim: &PodInfo, pod: &PodInfo, node: &str) {
+    let Some(stored) = cx.pod(&victim.namespace, &victim.name, &victim.uid) else { return };
+    let Object::Pod(old) = &stored.object else { return };
+    if is_deleting(&old.metadata) {
+        return;
+    }
+    let mut next = old.clone();
+    let condition = PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("PreemptionByScheduler".to_owned()),
+        message: Some(format!("{NAME}: preempting to accommodate a higher priority pod")),
+        last_transition_time: Some(time(cx.now)),
+        ..PodCondition::default()
+    };
+    let conditions = next.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.retain(|c| c.type_ != condition.type_);
+    conditions.push(condition);
+    cx.put_pod(next);
+    let text = format!("Preempted by pod {} on node {node}", pod.uid);
+    cx.normal(&About::new(&stored.object), SOURCE, "Preempted", text);
+    cx.delete(Kind::Pod, &victim.namespace, &victim.name);
+}
+
+/// Sets the condition PodScheduled: true, or false with reason and message.
+fn set_scheduled(pod: &mut Pod, now: Instant, failure: Option<(&str, &str)>) {
     let status = pod.status.get_or_insert_default();
     let conditions = status.conditions.get_or_insert_default();
     let old = conditions.iter().position(|c| c.type_ == "PodScheduled");
@@ -290,8 +338,8 @@ fn set_scheduled(pod: &mut Pod, now: Instant, failure: Option<&str>) {
     let new = PodCondition {
         type_: "PodScheduled".to_owned(),
         status: value.to_owned(),
-        reason: failure.map(|_| "Unschedulable".to_owned()),
-        message: failure.map(str::to_owned),
+        reason: failure.map(|(reason, _)| reason.to_owned()),
+        message: failure.map(|(_, message)| message.to_owned()),
         last_transition_time: Some(since.unwrap_or_else(|| time(now))),
         ..PodCondition::default()
     };

@@ -1,0 +1,379 @@
+//! One pod's scheduling cycle: what the plugins work out beforehand, the filters, the scores.
+//!
+//! [`Needs`] is what the cluster's incremental counts are asked for, [`States`] what filters keep and a
+//! dry run changes, [`Cycle`] both with the pod. A plugin that has nothing to say about a pod is not asked
+//! about its nodes.
+
+use super::cluster::Cluster;
+use super::counts::Bearing;
+use super::node::{NodeInfo, Verdict};
+use super::plugins::{
+    imagelocality, interpodaffinity, nodeaffinity, nodename, nodeports, noderesources, nodeunschedulable,
+    nodevolumelimits, normalize, podtopologyspread, tainttoleration, volumebinding, volumerestrictions,
+    volumezone,
+};
+use super::pod::{PodInfo, Spread, Term};
+use super::profile::Profile;
+use super::status::{Plugin, Rejection};
+use std::sync::Arc;
+
+/// A topology spread constraint with where its counts are.
+#[derive(Debug)]
+pub(super) struct SpreadNeed {
+    pub(super) spread: Arc<Spread>,
+    pub(super) key: usize,
+    pub(super) counter: u32,
+}
+
+/// A term of (anti-)affinity with where its counts are.
+#[derive(Debug)]
+pub(super) struct TermNeed {
+    pub(super) key: usize,
+    pub(super) counter: u32,
+}
+
+/// What a pod's cycle reads of the cluster's counts.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    selected: Option<Arc<Vec<bool>>>,
+    verdicts: Vec<Verdict>,
+    pub(super) hard: Vec<SpreadNeed>,
+    pub(super) soft: Vec<SpreadNeed>,
+    /// Whether the constraints are the pod's own.
+    pub(super) explicit: bool,
+    pub(super) affinity: Vec<TermNeed>,
+    pub(super) anti: Vec<TermNeed>,
+    /// With their weights, negative for anti-affinity.
+    pub(super) preferred: Vec<(TermNeed, i64)>,
+    /// Terms of placed pods that match this one.
+    pub(super) carried: Vec<(usize, Bearing, u32)>,
+}
+
+impl Needs {
+    fn new(cluster: &mut Cluster, pod: &PodInfo, profile: &Profile) -> Needs {
+        cluster.order();
+        let mut needs = Needs {
+            selected: cluster.selected(&pod.rare.selection),
+            verdicts: cluster.taints.verdicts(&pod.tolerations),
+            ..Needs::default()
+        };
+        if profile.asks(Plugin::PodTopologySpread) {
+            needs.spread(cluster, pod, profile);
+        }
+        if profile.asks(Plugin::InterPodAffinity) {
+            needs.pods(cluster, pod);
+        }
+        needs
+    }
+    fn spread(&mut self, cluster: &mut Cluster, pod: &PodInfo, profile: &Profile) {
+        self.explicit = !pod.rare.spreads.is_empty();
+        let defaults = if self.explicit || !profile.default_spread {
+            Vec::new()
+        } else {
+            podtopologyspread::defaults(cluster, pod)
+        };
+        for spread in pod.rare.spreads.iter().chain(&defaults) {
+            let need = SpreadNeed {
+                key: cluster.key(&spread.key),
+                counter: cluster.counter(std::slice::from_ref(&spread.pods)),
+                spread: spread.clone(),
+            };
+            if spread.hard { self.hard.push(need) } else { self.soft.push(need) }
+        }
+    }
+    fn pods(&mut self, cluster: &mut Cluster, pod: &PodInfo) {
+        let terms = &pod.rare.terms;
+        let mut one = |term: &Term| TermNeed {
+            key: cluster.key(&term.key),
+            counter: cluster.counter(std::slice::from_ref(&term.pods)),
+        };
+        self.anti = terms.anti.iter().map(|t| one(t)).collect();
+        self.preferred = terms.preferred.iter().map(|t| (one(t), t.weight)).collect();
+        self.preferred.extend(terms.preferred_anti.iter().map(|t| (one(t), -t.weight)));
+        if !terms.affinity.is_empty() {
+            let counter = cluster.counter(&terms.affinity_pods);
+            self.affinity =
+                terms.affinity.iter().map(|t| TermNeed { key: cluster.key(&t.key), counter }).collect();
+        }
+        self.carried = cluster.carried_for(pod);
+    }
+    /// Whether the pod's node selector and required node affinity allow a node.
+    pub(super) fn selects(&self, at: u32) -> bool {
+        self.selected.as_ref().is_none_or(|s| s.get(at as usize).copied().unwrap_or(false))
+    }
+    /// Whether the pod tolerates every taint of a node that keeps pods off.
+    pub(super) fn tolerates(&self, node: &NodeInfo) -> bool {
+        self.verdicts.get(node.taints as usize).is_some_and(|v| v.tolerated)
+    }
+    /// Whether the pod matches its own required affinity.
+    pub(super) fn own_affinity(&self, pod: &PodInfo, cluster: &Cluster) -> bool {
+        let own = |t: &Arc<Term>| t.pods.matches(&pod.namespace, &pod.labels, &cluster.namespaces);
+        pod.rare.terms.affinity.iter().all(own)
+    }
+}
+
+/// What filters keep between nodes, and what pods that come or go in thought change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct States {
+    spread: Vec<podtopologyspread::Domains>,
+    affinity: Option<interpodaffinity::State>,
+    /// Claims for one pod only that others use.
+    taken: i64,
+}
+
+/// A pod's cycle.
+pub(super) struct Cycle<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) pod: &'a PodInfo,
+    pub(super) profile: &'a Profile,
+    needs: Needs,
+    /// The filters that have something to say, in order.
+    filters: Vec<Plugin>,
+    cordon_tolerated: bool,
+    claims: volumebinding::Claims,
+    zones: volumezone::Zones,
+    /// The only nodes to look at, if a plugin names them, in order of name.
+    pub(super) only: Option<Vec<&'a str>>,
+}
+
+/// A score of every plugin that has one, for each feasible node.
+#[derive(Debug, Default)]
+pub(super) struct Scores {
+    pub(super) plugins: Vec<(Plugin, Vec<i64>)>,
+    pub(super) totals: Vec<i64>,
+}
+
+impl<'a> Cycle<'a> {
+    /// Everything that is worked out before nodes are looked at; an error turns the pod down everywhere.
+    pub(super) fn new(
+        cluster: &'a mut Cluster,
+        pod: &'a PodInfo,
+        profile: &'a Profile,
+    ) -> Result<(Cycle<'a>, States), Rejection> {
+        let needs = Needs::new(cluster, pod, profile);
+        let cluster: &'a Cluster = cluster;
+        let mut cycle = Cycle {
+            cluster,
+            pod,
+            profile,
+            needs,
+            filters: Vec::with_capacity(12),
+            cordon_tolerated: nodeunschedulable::tolerated(pod),
+            claims: volumebinding::Claims::default(),
+            zones: volumezone::Zones::new(),
+            only: None,
+        };
+        let mut states = States::default();
+        let filters = [
+            Plugin::NodeUnschedulable,
+            Plugin::NodeName,
+            Plugin::TaintToleration,
+            Plugin::NodeAffinity,
+            Plugin::NodePorts,
+            Plugin::NodeResourcesFit,
+            Plugin::VolumeRestrictions,
+            Plugin::NodeVolumeLimits,
+            Plugin::VolumeBinding,
+            Plugin::VolumeZone,
+            Plugin::PodTopologySpread,
+            Plugin::InterPodAffinity,
+        ];
+        for plugin in filters.into_iter().filter(|p| profile.asks(*p)) {
+            if cycle.pre_filter(plugin, &mut states)? {
+                cycle.filters.push(plugin);
+            }
+        }
+        Ok((cycle, states))
+    }
+    /// One plugin's preparation; whether it has anything to say about nodes.
+    fn pre_filter(&mut self, plugin: Plugin, states: &mut States) -> Result<bool, Rejection> {
+        let (pod, storage) = (self.pod, &self.cluster.storage);
+        let claims = !pod.rare.claims.is_empty();
+        Ok(match plugin {
+            Plugin::NodeName => pod.node.is_some(),
+            Plugin::NodeAffinity => {
+                self.only = nodeaffinity::pre_filter(pod)?;
+                self.needs.selected.is_some()
+            }
+            Plugin::NodePorts => !pod.rare.ports.is_empty(),
+            Plugin::VolumeRestrictions if claims => {
+                states.taken = volumerestrictions::pre_filter(storage, pod)?;
+                true
+            }
+            Plugin::NodeVolumeLimits => claims,
+            Plugin::VolumeBinding if claims => {
+                self.claims = volumebinding::pre_filter(storage, pod)?;
+                true
+            }
+            Plugin::VolumeZone if claims => {
+                self.zones = volumezone::pre_filter(storage, pod)?;
+                !self.zones.is_empty()
+            }
+            Plugin::VolumeRestrictions | Plugin::VolumeBinding | Plugin::VolumeZone => false,
+            Plugin::PodTopologySpread => {
+                if !self.needs.hard.is_empty() {
+                    states.spread = podtopologyspread::pre_filter(self.cluster, &self.needs);
+                }
+                !self.needs.hard.is_empty()
+            }
+            Plugin::InterPodAffinity => {
+                states.affinity = interpodaffinity::pre_filter(self.cluster, &self.needs);
+                // Pods that come in thought may ask for something even if none that is there does.
+                if states.affinity.is_none() && !self.cluster.nominated.is_empty() {
+                    states.affinity = Some(interpodaffinity::State::default());
+                }
+                states.affinity.is_some()
+            }
+            _ => true,
+        })
+    }
+    /// What the first filter that turns a node down says; `None` when the pod may go there.
+    pub(super) fn check(&self, states: &States, at: u32, node: &NodeInfo) -> Option<Rejection> {
+        let (pod, cluster) = (self.pod, self.cluster);
+        self.filters.iter().find_map(|plugin| match plugin {
+            Plugin::NodeUnschedulable => nodeunschedulable::filter(node, self.cordon_tolerated),
+            Plugin::NodeName => nodename::filter(pod, node),
+            Plugin::TaintToleration => tainttoleration::filter(node, &self.needs.verdicts),
+            Plugin::NodeAffinity => {
+                self.needs.selected.as_ref().and_then(|selected| nodeaffinity::filter(selected, at))
+            }
+            Plugin::NodePorts => nodeports::filter(pod, node),
+            Plugin::NodeResourcesFit => noderesources::filter(pod, node),
+            Plugin::VolumeRestrictions => volumerestrictions::filter(states.taken),
+            Plugin::NodeVolumeLimits => nodevolumelimits::filter(&cluster.storage, pod, node),
+            Plugin::VolumeBinding => volumebinding::filter(&cluster.storage, &self.claims, pod, node),
+            Plugin::VolumeZone => volumezone::filter(&self.zones, node),
+            Plugin::PodTopologySpread => podtopologyspread::filter(cluster, &self.needs, &states.spread, at),
+            Plugin::InterPodAffinity => {
+                let state = states.affinity.as_ref()?;
+                interpodaffinity::filter(cluster, &self.needs, state, pod, at)
+            }
+            _ => None,
+        })
+    }
+    /// The same, with the pods that wait for room on the node there, and without: both must pass.
+    pub(super) fn check_with_nominated(
+        &self,
+        states: &States,
+        at: u32,
+        node: &NodeInfo,
+    ) -> Option<Rejection> {
+        if !self.cluster.nominated.is_empty()
+            && let Some(waiting) = self.cluster.nominated.get(&node.name)
+        {
+            let before = |p: &&Arc<PodInfo>| p.priority >= self.pod.priority && p.uid != self.pod.uid;
+            let first: Vec<&Arc<PodInfo>> = waiting.iter().filter(before).collect();
+            if !first.is_empty() {
+                let (mut states, mut node) = (states.clone(), node.clone());
+                for pod in first {
+                    self.add(&mut states, at, &mut node, pod);
+                }
+                if let Some(rejection) = self.check(&states, at, &node) {
+                    return Some(rejection);
+                }
+            }
+        }
+        self.check(states, at, node)
+    }
+    /// Puts a pod on a node in thought.
+    pub(super) fn add(&self, states: &mut States, at: u32, node: &mut NodeInfo, pod: &Arc<PodInfo>) {
+        node.add(pod.clone());
+        self.change(states, at, node, pod, 1);
+    }
+    /// Takes a pod off a node in thought.
+    pub(super) fn take(&self, states: &mut States, at: u32, node: &mut NodeInfo, pod: &Arc<PodInfo>) {
+        node.remove(&pod.uid);
+        self.change(states, at, node, pod, -1);
+    }
+    fn change(&self, states: &mut States, at: u32, node: &NodeInfo, pod: &PodInfo, step: i64) {
+        let (cluster, needs) = (self.cluster, &self.needs);
+        if !states.spread.is_empty() {
+            podtopologyspread::change(cluster, needs, &mut states.spread, (at, node), pod, step);
+        }
+        if let Some(state) = &mut states.affinity {
+            interpodaffinity::change(cluster, needs, state, self.pod, (at, pod), step);
+        }
+        if !pod.rare.claims.is_empty() && !self.pod.rare.claims.is_empty() {
+            states.taken += step * volumerestrictions::shared(&cluster.storage, self.pod, pod);
+        }
+    }
+    /// Scores of feasible nodes; the error is an internal one of the cycle. Each plugin's own scores are
+    /// kept only if `each`.
+    pub(super) fn score(&self, feasible: &[u32], each: bool) -> Result<Scores, String> {
+        let mut scores = Scores { plugins: Vec::new(), totals: vec![0; feasible.len()] };
+        let order = [
+            Plugin::TaintToleration,
+            Plugin::NodeAffinity,
+            Plugin::NodeResourcesFit,
+            Plugin::PodTopologySpread,
+            Plugin::InterPodAffinity,
+            Plugin::DynamicResources,
+            Plugin::NodeResourcesBalancedAllocation,
+            Plugin::ImageLocality,
+        ];
+        for plugin in order.into_iter().filter(|p| self.profile.asks(*p)) {
+            let Some(mut values) = self.score_by(plugin, feasible, each)? else { continue };
+            let weight = self.profile.weight(plugin);
+            for (value, total) in values.iter_mut().zip(&mut scores.totals) {
+                *value *= weight;
+                *total += *value;
+            }
+            if each {
+                scores.plugins.push((plugin, values));
+            }
+        }
+        Ok(scores)
+    }
+    /// One plugin's normalised scores; `None` when it has nothing to say, or (unless `each`) says the same
+    /// of every node.
+    fn score_by(&self, plugin: Plugin, feasible: &[u32], each: bool) -> Result<Option<Vec<i64>>, String> {
+        let (pod, cluster) = (self.pod, self.cluster);
+        let raw = |score: &dyn Fn(&NodeInfo) -> i64| -> Vec<i64> {
+            feasible.iter().map(|at| score(cluster.node(*at))).collect()
+        };
+        Ok(match plugin {
+            Plugin::TaintToleration => {
+                if !each && self.needs.verdicts.iter().all(|v| v.avoided == 0) {
+                    return Ok(None);
+                }
+                let mut scores = raw(&|node| tainttoleration::score(node, &self.needs.verdicts));
+                normalize(&mut scores, true);
+                Some(scores)
+            }
+            Plugin::NodeAffinity => {
+                if let Some(error) = &pod.rare.preferred_error {
+                    return Err(format!("running PreScore plugin \"NodeAffinity\": {error}"));
+                }
+                (!pod.rare.preferred.is_empty()).then(|| {
+                    let mut scores = raw(&|node| nodeaffinity::score(pod, node));
+                    normalize(&mut scores, false);
+                    scores
+                })
+            }
+            Plugin::NodeResourcesFit => {
+                let strategy = &self.profile.strategy;
+                let score = |at: &u32| noderesources::score(pod, cluster.node(*at), strategy);
+                Some(feasible.iter().map(score).collect())
+            }
+            Plugin::NodeResourcesBalancedAllocation => noderesources::is_balanced(pod)
+                .then(|| feasible.iter().map(|at| noderesources::balanced(pod, cluster.node(*at))).collect()),
+            Plugin::PodTopologySpread => (!self.needs.soft.is_empty())
+                .then(|| podtopologyspread::score(cluster, &self.needs, feasible)),
+            Plugin::InterPodAffinity => {
+                let weight = self.profile.hard_pod_affinity_weight;
+                interpodaffinity::pre_score(cluster, &self.needs, weight)
+                    .map(|sums| interpodaffinity::score(cluster, &sums, feasible))
+            }
+            Plugin::ImageLocality => {
+                let images = imagelocality::pre_score(cluster, pod);
+                if !each && images.is_empty() {
+                    return Ok(None);
+                }
+                Some(feasible.iter().map(|at| imagelocality::score(pod, &images, *at)).collect())
+            }
+            // Claims for devices are left out; without any, every node scores nothing.
+            Plugin::DynamicResources => each.then(|| vec![0; feasible.len()]),
+            _ => None,
+        })
+    }
+}

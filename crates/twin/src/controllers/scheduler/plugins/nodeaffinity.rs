@@ -1,0 +1,29 @@
+//! `NodeAffinity`: node selectors and required terms that must match, preferred terms that score.
+
+use crate::controllers::scheduler::node::NodeInfo;
+use crate::controllers::scheduler::pod::PodInfo;
+use crate::controllers::scheduler::status::{Plugin, Rejection};
+
+/// The only nodes the pod's required terms name, if all terms name some.
+pub(in super::super) fn pre_filter(pod: &PodInfo) -> Result<Option<Vec<&str>>, Rejection> {
+    match pod.rare.selection.names() {
+        Some(names) if names.is_empty() => {
+            Err(Rejection::unresolvable(Plugin::NodeAffinity, "pod affinity terms conflict"))
+        }
+        names => Ok(names),
+    }
+}
+
+pub(in super::super) fn filter(selected: &[bool], at: u32) -> Option<Rejection> {
+    let selected = selected.get(at as usize).copied().unwrap_or(false);
+    (!selected).then_some(Rejection::unresolvable(
+        Plugin::NodeAffinity,
+        "node(s) didn't match Pod's node affinity/selector",
+    ))
+}
+
+/// The weights of the preferred terms that match.
+pub(in super::super) fn score(pod: &PodInfo, node: &NodeInfo) -> i64 {
+    let preferred = pod.rare.preferred.iter();
+    preferred.filter(|(_, term)| term.matches(&node.name, &node.labels)).map(|(weight, _)| weight).sum()
+}

@@ -1,0 +1,305 @@
+//! A pod as the scheduler sees it, digested once when it is heard of.
+//!
+//! Invariant: nothing of the pod's document is parsed again in a scheduling cycle. `matchLabelKeys` and
+//! `mismatchLabelKeys` are merged into their selectors here, as the API server does when a pod is created;
+//! doing it twice changes nothing. Left out: in-place resize, inline volumes of retired cloud drivers.
+
+use super::labels::{Labels, NodeSelection, NodeTerm, Operator, Requirement, Selector, node_terms};
+use crate::amounts::{self, Amounts};
+use fleet::Instant;
+use k8s_openapi::api::core::v1 as core;
+use std::sync::Arc;
+
+/// A host port: address (`0.0.0.0` for any), protocol, number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostPort {
+    pub(super) ip: String,
+    pub(super) protocol: String,
+    pub(super) port: i32,
+}
+
+/// Address that stands for all.
+const ANY_IP: &str = "0.0.0.0";
+
+impl HostPort {
+    pub(super) fn conflicts(&self, other: &HostPort) -> bool {
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || self.ip == ANY_IP || other.ip == ANY_IP)
+    }
+}
+
+/// Which pods a term is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PodSelector {
+    /// In order.
+    pub(super) namespaces: Vec<Arc<str>>,
+    pub(super) namespace_selector: Selector,
+    pub(super) selector: Selector,
+}
+
+/// A term of pod (anti-)affinity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Term {
+    pub(super) pods: PodSelector,
+    pub(super) key: Arc<str>,
+    /// Of a preferred term.
+    pub(super) weight: i64,
+}
+
+/// A topology spread constraint.
+#[derive(Clone, Debug)]
+pub(super) struct Spread {
+    pub(super) key: Arc<str>,
+    pub(super) skew_max: i64,
+    /// Whether it must hold, rather than should.
+    pub(super) hard: bool,
+    pub(super) domains_min: usize,
+    pub(super) pods: PodSelector,
+    pub(super) honor_affinity: bool,
+    pub(super) honor_taints: bool,
+    /// Whether the selector matches the pod itself.
+    pub(super) own: bool,
+}
+
+/// A pod's terms of (anti-)affinity to pods.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PodTerms {
+    pub(super) affinity: Vec<Arc<Term>>,
+    /// The selectors of all terms in `affinity`: a pod counts for them only if it matches every one.
+    pub(super) affinity_pods: Vec<PodSelector>,
+    pub(super) anti: Vec<Arc<Term>>,
+    pub(super) preferred: Vec<Arc<Term>>,
+    pub(super) preferred_anti: Vec<Arc<Term>>,
+}
+
+/// What few pods have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rare {
+    pub(super) spreads: Vec<Arc<Spread>>,
+    pub(super) terms: PodTerms,
+    pub(super) ports: Vec<HostPort>,
+    /// Names of the claims its volumes use, in order, duplicates left in.
+    pub(super) claims: Vec<Arc<str>>,
+    pub(super) selection: NodeSelection,
+    pub(super) preferred: Vec<(i64, NodeTerm)>,
+    /// Why the preferred node affinity cannot be parsed.
+    pub(super) preferred_error: Option<String>,
+    /// Kind and name of its controller.
+    pub(super) owner: Option<(String, String)>,
+}
+
+/// A pod as the scheduler sees it.
+#[derive(Clone, Debug)]
+pub struct PodInfo {
+    /// Uid.
+    pub uid: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) priority: i32,
+    /// Whether it may preempt.
+    pub(super) preempts: bool,
+    pub(super) request: Amounts,
+    /// CPU and memory with kube-scheduler's stand-ins for what is not stated.
+    pub(super) scored: (i64, i64),
+    /// The same while the pod is not placed.
+    pub(super) scored_incoming: (i64, i64),
+    /// The node the pod itself asks for or is bound to.
+    pub(super) node: Option<Arc<str>>,
+    pub(super) nominated: Option<Arc<str>>,
+    pub(super) terminating: bool,
+    /// Whether it is being deleted to make room for another.
+    pub(super) preempted: bool,
+    pub(super) start: Option<Instant>,
+    pub(super) tolerations: Arc<[core::Toleration]>,
+    /// Images with their tags, in order of the containers; init containers first.
+    pub(super) images: Arc<[String]>,
+    pub(super) rare: Arc<Rare>,
+}
+
+/// An image's name with its tag.
+pub(super) fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    if last.contains(':') { image.to_owned() } else { format!("{image}:latest") }
+}
+
+impl PodInfo {
+    /// Digests a pod.
+    pub fn new(pod: &core::Pod) -> PodInfo {
+        let none = core::PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&none);
+        let status = pod.status.as_ref();
+        let meta = &pod.metadata;
+        let text = |t: &Option<String>| -> Arc<str> { t.as_deref().unwrap_or_default().into() };
+        let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let images = containers.filter_map(|c| c.image.as_deref()).map(tagged).collect();
+        let labels = Arc::new(meta.labels.clone().unwrap_or_default());
+        let namespace = text(&meta.namespace);
+        let rare = Arc::new(rare(pod, spec, &namespace, &labels));
+        let named = |t: Option<&String>| t.filter(|n| !n.is_empty()).map(|n| Arc::from(n.as_str()));
+        PodInfo {
+            uid: text(&meta.uid),
+            name: text(&meta.name),
+            priority: spec.priority.unwrap_or(0),
+            preempts: spec.preemption_policy.as_deref() != Some("Never"),
+            request: amounts::requested(pod),
+            scored: amounts::scored(pod),
+            scored_incoming: amounts::scored_incoming(pod),
+            node: named(spec.node_name.as_ref()),
+            nominated: named(status.and_then(|s| s.nominated_node_name.as_ref())),
+            terminating: meta.deletion_timestamp.is_some(),
+            preempted: conditions.iter().any(|c| {
+                c.type_ == "DisruptionTarget"
+                    && c.status == "True"
+                    && c.reason.as_deref() == Some("PreemptionByScheduler")
+            }),
+            start: status.and_then(|s| s.start_time.as_ref()).map(|t| Instant::from_jiff(t.0)),
+            tolerations: spec.tolerations.as_deref().unwrap_or_default().into(),
+            images,
+            rare,
+            namespace,
+            labels,
+        }
+    }
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+fn rare(pod: &core::Pod, spec: &core::PodSpec, namespace: &Arc<str>, labels: &Labels) -> Rare {
+    let affinity = spec.affinity.as_ref();
+    let node = affinity.and_then(|a| a.node_affinity.as_ref());
+    let required = node.and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
+    let selection = NodeSelection {
+        labels: spec.node_selector.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        terms: required.map(node_terms),
+    };
+    let (mut preferred, mut errors) = (Vec::new(), Vec::new());
+    let listed = node.and_then(|n| n.preferred_during_scheduling_ignored_during_execution.as_ref());
+    for (i, term) in listed.into_iter().flatten().enumerate() {
+        let said = &term.preference;
+        let empty = said.match_expressions.as_ref().is_none_or(Vec::is_empty)
+            && said.match_fields.as_ref().is_none_or(Vec::is_empty);
+        if term.weight == 0 || empty {
+            continue;
+        }
+        let (parsed, problems) = NodeTerm::new(said, &format!("[{i}]"));
+        preferred.push((i64::from(term.weight), parsed));
+        errors.extend(problems);
+    }
+    let claims = spec.volumes.iter().flatten().filter_map(|v| {
+        let generic = v.ephemeral.as_ref().map(|_| {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
+            Arc::from(format!("{pod}-{}", v.name).as_str())
+        });
+        v.persistent_volume_claim.as_ref().map(|c| Arc::from(c.claim_name.as_str())).or(generic)
+    });
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|o| o.controller == Some(true));
+    Rare {
+        spreads: spec
+            .topology_spread_constraints
+            .iter()
+            .flatten()
+            .map(|c| Arc::new(spread(c, namespace, labels)))
+            .collect(),
+        terms: pod_terms(affinity, namespace, labels),
+        ports: host_ports(spec),
+        claims: claims.collect(),
+        selection,
+        preferred,
+        preferred_error: match errors.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            many => Some(format!("[{}]", many.join(", "))),
+        },
+        owner: owner.map(|o| (o.kind.clone(), o.name.clone())),
+    }
+}
+
+fn host_ports(spec: &core::PodSpec) -> Vec<HostPort> {
+    let always = |c: &&core::Container| c.restart_policy.as_deref() == Some("Always");
+    let sidecars = spec.init_containers.iter().flatten().filter(always);
+    let ports = sidecars.chain(&spec.containers).flat_map(|c| c.ports.iter().flatten());
+    ports
+        .filter_map(|p| {
+            let ip = p.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or(ANY_IP);
+            let protocol = p.protocol.as_deref().filter(|p| !p.is_empty()).unwrap_or("TCP");
+            let port = p.host_port.filter(|port| *port > 0)?;
+            Some(HostPort { ip: ip.to_owned(), protocol: protocol.to_owned(), port })
+        })
+        .collect()
+}
+
+/// `key in (the pod's own value)`, for the keys the pod has.
+fn own_values<'a>(
+    keys: Option<&'a Vec<String>>,
+    labels: &'a Labels,
+    operator: Operator,
+) -> impl Iterator<Item = Requirement> + 'a {
+    let keys = keys.into_iter().flatten();
+    keys.filter_map(move |key| Some(Requirement::new(key, operator, std::slice::from_ref(labels.get(key)?))))
+}
+
+fn spread(constraint: &core::TopologySpreadConstraint, namespace: &Arc<str>, labels: &Labels) -> Spread {
+    let mut selector = Selector::new(constraint.label_selector.as_ref());
+    selector.require(own_values(constraint.match_label_keys.as_ref(), labels, Operator::In));
+    Spread {
+        key: constraint.topology_key.as_str().into(),
+        skew_max: i64::from(constraint.max_skew),
+        hard: constraint.when_unsatisfiable == "DoNotSchedule",
+        domains_min: constraint.min_domains.map_or(1, |n| n.max(0) as usize),
+        own: selector.matches(labels),
+        pods: PodSelector {
+            namespaces: vec![namespace.clone()],
+            namespace_selector: Selector::Nothing,
+            selector,
+        },
+        honor_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
+        honor_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
+    }
+}
+
+fn term(term: &core::PodAffinityTerm, weight: i32, namespace: &Arc<str>, labels: &Labels) -> Term {
+    let mut selector = Selector::new(term.label_selector.as_ref());
+    selector.require(own_values(term.match_label_keys.as_ref(), labels, Operator::In));
+    selector.require(own_values(term.mismatch_label_keys.as_ref(), labels, Operator::NotIn));
+    let listed = term.namespaces.as_deref().unwrap_or_default();
+    let mut namespaces: Vec<Arc<str>> = listed.iter().map(|n| Arc::from(n.as_str())).collect();
+    if namespaces.is_empty() && term.namespace_selector.is_none() {
+        namespaces.push(namespace.clone());
+    }
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let namespace_selector = Selector::new(term.namespace_selector.as_ref());
+    let pods = PodSelector { namespaces, namespace_selector, selector };
+    Term { pods, key: term.topology_key.as_str().into(), weight: i64::from(weight) }
+}
+
+fn pod_terms(affinity: Option<&core::Affinity>, namespace: &Arc<str>, labels: &Labels) -> PodTerms {
+    let mut terms = PodTerms::default();
+    let required = |list: &Option<Vec<core::PodAffinityTerm>>| -> Vec<Arc<Term>> {
+        list.iter().flatten().map(|t| Arc::new(term(t, 0, namespace, labels))).collect()
+    };
+    let preferred = |list: &Option<Vec<core::WeightedPodAffinityTerm>>| -> Vec<Arc<Term>> {
+        list.iter()
+            .flatten()
+            .map(|t| Arc::new(term(&t.pod_affinity_term, t.weight, namespace, labels)))
+            .collect()
+    };
+    if let Some(to) = affinity.and_then(|a| a.pod_affinity.as_ref()) {
+        terms.affinity = required(&to.required_during_scheduling_ignored_during_execution);
+        terms.affinity_pods = terms.affinity.iter().map(|t| t.pods.clone()).collect();
+        terms.preferred = preferred(&to.preferred_during_scheduling_ignored_during_execution);
+    }
+    if let Some(from) = affinity.and_then(|a| a.pod_anti_affinity.as_ref()) {
+        terms.anti = required(&from.required_during_scheduling_ignored_during_execution);
+        terms.preferred_anti = preferred(&from.preferred_during_scheduling_ignored_during_execution);
+    }
+    terms
+}
