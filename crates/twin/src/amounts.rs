@@ -161,9 +161,27 @@ pub(crate) fn requested(pod: &Pod) -> Amounts {
     pod.spec.as_ref().map(|spec| of_spec(spec, (0, 0), whole(spec))).unwrap_or_default()
 }
 
+/// What a pod asks for, and the CPU and memory it counts as when nodes are scored, once it is placed and
+/// while it is not: see [`scored`] and [`scored_incoming`].
+pub(crate) fn all(pod: &Pod) -> (Amounts, (i64, i64), (i64, i64)) {
+    let asked = requested(pod);
+    let states = |c: &Container| {
+        let requests = c.resources.as_ref().and_then(|r| r.requests.as_ref());
+        requests.is_some_and(|r| r.contains_key("cpu") && r.contains_key("memory"))
+    };
+    let stated = |spec: &PodSpec| {
+        whole(spec).is_none() && spec.init_containers.iter().flatten().chain(&spec.containers).all(states)
+    };
+    if pod.spec.as_ref().is_some_and(stated) {
+        let same = (asked.cpu_millis, asked.memory_bytes);
+        return (asked, same, same);
+    }
+    (asked, scored(pod), scored_incoming(pod))
+}
+
 /// CPU and memory a placed pod counts as when nodes are scored: containers without requests get
 /// kube-scheduler's 100m and 200 MiB, unless the pod as a whole states the amount.
-pub(crate) fn scored(pod: &Pod) -> (i64, i64) {
+fn scored(pod: &Pod) -> (i64, i64) {
     let Some(spec) = &pod.spec else { return (0, 0) };
     let mut unstated = (CPU_MILLIS_UNSTATED, MEMORY_BYTES_UNSTATED);
     if whole(spec).is_some() {
@@ -177,7 +195,7 @@ pub(crate) fn scored(pod: &Pod) -> (i64, i64) {
 
 /// CPU and memory a pod that is to be placed counts as: as kube-scheduler does, what is stated for the pod
 /// as a whole is passed over.
-pub(crate) fn scored_incoming(pod: &Pod) -> (i64, i64) {
+fn scored_incoming(pod: &Pod) -> (i64, i64) {
     let Some(spec) = &pod.spec else { return (0, 0) };
     let amounts = of_spec(spec, (CPU_MILLIS_UNSTATED, MEMORY_BYTES_UNSTATED), None);
     (amounts.cpu_millis, amounts.memory_bytes)

@@ -30,7 +30,7 @@ pub(super) struct Budget {
 }
 
 /// An image some node has.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Image {
     pub(super) bytes: i64,
     pub(super) count: usize,
@@ -58,7 +58,7 @@ impl Image {
 }
 
 /// What spreads pods without constraints: who selects them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Owners {
     services: BTreeMap<(String, String), Labels>,
     /// Kind, namespace and name of a controller, with its selector.
@@ -69,7 +69,7 @@ pub(super) struct Owners {
 type Selected = (u64, Arc<Vec<bool>>);
 
 /// The scheduler's view of a cluster.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cluster {
     pub(super) nodes: Vec<NodeInfo>,
     names: HashMap<Arc<str>, u32>,
@@ -130,6 +130,7 @@ impl Cluster {
     pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }
+    #[inline]
     pub(super) fn node(&self, at: u32) -> &NodeInfo {
         &self.nodes[at as usize]
     }

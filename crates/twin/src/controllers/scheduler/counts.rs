@@ -28,7 +28,7 @@ impl PodSelector {
 }
 
 /// Finds what may match a set of labels.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct LabelIndex {
     by_label: HashMap<String, HashMap<String, Vec<u32>>>,
     rest: Vec<u32>,
@@ -67,7 +67,7 @@ impl LabelIndex {
 }
 
 /// How many pods on each node all of some selectors match.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Counter {
     of: Vec<PodSelector>,
     /// By node, pods being deleted included.
@@ -78,7 +78,7 @@ pub(super) struct Counter {
 }
 
 /// All counters.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
     list: Vec<Option<Counter>>,
     ids: HashMap<Vec<PodSelector>, u32>,
@@ -91,6 +91,7 @@ fn needed(of: &[PodSelector]) -> Option<(&str, &str)> {
 }
 
 impl Counters {
+    #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&Counter> {
         self.list.get(id as usize)?.as_ref()
     }
@@ -184,7 +185,7 @@ pub(super) enum Bearing {
 }
 
 /// A term that placed pods carry.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Carried {
     pub(super) bearing: Bearing,
     pub(super) term: Arc<Term>,
@@ -194,7 +195,7 @@ pub(super) struct Carried {
 }
 
 /// Every term that placed pods carry.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CarriedTerms {
     list: Vec<Option<Carried>>,
     ids: HashMap<(Bearing, Arc<Term>), u32>,
@@ -273,14 +274,14 @@ impl CarriedTerms {
 }
 
 /// Values of labels that nodes are grouped by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Topology {
     keys: Vec<TopologyKey>,
     ids: HashMap<Arc<str>, usize>,
 }
 
 /// One label and the value each node has of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TopologyKey {
     pub(super) name: Arc<str>,
     values: HashMap<String, u32>,
@@ -313,6 +314,7 @@ impl TopologyKey {
         self.values.len()
     }
     /// The value of a node.
+    #[inline]
     pub(super) fn value(&self, node: u32) -> Option<usize> {
         let value = self.of_node.get(node as usize).copied().unwrap_or(NO_VALUE);
         (value != NO_VALUE).then_some(value as usize)
@@ -320,6 +322,7 @@ impl TopologyKey {
 }
 
 impl Topology {
+    #[inline]
     pub(super) fn key(&self, id: usize) -> &TopologyKey {
         &self.keys[id]
     }

@@ -230,26 +230,34 @@ impl<'a> Cycle<'a> {
     /// What the first filter that turns a node down says; `None` when the pod may go there.
     pub(super) fn check(&self, states: &States, at: u32, node: &NodeInfo) -> Option<Rejection> {
         let (pod, cluster) = (self.pod, self.cluster);
-        self.filters.iter().find_map(|plugin| match plugin {
-            Plugin::NodeUnschedulable => nodeunschedulable::filter(node, self.cordon_tolerated),
-            Plugin::NodeName => nodename::filter(pod, node),
-            Plugin::TaintToleration => tainttoleration::filter(node, &self.needs.verdicts),
-            Plugin::NodeAffinity => {
-                self.needs.selected.as_ref().and_then(|selected| nodeaffinity::filter(selected, at))
+        for plugin in &self.filters {
+            let against = match plugin {
+                Plugin::NodeUnschedulable => nodeunschedulable::filter(node, self.cordon_tolerated),
+                Plugin::NodeName => nodename::filter(pod, node),
+                Plugin::TaintToleration => tainttoleration::filter(node, &self.needs.verdicts),
+                Plugin::NodeAffinity => {
+                    self.needs.selected.as_ref().and_then(|selected| nodeaffinity::filter(selected, at))
+                }
+                Plugin::NodePorts => nodeports::filter(pod, node),
+                Plugin::NodeResourcesFit => noderesources::filter(pod, node),
+                Plugin::VolumeRestrictions => volumerestrictions::filter(states.taken),
+                Plugin::NodeVolumeLimits => nodevolumelimits::filter(&cluster.storage, pod, node),
+                Plugin::VolumeBinding => volumebinding::filter(&cluster.storage, &self.claims, pod, node),
+                Plugin::VolumeZone => volumezone::filter(&self.zones, node),
+                Plugin::PodTopologySpread => {
+                    podtopologyspread::filter(cluster, &self.needs, &states.spread, at)
+                }
+                Plugin::InterPodAffinity => {
+                    let state = states.affinity.as_ref();
+                    state.and_then(|state| interpodaffinity::filter(cluster, &self.needs, state, pod, at))
+                }
+                _ => None,
+            };
+            if against.is_some() {
+                return against;
             }
-            Plugin::NodePorts => nodeports::filter(pod, node),
-            Plugin::NodeResourcesFit => noderesources::filter(pod, node),
-            Plugin::VolumeRestrictions => volumerestrictions::filter(states.taken),
-            Plugin::NodeVolumeLimits => nodevolumelimits::filter(&cluster.storage, pod, node),
-            Plugin::VolumeBinding => volumebinding::filter(&cluster.storage, &self.claims, pod, node),
-            Plugin::VolumeZone => volumezone::filter(&self.zones, node),
-            Plugin::PodTopologySpread => podtopologyspread::filter(cluster, &self.needs, &states.spread, at),
-            Plugin::InterPodAffinity => {
-                let state = states.affinity.as_ref()?;
-                interpodaffinity::filter(cluster, &self.needs, state, pod, at)
-            }
-            _ => None,
-        })
+        }
+        None
     }
     /// The same, with the pods that wait for room on the node there, and without: both must pass.
     pub(super) fn check_with_nominated(
@@ -300,7 +308,8 @@ impl<'a> Cycle<'a> {
     /// Scores of feasible nodes; the error is an internal one of the cycle. Each plugin's own scores are
     /// kept only if `each`.
     pub(super) fn score(&self, feasible: &[u32], each: bool) -> Result<Scores, String> {
-        let mut scores = Scores { plugins: Vec::new(), totals: vec![0; feasible.len()] };
+        let totals = if each { vec![0; feasible.len()] } else { self.score_room(feasible) };
+        let mut scores = Scores { plugins: Vec::new(), totals };
         let order = [
             Plugin::TaintToleration,
             Plugin::NodeAffinity,
@@ -311,7 +320,9 @@ impl<'a> Cycle<'a> {
             Plugin::NodeResourcesBalancedAllocation,
             Plugin::ImageLocality,
         ];
-        for plugin in order.into_iter().filter(|p| self.profile.asks(*p)) {
+        let room = [Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation];
+        let left = order.into_iter().filter(|p| each || !room.contains(p));
+        for plugin in left.filter(|p| self.profile.asks(*p)) {
             let Some(mut values) = self.score_by(plugin, feasible, each)? else { continue };
             let weight = self.profile.weight(plugin);
             for (value, total) in values.iter_mut().zip(&mut scores.totals) {
@@ -323,6 +334,22 @@ impl<'a> Cycle<'a> {
             }
         }
         Ok(scores)
+    }
+    /// Weighted scores of the two plugins that look at room, which every pod has, in one pass.
+    fn score_room(&self, feasible: &[u32]) -> Vec<i64> {
+        let (pod, profile) = (self.pod, self.profile);
+        let weight = |plugin: Plugin| if profile.asks(plugin) { profile.weight(plugin) } else { 0 };
+        let fit = weight(Plugin::NodeResourcesFit);
+        let balanced = match noderesources::is_balanced(pod) {
+            true => weight(Plugin::NodeResourcesBalancedAllocation),
+            false => 0,
+        };
+        let one = |at: &u32| {
+            let node = self.cluster.node(*at);
+            let even = if balanced == 0 { 0 } else { balanced * noderesources::balanced(pod, node) };
+            fit * noderesources::score(pod, node, &profile.strategy) + even
+        };
+        feasible.iter().map(one).collect()
     }
     /// One plugin's normalised scores; `None` when it has nothing to say, or (unless `each`) says the same
     /// of every node.

@@ -8,6 +8,7 @@
 //! random stream are.
 
 mod attempt;
+mod capacity;
 mod cluster;
 mod counts;
 mod cycle;
@@ -22,6 +23,7 @@ mod status;
 mod storage;
 
 pub use attempt::Search;
+pub use capacity::{Capacity, capacity};
 pub use cluster::Cluster;
 pub use decision::{Decision, decide};
 pub use plugins::defaultpreemption::{Candidate, Preemption};
@@ -193,7 +195,8 @@ impl Scheduler {
         if self.queue.is_idle() && self.news.is_empty() {
             return false;
         }
-        let news = std::mem::take(&mut self.news);
+        let mut news = std::mem::take(&mut self.news);
+        news.locate(cluster);
         if news.nodes {
             self.nodes = cluster.names().cloned().collect();
         }
@@ -201,7 +204,10 @@ impl Scheduler {
             self.queue.hear(&news, cluster, cx.objects, cx.now);
         }
         while let Some(uid) = self.queue.pop() {
-            self.attempt(cx, &uid);
+            let hopeful = self.cluster.as_ref().is_some_and(|c| self.queue.is_hopeful(&uid, &news, c));
+            if hopeful {
+                self.attempt(cx, &uid);
+            }
         }
         true
     }

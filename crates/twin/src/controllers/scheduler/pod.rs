@@ -8,7 +8,7 @@ use super::labels::{Labels, NodeSelection, NodeTerm, Operator, Requirement, Sele
 use crate::amounts::{self, Amounts};
 use fleet::Instant;
 use k8s_openapi::api::core::v1 as core;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A host port: address (`0.0.0.0` for any), protocol, number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,9 @@ pub(super) struct HostPort {
     pub(super) protocol: String,
     pub(super) port: i32,
 }
+
+/// Kinds of controllers whose selectors spread pods that say nothing themselves.
+const SPREADING: [&str; 3] = ["ReplicationController", "ReplicaSet", "StatefulSet"];
 
 /// Address that stands for all.
 const ANY_IP: &str = "0.0.0.0";
@@ -85,8 +88,27 @@ pub(super) struct Rare {
     pub(super) preferred: Vec<(i64, NodeTerm)>,
     /// Why the preferred node affinity cannot be parsed.
     pub(super) preferred_error: Option<String>,
-    /// Kind and name of its controller.
+    /// Kind and name of its controller, if that is one whose selector spreads pods.
     pub(super) owner: Option<(String, String)>,
+}
+
+/// What all pods share that have none of it.
+static PLAIN: LazyLock<Arc<Rare>> = LazyLock::new(Arc::default);
+
+impl Rare {
+    fn is_plain(&self) -> bool {
+        let terms = &self.terms;
+        self.spreads.is_empty()
+            && [&terms.affinity, &terms.anti, &terms.preferred, &terms.preferred_anti]
+                .iter()
+                .all(|t| t.is_empty())
+            && self.ports.is_empty()
+            && self.claims.is_empty()
+            && self.selection.is_everything()
+            && self.preferred.is_empty()
+            && self.preferred_error.is_none()
+            && self.owner.is_none()
+    }
 }
 
 /// A pod as the scheduler sees it.
@@ -133,22 +155,24 @@ impl PodInfo {
         let spec = pod.spec.as_ref().unwrap_or(&none);
         let status = pod.status.as_ref();
         let meta = &pod.metadata;
+        let (request, scored, scored_incoming) = amounts::all(pod);
         let text = |t: &Option<String>| -> Arc<str> { t.as_deref().unwrap_or_default().into() };
         let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
         let images = containers.filter_map(|c| c.image.as_deref()).map(tagged).collect();
         let labels = Arc::new(meta.labels.clone().unwrap_or_default());
         let namespace = text(&meta.namespace);
-        let rare = Arc::new(rare(pod, spec, &namespace, &labels));
+        let rare = rare(pod, spec, &namespace, &labels);
+        let rare = if rare.is_plain() { PLAIN.clone() } else { Arc::new(rare) };
         let named = |t: Option<&String>| t.filter(|n| !n.is_empty()).map(|n| Arc::from(n.as_str()));
         PodInfo {
             uid: text(&meta.uid),
             name: text(&meta.name),
             priority: spec.priority.unwrap_or(0),
             preempts: spec.preemption_policy.as_deref() != Some("Never"),
-            request: amounts::requested(pod),
-            scored: amounts::scored(pod),
-            scored_incoming: amounts::scored_incoming(pod),
+            request,
+            scored,
+            scored_incoming,
             node: named(spec.node_name.as_ref()),
             nominated: named(status.and_then(|s| s.nominated_node_name.as_ref())),
             terminating: meta.deletion_timestamp.is_some(),
@@ -200,7 +224,8 @@ fn rare(pod: &core::Pod, spec: &core::PodSpec, namespace: &Arc<str>, labels: &La
         v.persistent_volume_claim.as_ref().map(|c| Arc::from(c.claim_name.as_str())).or(generic)
     });
     let owners = pod.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|o| o.controller == Some(true));
+    let owner =
+        owners.into_iter().find(|o| o.controller == Some(true) && SPREADING.contains(&o.kind.as_str()));
     Rare {
         spreads: spec
             .topology_spread_constraints

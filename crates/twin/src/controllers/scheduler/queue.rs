@@ -23,6 +23,10 @@ const BACKOFF_FIRST_SECONDS: i64 = 1;
 /// Longest back-off, in seconds.
 const BACKOFF_MAX_SECONDS: i64 = 10;
 
+/// Plugins whose verdict on one node depends on pods of others.
+const WIDE: u32 =
+    Plugin::PodTopologySpread.bit() | Plugin::InterPodAffinity.bit() | Plugin::VolumeRestrictions.bit();
+
 /// A pod that is to be bound.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Waiting {
@@ -39,6 +43,12 @@ pub(super) struct Waiting {
     against: u32,
     /// What it was told last.
     pub(super) message: Option<String>,
+    /// Whether the pod itself changed since the last attempt.
+    #[serde(skip)]
+    renewed: bool,
+    /// CPU and memory it asks for; 0 until it has been digested.
+    #[serde(skip)]
+    asks: (i64, i64),
     /// The pod, digested when first needed.
     #[serde(skip)]
     pub(super) info: Option<Arc<PodInfo>>,
@@ -70,6 +80,8 @@ pub(super) struct Queue {
 pub(super) struct News {
     /// Nodes that are new or changed, or that a pod has left.
     pub(super) gained: BTreeSet<Arc<str>>,
+    /// The same by number, of those there are, with their free CPU and memory.
+    at: Vec<(u32, i64, i64)>,
     /// Whether some of them are new, changed or gone.
     pub(super) nodes: bool,
     /// Pods that were placed.
@@ -88,15 +100,28 @@ impl News {
             && self.left.is_empty()
             && !self.namespaces
     }
+    /// Finds the nodes it names.
+    pub(super) fn locate(&mut self, cluster: &Cluster) {
+        let free = |at: u32| {
+            let node = cluster.node(at);
+            let cpu = node.allocatable.cpu_millis - node.used.cpu_millis;
+            node.known.then(|| (at, cpu, node.allocatable.memory_bytes - node.used.memory_bytes))
+        };
+        self.at = self.gained.iter().filter_map(|name| free(cluster.find(name)?)).collect();
+    }
+    /// Whether any node has enough CPU and memory, as of the beginning of the round: seldom, and cheap to say.
+    fn may_hold(&self, (cpu, memory): (i64, i64)) -> bool {
+        let enough = |want: i64, free: i64| want <= 0 || want <= free;
+        self.at.iter().any(|(_, free, bytes)| enough(cpu, *free) && enough(memory, *bytes))
+    }
     /// Whether it could help a pod that these plugins turned down.
     fn helps(&self, pod: &PodInfo, against: u32, cluster: &Cluster) -> bool {
         let by = |plugin: Plugin| against & plugin.bit() != 0;
-        let fits = |name: &Arc<str>| {
-            let node = cluster.find(name).map(|at| cluster.node(at));
-            node.is_some_and(|n| n.known && noderesources::fits(&pod.request, n))
-        };
-        if self.gained.iter().any(fits) {
+        if self.at.iter().any(|(at, ..)| noderesources::fits(&pod.request, cluster.node(*at))) {
             return true;
+        }
+        if against & WIDE == 0 {
+            return false;
         }
         let spread = || {
             let matches = |other: &Arc<PodInfo>| {
@@ -165,6 +190,8 @@ impl Queue {
             attempts: 0,
             against: 0,
             message: None,
+            renewed: false,
+            asks: (0, 0),
             info: None,
         };
         let uid: Arc<str> = uid.into();
@@ -183,17 +210,22 @@ impl Queue {
     pub(super) fn renew(&mut self, uid: &str) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         waiting.info = None;
+        waiting.renewed = true;
         let rank = Queue::rank(&uid.into(), waiting);
         self.active.insert(rank);
     }
     /// Has every pod tried again that the news could help.
     pub(super) fn hear(&mut self, news: &News, cluster: &Cluster, objects: &Objects, now: Instant) {
-        for (uid, waiting) in self.pods.iter_mut().filter(|(_, waiting)| waiting.attempts > 0) {
+        let worth = |w: &Waiting| {
+            w.attempts > 0 && (w.against & WIDE != 0 || w.info.is_none() || news.may_hold(w.asks))
+        };
+        for (uid, waiting) in self.pods.iter_mut().filter(|(_, waiting)| worth(waiting)) {
             let info = waiting.info.take().or_else(|| {
                 let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name)?;
                 Some(Arc::new(PodInfo::new(stored.object.as_pod()?)))
             });
             let helped = info.as_ref().is_some_and(|info| news.helps(info, waiting.against, cluster));
+            waiting.asks = info.as_ref().map_or((0, 0), |i| (i.request.cpu_millis, i.request.memory_bytes));
             waiting.info = info;
             if !helped {
                 continue;
@@ -216,11 +248,19 @@ impl Queue {
         };
         Some(rank.uid)
     }
+    /// Whether it is still worth trying a pod whose turn has come: those before it may have taken the room
+    /// that had been gained.
+    pub(super) fn is_hopeful(&self, uid: &str, news: &News, cluster: &Cluster) -> bool {
+        let Some(waiting) = self.pods.get(uid) else { return false };
+        let helped = |info: &Arc<PodInfo>| news.helps(info, waiting.against, cluster);
+        waiting.attempts == 0 || waiting.renewed || waiting.info.as_ref().is_none_or(helped)
+    }
     /// An attempt failed; the pod waits for news.
     pub(super) fn failed(&mut self, uid: &str, against: u32, now: Instant) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         waiting.attempts = waiting.attempts.saturating_add(1);
         waiting.against = against;
+        waiting.renewed = false;
         waiting.since = now;
     }
 }

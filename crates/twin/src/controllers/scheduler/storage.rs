@@ -80,7 +80,7 @@ pub(super) struct Capacity {
 }
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Storage {
     pub(super) claims: BTreeMap<(Arc<str>, Arc<str>), Claim>,
     pub(super) volumes: BTreeMap<String, Volume>,

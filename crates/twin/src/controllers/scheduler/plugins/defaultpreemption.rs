@@ -131,13 +131,13 @@ pub(in super::super) fn run(
 
 /// The pods to delete on one node: all that are less important, less those that can stay.
 fn victims(cycle: &Cycle<'_>, states: &States, at: u32) -> Result<Candidate, Rejection> {
-    let (mut states, mut node) = (states.clone(), cycle.cluster.node(at).clone());
-    let mut less: Vec<Arc<PodInfo>> =
-        node.pods.iter().filter(|p| p.priority < cycle.pod.priority).cloned().collect();
+    let pods = cycle.cluster.node(at).pods.iter();
+    let mut less: Vec<Arc<PodInfo>> = pods.filter(|p| p.priority < cycle.pod.priority).cloned().collect();
     if less.is_empty() {
         let why = "No preemption victims found for incoming pod";
         return Err(Rejection::unresolvable(Plugin::DefaultPreemption, why));
     }
+    let (mut states, mut node) = (states.clone(), cycle.cluster.node(at).clone());
     for pod in &less {
         cycle.take(&mut states, at, &mut node, pod);
     }

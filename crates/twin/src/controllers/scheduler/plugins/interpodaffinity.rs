@@ -133,7 +133,10 @@ pub(in super::super) fn filter(
     }
     let unwanted =
         |(key, values): &(usize, ByValue)| value(*key).is_some_and(|v| values.get(v).is_some_and(|n| *n > 0));
-    state.existing.iter().any(unwanted).then_some(Rejection::unschedulable(
+    if !state.existing.iter().any(unwanted) {
+        return None;
+    }
+    Some(Rejection::unschedulable(
         Plugin::InterPodAffinity,
         "node(s) didn't satisfy existing pods anti-affinity rules",
     ))

@@ -14,12 +14,12 @@ pub(in super::super) fn pre_filter(pod: &PodInfo) -> Result<Option<Vec<&str>>, R
     }
 }
 
+#[inline]
 pub(in super::super) fn filter(selected: &[bool], at: u32) -> Option<Rejection> {
-    let selected = selected.get(at as usize).copied().unwrap_or(false);
-    (!selected).then_some(Rejection::unresolvable(
-        Plugin::NodeAffinity,
-        "node(s) didn't match Pod's node affinity/selector",
-    ))
+    if selected.get(at as usize).copied().unwrap_or(false) {
+        return None;
+    }
+    Some(Rejection::unresolvable(Plugin::NodeAffinity, "node(s) didn't match Pod's node affinity/selector"))
 }
 
 /// The weights of the preferred terms that match.

@@ -15,7 +15,10 @@ pub(in super::super) fn tolerated(pod: &PodInfo) -> bool {
     pod.tolerations.iter().any(|t| tolerates(t, &taint))
 }
 
+#[inline]
 pub(in super::super) fn filter(node: &NodeInfo, tolerated: bool) -> Option<Rejection> {
-    (node.unschedulable && !tolerated)
-        .then_some(Rejection::unresolvable(Plugin::NodeUnschedulable, "node(s) were unschedulable"))
+    if !node.unschedulable || tolerated {
+        return None;
+    }
+    Some(Rejection::unresolvable(Plugin::NodeUnschedulable, "node(s) were unschedulable"))
 }

@@ -3,10 +3,12 @@
 use crate::controllers::scheduler::node::{NodeInfo, Verdict};
 use crate::controllers::scheduler::status::{Plugin, Rejection};
 
+#[inline]
 pub(in super::super) fn filter(node: &NodeInfo, verdicts: &[Verdict]) -> Option<Rejection> {
-    let tolerated = verdicts.get(node.taints as usize).is_some_and(|v| v.tolerated);
-    (!tolerated)
-        .then_some(Rejection::unresolvable(Plugin::TaintToleration, "node(s) had untolerated taint(s)"))
+    if verdicts.get(node.taints as usize).is_some_and(|v| v.tolerated) {
+        return None;
+    }
+    Some(Rejection::unresolvable(Plugin::TaintToleration, "node(s) had untolerated taint(s)"))
 }
 
 /// How many taints the pod would rather avoid; fewer is better.
