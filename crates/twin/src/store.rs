@@ -159,6 +159,10 @@ impl Objects {
         let from = self.history.partition_point(|c| c.version <= version);
         Ok(self.history.range(from..))
     }
+    /// The changes the controllers have not heard of, oldest first.
+    pub(crate) fn unseen(&self) -> impl DoubleEndedIterator<Item = &Change> {
+        self.unseen.iter()
+    }
     /// The oldest change the controllers have not heard of.
     pub(crate) fn next_unseen(&mut self) -> Option<Change> {
         self.unseen.pop_front()

@@ -104,10 +104,34 @@ fn read(objects: &Objects, order: &[Arc<str>]) -> Cluster {
     cluster
 }
 
+/// Takes back a change that is yet to be heard of, so that hearing of it is the news it is.
+fn undo(cluster: &mut Cluster, change: &Change) {
+    let before = change.previous.as_ref().map(|p| &p.object);
+    let name = change.object.object.name();
+    match (&change.object.object, before) {
+        (Object::Node(_), Some(Object::Node(old))) => cluster.put_node(old),
+        (Object::Node(_), _) => cluster.remove_node(name),
+        (Object::Namespace(_), Some(Object::Namespace(old))) => cluster.put_namespace(old),
+        (Object::Namespace(_), _) => cluster.remove_namespace(name),
+        (Object::Pod(pod), before) => {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            cluster.release(uid);
+            if let Some(Object::Pod(old)) = before
+                && let Some(node) = holds(old)
+            {
+                cluster.place(node, Arc::new(PodInfo::new(old)));
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Scheduler {
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
         if self.cluster.is_none() {
-            self.cluster = Some(Box::new(read(cx.objects, &self.nodes)));
+            let mut cluster = read(cx.objects, &self.nodes);
+            cx.objects.unseen().rev().chain([change]).for_each(|unheard| undo(&mut cluster, unheard));
+            self.cluster = Some(Box::new(cluster));
         }
         match &change.object.object {
             Object::Node(node) => self.observe_node(node, change.kind),
