@@ -7,12 +7,16 @@
 //! and chunk sizes are bounded by `hyper`. Left out: what parsing makes of those bytes, which for a list of
 //! empty objects is some 800 times as much.
 
+use crate::read_only::ReadOnly;
 use bytes::Bytes;
+use fleet::ClusterId;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use kube::client::ClientBuilder;
+use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use tower::layer::layer_fn;
 use tower::{BoxError, Service};
@@ -54,6 +58,40 @@ impl TooLarge {
 /// When the configuration's TLS material, proxy or credentials are no good.
 pub fn client(config: kube::Config) -> Result<kube::Client, kube::Error> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer_fn(Bounded)).build())
+}
+
+/// The same, but one that cannot write ([`crate::read_only`]).
+///
+/// # Errors
+/// As [`client`].
+pub fn client_that_reads(config: kube::Config) -> Result<kube::Client, kube::Error> {
+    let reads = ClientBuilder::try_from(config)?.with_layer(&layer_fn(ReadOnly));
+    Ok(reads.with_layer(&layer_fn(Bounded)).build())
+}
+
+/// The connections there are to the clusters of a fleet; cheap to clone, and shared by those who use them with
+/// whoever adds one that was not to be had before.
+#[derive(Clone, Default)]
+pub struct Clients(Arc<Mutex<BTreeMap<ClusterId, kube::Client>>>);
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterId, kube::Client>> {
+        self.0.lock().expect("nothing panics while it is held")
+    }
+    /// That to a cluster.
+    pub fn get(&self, cluster: &ClusterId) -> Option<kube::Client> {
+        self.lock().get(cluster).cloned()
+    }
+    /// Adds one, in place of an earlier one.
+    pub fn put(&self, cluster: ClusterId, client: kube::Client) {
+        self.lock().insert(cluster, client);
+    }
+}
+
+impl FromIterator<(ClusterId, kube::Client)> for Clients {
+    fn from_iter<I: IntoIterator<Item = (ClusterId, kube::Client)>>(all: I) -> Clients {
+        Clients(Arc::new(Mutex::new(all.into_iter().collect())))
+    }
 }
 
 /// A service whose answers are [`BoundedBody`]s.

@@ -9,6 +9,9 @@
 
 pub mod act;
 pub mod client;
+pub mod contexts;
 pub mod observe;
+pub mod read_only;
+pub mod rights;
 
-pub use client::client;
+pub use client::{Clients, client, client_that_reads};

@@ -69,6 +69,7 @@ fn source(name: &str, client: kube::Client) -> Source {
         labels: BTreeMap::new(),
         mode: Mode::Auto,
         context: name.to_owned(),
+        uid: None,
     };
     Source { facts, client, known: BTreeMap::new() }
 }
@@ -116,7 +117,8 @@ async fn an_endless_refusal_of_a_watch_is_bounded_although_it_has_lines() {
 #[tokio::test]
 async fn an_endless_answer_to_a_write_is_none() {
     let kr = ClusterId::new("kr").unwrap();
-    let hands = Hands { clients: BTreeMap::from([(kr.clone(), serve(|_, _| (201, endless("{"))).await)]) };
+    let hands =
+        Hands { clients: [(kr.clone(), serve(|_, _| (201, endless("{"))).await)].into_iter().collect() };
     let call = ApiCall::DeleteJob { namespace: "a".into(), name: "j".into(), uid: "u".into() };
     let failed = timeout(PATIENCE, hands.carry_out(&kr, call)).await.expect("it ends").unwrap_err();
     let Failure::Unanswered { message } = failed else { panic!("{failed:?}") };
@@ -147,7 +149,7 @@ async fn a_long_watch_goes_on_beyond_what_one_answer_may_have() {
     let mut versions = Vec::new();
     while versions.last() != Some(&(EVENTS as u64 + 1)) {
         let observed = timeout(PATIENCE, inbox.recv()).await.expect("the next comes").unwrap();
-        let lost = matches!(observed.event, Some(Event::Reachable { reachable: false, .. }));
+        let lost = matches!(observed.event, Some(Event::Reachable { reachable: Err(_), .. }));
         assert!(!lost, "the cluster answers");
         if let Some(Event::Node { .. }) = observed.event {
             versions.extend(observed.seen.map(|seen| seen.version));
@@ -166,7 +168,7 @@ async fn a_cluster_that_answers_without_end_is_unreachable_and_others_go_on() {
         tokio::spawn(watch(source("good", serve(quiet).await), good)),
     ];
     until(&mut from_good, |o| matches!(o.event, Some(Event::Synced { .. }))).await;
-    until(&mut from_bad, |o| matches!(o.event, Some(Event::Reachable { reachable: false, .. }))).await;
+    until(&mut from_bad, |o| matches!(o.event, Some(Event::Reachable { reachable: Err(_), .. }))).await;
     let mut later = Vec::new();
     while let Ok(observed) = from_good.try_recv() {
         later.push(observed);

@@ -123,6 +123,7 @@ fn source(client: kube::Client) -> Source {
         labels: BTreeMap::new(),
         mode: Mode::Auto,
         context: "kr".to_owned(),
+        uid: None,
     };
     Source { facts, client, known: BTreeMap::new() }
 }
@@ -137,7 +138,7 @@ fn short(observed: &Observed) -> Vec<String> {
     };
     let event = observed.event.as_ref().map(|event| match event {
         Event::Cluster(facts) => format!("cluster {}", facts.id),
-        Event::Reachable { reachable, .. } => format!("reachable {reachable}"),
+        Event::Reachable { reachable, .. } => format!("reachable {}", reachable.is_ok()),
         Event::Synced { .. } => "synced".to_owned(),
         Event::Node { node, now: Some(_), .. } => format!("node {node}"),
         Event::Node { node, now: None, .. } => format!("-node {node}"),
@@ -325,7 +326,7 @@ async fn a_cluster_that_does_not_answer_is_said_to_and_picked_up_again() {
 }
 
 fn hands(at: SocketAddr) -> Hands {
-    Hands { clients: BTreeMap::from([(kr(), client(at))]) }
+    Hands { clients: [(kr(), client(at))].into_iter().collect() }
 }
 
 /// A copy in namespace `a` with this origin.

@@ -8,6 +8,7 @@ use fleet::{
 };
 use k8s_openapi::api::batch::v1::Job;
 use ledger::meter::{Load, Meter, Totals};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One cluster as observed so far.
@@ -15,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Cluster {
     pub facts: ClusterFacts,
     pub reachable: bool,
+    /// Since when it does not answer, and why.
+    pub silence: Option<Silence>,
     pub synced: bool,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
@@ -46,11 +49,22 @@ pub(crate) struct Signal {
     pub spread: Option<Spread>,
 }
 
+/// Since when a cluster does not answer, and why, in its words or those of the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Silence {
+    /// The instant it was first told.
+    pub since: Instant,
+    /// The latest reason.
+    pub why: String,
+}
+
 impl Cluster {
     pub fn new(facts: ClusterFacts) -> Cluster {
         Cluster {
             facts,
             reachable: true,
+            silence: None,
             synced: false,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -60,6 +74,13 @@ impl Cluster {
             signal: None,
             meter: None,
         }
+    }
+
+    /// Whether it answers, from `now` on.
+    pub fn answers(&mut self, reachable: Result<(), String>, now: Instant) {
+        self.reachable = reachable.is_ok();
+        let since = self.silence.take().map_or(now, |silence| silence.since);
+        self.silence = reachable.err().map(|why| Silence { since, why });
     }
 
     fn usable(&self) -> impl Iterator<Item = &NodeObservation> {

@@ -19,8 +19,8 @@ pub enum Event {
     Reachable {
         /// Which.
         cluster: ClusterId,
-        /// Whether it answers now.
-        reachable: bool,
+        /// `Err`: it does not, and why; what is known of it holds no more.
+        reachable: Result<(), String>,
     },
     /// The first lists of the cluster are complete: what was not seen by now is not there.
     Synced {
@@ -114,6 +114,10 @@ pub struct ClusterFacts {
     pub mode: Mode,
     /// How people reach it: the kubeconfig context of `kubectl` commands we print.
     pub context: String,
+    /// What tells it from every other cluster, whatever it is called: the uid of its namespace `kube-system`.
+    /// `None`: not known, or a twin, whose names are its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// A node as the planner and the account need it.

@@ -33,6 +33,9 @@ pub const RUNS_ANNOTATION: &str = "kubercarbon.io/runs";
 pub const ORIGIN_CLUSTER_LABEL: &str = "kubercarbon.io/origin-cluster";
 /// On a copy: uid of its original.
 pub const ORIGIN_UID_LABEL: &str = "kubercarbon.io/origin-uid";
+/// On a copy: uid of the cluster its original lives in, where that is known: names of clusters are given by
+/// people, and another fleet may give the same one to another cluster.
+pub const ORIGIN_CLUSTER_UID_LABEL: &str = "kubercarbon.io/origin-cluster-uid";
 /// On a home Job while a copy may exist.
 pub const FINALIZER: &str = "kubercarbon.io/remote-copy";
 /// On a home Job: a person said yes to its placement (mode `approve`).

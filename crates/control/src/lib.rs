@@ -30,14 +30,16 @@ mod timers;
 pub mod twin_driver;
 mod view;
 mod what_if;
+pub mod whereabouts;
 mod work;
 
+pub use clusters::Silence;
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
 pub use jobs::{
     APPROVED_ANNOTATION, COPY_ANNOTATION, FINALIZER, LATEST_START_ANNOTATION, MANAGED_BY, MANAGER,
-    ORIGIN_CLUSTER_LABEL, ORIGIN_UID_LABEL, PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION,
-    SAVED_ANNOTATION, TARGET_ANNOTATION,
+    ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_UID_LABEL, PLACEMENT_LABEL,
+    PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
 pub use state::{Control, Settings};
 pub use view::{ClusterView, JobPhase, JobView, RunView, TotalsView, View};

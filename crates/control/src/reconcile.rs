@@ -3,6 +3,7 @@
 //! One call a Job at a time; the next is decided when its answer is in. Every step is safe to do
 //! twice: names are fixed, patches carry the uid, and what exists already is as good as created.
 
+use crate::clusters::Cluster;
 use crate::effect::ApiCall;
 use crate::jobs::{self, Style, Tracked};
 use crate::mirror::{self, Source, Write};
@@ -196,6 +197,9 @@ impl Control {
         labels.retain(|key, _| !drop(key) && key != jobs::PLACEMENT_LABEL);
         labels.insert(jobs::ORIGIN_CLUSTER_LABEL.to_owned(), tracked.key.cluster.to_string());
         labels.insert(jobs::ORIGIN_UID_LABEL.to_owned(), jobs::uid(&tracked.job).to_owned());
+        if let Some(uid) = self.clusters.get(&tracked.key.cluster).and_then(|c| c.facts.uid.clone()) {
+            labels.insert(jobs::ORIGIN_CLUSTER_UID_LABEL.to_owned(), uid);
+        }
         let ours = [
             jobs::TARGET_ANNOTATION,
             jobs::PLANNED_START_ANNOTATION,
@@ -378,7 +382,8 @@ impl Control {
         self.patch_home(tracked, json!({"metadata": metadata}), false);
     }
 
-    /// Deletes copies whose original is gone.
+    /// Deletes copies whose original is gone. A copy whose home only bears the name of one of our clusters is
+    /// another fleet's, and its work stays.
     fn sweep(&mut self) {
         let orphan = |copy: &Job| {
             let Some(origin) =
@@ -387,7 +392,9 @@ impl Control {
                 return false;
             };
             let uid = jobs::label(copy, jobs::ORIGIN_UID_LABEL).unwrap_or_default();
-            let listed = self.clusters.get(&origin).is_some_and(|c| c.reachable && c.synced);
+            let stated = jobs::label(copy, jobs::ORIGIN_CLUSTER_UID_LABEL);
+            let same = |c: &Cluster| c.facts.uid.is_none() || c.facts.uid.as_deref() == stated;
+            let listed = self.clusters.get(&origin).is_some_and(|c| c.reachable && c.synced && same(c));
             listed && !jobs::deleting(copy) && !self.by_uid.contains_key(&(origin, uid.to_owned()))
         };
         let due = |place: &CopyKey| self.sweeping.get(place).is_none_or(|retry| *retry <= self.now);

@@ -163,8 +163,9 @@ impl Control {
                 self.clusters.entry(id).or_insert(fresh).facts = facts;
             }
             Event::Reachable { cluster, reachable } => {
+                let now = self.now;
                 if let Some(c) = self.clusters.get_mut(&cluster) {
-                    c.reachable = reachable;
+                    c.answers(reachable, now);
                     self.want_plan(true);
                     self.look_at_all();
                 }

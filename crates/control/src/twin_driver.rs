@@ -44,6 +44,7 @@ pub fn facts(spec: &ClusterSpec, mode: Mode) -> ClusterFacts {
         labels: spec.selector_labels(),
         mode,
         context: spec.id.to_string(),
+        uid: None,
     }
 }
 

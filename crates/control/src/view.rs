@@ -1,6 +1,6 @@
 //! What people see: a snapshot of everything, ready to be served.
 
-use crate::clusters::Cluster;
+use crate::clusters::{Cluster, Silence};
 use crate::event::ClusterFacts;
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
@@ -47,8 +47,11 @@ pub struct ClusterView {
     pub facts: ClusterFacts,
     /// Name of its grid zone.
     pub zone_name: Option<String>,
-    /// Whether its API answers.
+    /// Whether its API answers, and has been listed.
     pub reachable: bool,
+    /// Since when it does not answer, and why; what else stands here is what was last known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// Nodes that are ready, and all.
     pub nodes: (usize, usize),
     /// Sum of allocatable of ready, schedulable nodes.
@@ -273,6 +276,7 @@ fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterVie
         facts: cluster.facts.clone(),
         zone_name: builtin::zone_name(&cluster.facts.grid_zone).map(str::to_owned),
         reachable: cluster.reachable && cluster.synced,
+        silence: cluster.silence.clone(),
         nodes: (cluster.nodes.values().filter(|n| n.ready).count(), cluster.nodes.len()),
         allocatable: cluster.allocatable(),
         requested: cluster.requested(),

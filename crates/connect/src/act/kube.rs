@@ -6,13 +6,13 @@
 //! the API server orphans a Job's pods. One call is bounded by [`CALL_TIMEOUT`]; there are no retries
 //! here, `control` decides what to try again.
 
+use crate::client::Clients;
 use control::{ApiCall, Failure, JobVersion, MANAGER, ORIGIN_UID_LABEL, Outcome};
 use fleet::ClusterId;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const NOT_A_STATUS: &str = "Failed to parse error data";
 #[derive(Clone, Default)]
 pub struct Hands {
     /// A connection to each cluster that may be written to.
-    pub clients: BTreeMap<ClusterId, kube::Client>,
+    pub clients: Clients,
 }
 
 impl Hands {
@@ -43,7 +43,7 @@ impl Hands {
     /// answer in [`CALL_TIMEOUT`], none that could be read, or there is no connection to the cluster.
     pub async fn carry_out(&self, cluster: &ClusterId, call: ApiCall) -> Result<Outcome, Failure> {
         let what = describe(cluster, &call);
-        let Some(client) = self.clients.get(cluster).cloned() else {
+        let Some(client) = self.clients.get(cluster) else {
             return Err(Failure::Unanswered { message: format!("{what}: no connection to this cluster") });
         };
         let done = async {

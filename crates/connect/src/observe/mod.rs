@@ -1,8 +1,9 @@
-//! What is learnt from outside: clusters ([`kube`]), carbon intensity from files ([`carbon`]) and from services
+//! What is learnt from outside: clusters ([`kube`], and first [`about`] them), carbon intensity from files ([`carbon`]) and from services
 //! ([`provider`]), job traces ([`trace`]).
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
+pub mod about;
 mod backoff;
 pub mod carbon;
 pub mod kube;

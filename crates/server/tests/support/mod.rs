@@ -183,6 +183,7 @@ fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
     ClusterView {
         zone_name: builtin::zone_name(&zone(name)).map(str::to_owned),
         reachable: true,
+        silence: None,
         nodes: (6, 6),
         allocatable: Resources {
             cpu: Cpu::from_millis(47_460),
@@ -209,6 +210,7 @@ fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
             labels: BTreeMap::new(),
             mode: Mode::Auto,
             context: name.to_owned(),
+            uid: None,
             id,
         },
     }

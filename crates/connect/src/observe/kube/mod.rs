@@ -74,8 +74,8 @@ enum Report {
 /// Watches a cluster until the sink is closed or the future dropped; it never gives up by itself.
 ///
 /// The first event is [`Event::Cluster`]. [`Event::Synced`] comes once, when the first lists of all four
-/// kinds are in. [`Event::Reachable`] with `false` comes when a kind has failed for
-/// [`UNREACHABLE_AFTER`], with `true` at the first answer and, later, when no kind fails any more. Failed requests
+/// kinds are in. [`Event::Reachable`] with `Err` comes when a kind has failed for
+/// [`UNREACHABLE_AFTER`], with `Ok` at the first answer and, later, when no kind fails any more. Failed requests
 /// are tried again after delays that grow from [`DELAY_FIRST`] to [`DELAY_MAX`].
 pub async fn watch(cluster: Source, sink: Sender<Observed>) {
     let Source { facts, client, known } = cluster;
@@ -117,7 +117,7 @@ async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<O
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let why = health.unreachable();
                 tracing::warn!(%cluster, "cluster counts as unreachable: {why}");
-                if tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: false }).await.is_err() {
+                if tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: Err(why) }).await.is_err() {
                     return;
                 }
                 continue;
@@ -161,5 +161,5 @@ async fn answers(
         return Ok(());
     }
     tracing::info!(%cluster, "cluster answers");
-    tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: true }).await
+    tell(sink, Event::Reachable { cluster: cluster.clone(), reachable: Ok(()) }).await
 }

@@ -1,0 +1,145 @@
+//! The least rights a mode needs on a cluster, beside the calls that need them.
+//!
+//! Invariant: [`crate::observe`] and [`crate::act`] ask for nothing else; the tests against a real API server run
+//! under exactly these. `approve` needs those of `auto`: what a person says yes to is then done.
+
+use fleet::Mode;
+
+/// One rule of a ClusterRole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it is for.
+    pub why: &'static str,
+    /// API group; empty: the core.
+    pub group: &'static str,
+    /// Resources.
+    pub resources: &'static [&'static str],
+    /// Names it is limited to; empty: all.
+    pub names: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+}
+
+const READ: [Rule; 4] = [
+    Rule {
+        why: "room, load, region and instance types",
+        group: "",
+        resources: &["nodes", "pods"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "which cluster this is, whatever its context is called",
+        group: "",
+        resources: &["namespaces"],
+        names: &["kube-system"],
+        verbs: &["get"],
+    },
+    Rule {
+        why: "Jobs and their copies",
+        group: "batch",
+        resources: &["jobs"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "who goes first where not all can be in time",
+        group: "scheduling.k8s.io",
+        resources: &["priorityclasses"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+];
+
+const WRITE: [Rule; 3] = [
+    Rule {
+        why: "hold, release, pause and resume Jobs; create copies (dry run first) and delete them",
+        group: "batch",
+        resources: &["jobs"],
+        names: &[],
+        verbs: &["get", "create", "patch", "delete"],
+    },
+    Rule {
+        why: "mirror a copy's status home",
+        group: "batch",
+        resources: &["jobs/status"],
+        names: &[],
+        verbs: &["patch"],
+    },
+    Rule {
+        why: "say on the Job what is planned, done and saved",
+        group: "",
+        resources: &["events"],
+        names: &[],
+        verbs: &["create"],
+    },
+];
+
+/// The rules of a mode.
+pub fn rules(mode: Mode) -> impl Iterator<Item = &'static Rule> {
+    let write: &[Rule] = if mode == Mode::Observe { &[] } else { &WRITE };
+    READ.iter().chain(write)
+}
+
+/// The rules as a ClusterRole in YAML, and where an account `NAMESPACE/NAME` is given, that account and its binding.
+pub fn yaml(mode: Mode, account: Option<(&str, &str)>) -> String {
+    let name = format!("kubercarbon-{}", word(mode));
+    let mut out = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n"
+    );
+    let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+    for rule in rules(mode) {
+        out += &format!(
+            "# {}\n- apiGroups: [\"{}\"]\n  resources: [{}]\n",
+            rule.why,
+            rule.group,
+            list(rule.resources)
+        );
+        if !rule.names.is_empty() {
+            out += &format!("  resourceNames: [{}]\n", list(rule.names));
+        }
+        out += &format!("  verbs: [{}]\n", list(rule.verbs));
+    }
+    if let Some((namespace, account)) = account {
+        out += &format!(
+            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {account}\n  namespace: {namespace}\n---\n\
+             apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: {name}-{account}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\nsubjects:\n\
+             - {{kind: ServiceAccount, name: {account}, namespace: {namespace}}}\n"
+        );
+    }
+    out
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Approve => "approve",
+        Mode::Auto => "auto",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observe_only_reads() {
+        let reads = |rule: &&Rule| rule.verbs.iter().all(|verb| matches!(*verb, "get" | "list" | "watch"));
+        assert_eq!(rules(Mode::Observe).filter(reads).count(), rules(Mode::Observe).count());
+        assert_eq!(rules(Mode::Approve).count(), rules(Mode::Auto).count());
+        let all =
+            |mode| rules(mode).flat_map(|rule| rule.resources.iter().chain(rule.verbs)).collect::<Vec<_>>();
+        for never in ["secrets", "*", "pods/exec", "update", "impersonate"] {
+            assert!(!all(Mode::Auto).contains(&&never), "{never}");
+        }
+    }
+
+    #[test]
+    fn as_yaml() {
+        let text = yaml(Mode::Observe, None);
+        assert!(text.starts_with("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: kubercarbon-observe\nrules:\n"), "{text}");
+        assert!(text.contains("- apiGroups: [\"\"]\n  resources: [\"namespaces\"]\n  resourceNames: [\"kube-system\"]\n  verbs: [\"get\"]\n"), "{text}");
+        assert_eq!(yaml(Mode::Auto, Some(("ops", "kubercarbon"))).matches("\n---\n").count(), 2);
+    }
+}
