@@ -4,11 +4,14 @@ use crate::options::Common;
 use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest look whether a server is there, of two that may be.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
 /// Largest page of a list the server gives.
 const PAGE: usize = 1000;
 /// Most bytes read of one answer: 64 KiB for each item of the largest page, where a few KiB are usual.
@@ -28,6 +31,35 @@ pub fn state_dir(common: &Common) -> anyhow::Result<PathBuf> {
     Ok(base.join("kubercarbon"))
 }
 
+/// Address of the server that runs on a state directory: on twins, or on real clusters.
+fn running(state: &Path) -> anyhow::Result<String> {
+    let places = [state.to_owned(), state.join(server::real::STATE)];
+    let mut found = Vec::new();
+    for place in &places {
+        found.extend(server::kubeconfig::read_server(place)?.map(|file| (place, file.url)));
+    }
+    // One that was killed leaves its file behind; where both are named, the one that answers is meant.
+    let answers = |url: &str| {
+        let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+        address.is_some_and(|address| TcpStream::connect_timeout(&address, LOOK_TIMEOUT).is_ok())
+    };
+    if let [(_, twins), (place, real)] = found.as_slice() {
+        match (answers(twins), answers(real)) {
+            (true, true) => bail!(
+                "two servers run on {}: one on twins, one on real clusters\n\nhint: --server {twins} is that on twins, --state {} that on real clusters",
+                state.display(),
+                place.display()
+            ),
+            (false, true) => return Ok(real.clone()),
+            _ => return Ok(twins.clone()),
+        }
+    }
+    let only = found.into_iter().next().map(|(_, url)| url);
+    only.with_context(|| {
+        format!("no server is running on {}\n\nhint: start one with: kubercarbon up", state.display())
+    })
+}
+
 /// A server that answers.
 pub struct Client {
     url: String,
@@ -40,17 +72,7 @@ impl Client {
     pub fn find(common: &Common) -> anyhow::Result<Client> {
         let url = match &common.server {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let state = state_dir(common)?;
-                let file = server::kubeconfig::read_server(&state)?;
-                let file = file.with_context(|| {
-                    format!(
-                        "no server is running on {}\n\nhint: start one with: kubercarbon up",
-                        state.display()
-                    )
-                })?;
-                file.url
-            }
+            None => running(&state_dir(common)?)?,
         };
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().context("make a client")?;
         let runtime =

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use fleet::{Instant, Mode, PolicyKind, Span};
+use fleet::{ClusterId, GridZone, Instant, Mode, ObjectName, PolicyKind, Span};
 use planner::instance::Intensity;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -121,7 +121,7 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The whole product in one process: twins, their Kubernetes APIs, the loop, the console
+    /// The whole product in one process: twins and their Kubernetes APIs, or real clusters (--context); the loop, the console
     Up(Up),
     /// Where and when a Job would run, and what the alternatives cost
     Place(Place),
@@ -146,6 +146,8 @@ pub enum Command {
     /// The clock of the running twin
     #[command(subcommand)]
     Twin(Twin),
+    /// The least rights Kuber Carbon needs on a cluster, as YAML for kubectl apply
+    Rbac(Rbac),
     /// Shell completions
     Completions {
         /// Which shell
@@ -157,33 +159,51 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in
+    /// A real cluster in place of twins: a kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',')]
+    pub context: Vec<String>,
+    /// Every context of the kubeconfig, each cluster once
+    #[arg(long, conflicts_with_all = ["context", "in_cluster"])]
+    pub all_contexts: bool,
+    /// The cluster this process is a pod of, under this name
+    #[arg(long, env = "KUBERCARBON_IN_CLUSTER", value_name = "NAME", num_args = 0..=1, require_equals = true,
+        default_missing_value = "in-cluster")]
+    pub in_cluster: Option<String>,
+    /// Kubeconfig file; default: what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Grid zone of a real cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
+    #[arg(long, env = "KUBERCARBON_ZONES", value_name = "NAME=ZONE", value_delimiter = ',', value_parser = zone)]
+    pub zone: Vec<(ClusterId, GridZone)>,
+    /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in. With real clusters: what they do not say
+    /// themselves (region, gridZone, pue, labels), and the policy
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
     /// Console and REST address; default 127.0.0.1:7878, or a free port
     #[arg(long, env = "KUBERCARBON_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Speed of the twins' clock: 600x, 1x, max
-    #[arg(long, env = "KUBERCARBON_SPEED", default_value = "600x")]
-    pub speed: server::Speed,
+    /// Speed of the twins' clock: 600x, 1x, max; default 600x
+    #[arg(long, env = "KUBERCARBON_SPEED")]
+    pub speed: Option<server::Speed>,
     /// Start with the clock stopped
     #[arg(long)]
     pub paused: bool,
     /// Without the demo stream of Jobs
     #[arg(long)]
     pub no_demo: bool,
-    /// Seed of everything random
-    #[arg(long, env = "KUBERCARBON_SEED", default_value_t = 1)]
-    pub seed: u64,
+    /// Seed of everything random; default 1
+    #[arg(long, env = "KUBERCARBON_SEED")]
+    pub seed: Option<u64>,
     /// Hourly carbon intensity (CSV or CSV.gz); where it does not reach, the typical year stands in
     #[arg(long, env = "KUBERCARBON_CARBON", value_name = "FILE")]
     pub carbon: Option<PathBuf>,
     /// First instant of a new twin, e.g. 2022-03-01T00:00:00Z; default: the present hour
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub from: Option<Instant>,
-    /// Who may change clusters: observe, approve, auto
-    #[arg(long, env = "KUBERCARBON_MODE", default_value = "auto", value_parser = mode)]
-    pub mode: Mode,
+    /// What may be done to clusters: observe (nothing is written), approve (a person says yes), auto. Default: auto
+    /// for twins, observe for real clusters
+    #[arg(long, env = "KUBERCARBON_MODE", value_parser = mode)]
+    pub mode: Option<Mode>,
     /// Begin anew: forget the twin, journal and ledger in the state directory
     #[arg(long)]
     pub fresh: bool,
@@ -285,6 +305,16 @@ pub struct Solve {
     pub compare: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Rbac {
+    /// For which mode of up
+    #[arg(long, env = "KUBERCARBON_MODE", default_value = "observe", value_parser = mode)]
+    pub mode: Mode,
+    /// Also the service account NAMESPACE/NAME, and its binding
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub service_account: Option<(ObjectName, ObjectName)>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Twin {
     /// Stop the clock
@@ -316,6 +346,22 @@ fn intensity(text: &str) -> Result<Intensity, String> {
 fn share(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.parse().ok().filter(|n| (0.0..=1.0).contains(n));
     number.ok_or_else(|| format!("\"{text}\" is not a share: expected a number from 0 to 1"))
+}
+
+fn zone(text: &str) -> Result<(ClusterId, GridZone), String> {
+    let expected = || format!("\"{text}\" is no cluster's grid zone: expected NAME=ZONE, e.g. prod=KR");
+    let (name, zone) = text.split_once('=').ok_or_else(expected)?;
+    Ok((ClusterId::new(name).map_err(|_| expected())?, GridZone::new(zone).map_err(|_| expected())?))
+}
+
+fn account(text: &str) -> Result<(ObjectName, ObjectName), String> {
+    let expected = || format!("\"{text}\" is no service account: expected NAMESPACE/NAME");
+    let (namespace, name) = text.split_once('/').ok_or_else(expected)?;
+    let part = |text: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        ObjectName::new(text).ok().filter(|_| text.chars().all(plain))
+    };
+    Ok((part(namespace).ok_or_else(expected)?, part(name).ok_or_else(expected)?))
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -83,7 +83,7 @@ pub fn rules(mode: Mode) -> impl Iterator<Item = &'static Rule> {
 
 /// The rules as a ClusterRole in YAML, and where an account `NAMESPACE/NAME` is given, that account and its binding.
 pub fn yaml(mode: Mode, account: Option<(&str, &str)>) -> String {
-    let name = format!("kubercarbon-{}", word(mode));
+    let name = format!("kubercarbon-{}", mode.as_str());
     let mut out = format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n"
     );
@@ -109,14 +109,6 @@ pub fn yaml(mode: Mode, account: Option<(&str, &str)>) -> String {
         );
     }
     out
-}
-
-fn word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Approve => "approve",
-        Mode::Auto => "auto",
-    }
 }
 
 #[cfg(test)]

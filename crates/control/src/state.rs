@@ -74,6 +74,8 @@ pub struct Control {
     pub(crate) settings: Settings,
     pub(crate) now: Instant,
     pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
+    /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
+    pub(crate) ordered: Option<Mode>,
     pub(crate) jobs: BTreeMap<JobKey, Tracked>,
     pub(crate) copies: BTreeMap<CopyKey, Arc<Job>>,
     pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
@@ -110,6 +112,7 @@ impl Control {
             settings,
             now: Instant::EPOCH,
             clusters: BTreeMap::new(),
+            ordered: None,
             jobs: BTreeMap::new(),
             copies: BTreeMap::new(),
             priorities: BTreeMap::new(),
@@ -157,7 +160,8 @@ impl Control {
 
     fn take_in(&mut self, event: Event) {
         match event {
-            Event::Cluster(facts) => {
+            Event::Cluster(mut facts) => {
+                facts.mode = self.ordered.map_or(facts.mode, |ordered| ordered.min(facts.mode));
                 let fresh = Cluster::new(facts.clone());
                 let id = facts.id.clone();
                 self.clusters.entry(id).or_insert(fresh).facts = facts;
@@ -433,6 +437,7 @@ impl Control {
     }
 
     fn set_mode(&mut self, mode: Mode) {
+        self.ordered = Some(mode);
         for cluster in self.clusters.values_mut() {
             cluster.facts.mode = mode;
         }

@@ -96,6 +96,7 @@ struct Cluster {
     pue: Option<f64>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
     node_groups: Vec<Group>,
 }
 
@@ -121,8 +122,20 @@ fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into
     Error::Field { field: field.into(), found: found.into(), expected: expected.into() }
 }
 
-/// Reads a fleet file.
+/// Reads a fleet file of twins.
 pub fn parse(text: &str) -> Result<FleetSpec, Error> {
+    let fleet = parse_stated(text)?;
+    for (i, cluster) in fleet.clusters.iter().enumerate() {
+        if cluster.node_groups.iter().all(|group| group.count == 0) {
+            let expected = format!("1 to {NODES_MAX}");
+            return Err(field(format!("clusters[{i}].nodeGroups"), "0 nodes", expected));
+        }
+    }
+    Ok(fleet)
+}
+
+/// Reads a fleet file that says what clusters do not say themselves; their nodes they do.
+pub fn parse_stated(text: &str) -> Result<FleetSpec, Error> {
     if text.len() > SIZE_MAX {
         return Err(Error::Size { found: text.len() });
     }
@@ -220,7 +233,7 @@ fn cluster_spec(path: &str, cluster: &Cluster) -> Result<ClusterSpec, Error> {
         node_groups.push(node_group(&format!("{path}.nodeGroups[{g}]"), group, &region_id)?);
     }
     let nodes: u64 = node_groups.iter().map(|g: &NodeGroup| u64::from(g.count)).sum();
-    if nodes == 0 || nodes > u64::from(NODES_MAX) {
+    if nodes > u64::from(NODES_MAX) {
         return Err(field(
             format!("{path}.nodeGroups"),
             format!("{nodes} nodes"),

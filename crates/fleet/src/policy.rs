@@ -3,8 +3,8 @@
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 
-/// Who may change clusters (UX: `--mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who may change clusters (UX: `--mode`); the greater may more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Writes nothing at all; the default on real clusters.
@@ -13,6 +13,17 @@ pub enum Mode {
     Approve,
     /// Acts by itself; the default on twins.
     Auto,
+}
+
+impl Mode {
+    /// As flags and documents have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Observe => "observe",
+            Mode::Approve => "approve",
+            Mode::Auto => "auto",
+        }
+    }
 }
 
 /// How a place and a time are chosen (PRODUCT row P6).

@@ -103,6 +103,9 @@ pub enum PlaceError {
     /// Nothing could be decided.
     #[error(transparent)]
     WhatIf(#[from] WhatIfError),
+    /// Nothing is written to clusters in this mode.
+    #[error("mode observe: nothing is written to any cluster")]
+    ReadOnly,
     /// The home cluster's API refused the Job.
     #[error("cluster \"{cluster}\" refused the Job: {message}")]
     Refused {

@@ -6,7 +6,7 @@
 use crate::wall;
 use anyhow::Context;
 use connect::act::kube::Hands;
-use connect::observe::kube::Observed;
+use connect::observe::kube::{Observed, Source, watch as watch_cluster};
 use control::{Control, Effect, Event, Order};
 use fleet::{ClusterId, Instant};
 use std::collections::BTreeMap;
@@ -116,6 +116,18 @@ impl Engine {
     pub async fn nudge(&self) {
         // A full inbox will make it look anyway.
         let _full = self.inbox.send(Input::Nudge).await;
+    }
+    /// Watches a cluster, and hands in what is seen, for ever.
+    pub async fn follow(self, source: Source) {
+        let (seen, mut observed) = mpsc::channel(INBOX);
+        let hand_in = async {
+            while let Some(observed) = observed.recv().await {
+                if self.inbox.send(Input::Observed(observed)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(watch_cluster(source, seen), hand_in);
     }
     /// How far it has come.
     pub fn progress(&self) -> watch::Receiver<Progress> {

@@ -10,6 +10,7 @@ pub mod kubeconfig;
 mod live;
 pub mod pacer;
 mod problem;
+pub mod real;
 pub mod signals;
 pub mod twin_host;
 pub mod up;
@@ -17,3 +18,4 @@ pub mod wall;
 
 pub use backend::{Backend, Clock, ClockOrder, Speed};
 pub use connect::observe::{carbon, trace};
+pub use connect::{contexts, rights};

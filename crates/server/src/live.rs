@@ -1,30 +1,44 @@
 //! The running product behind REST API and console.
 
 use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
-use crate::engine::Engine;
+use crate::engine::{Engine, FleetClock};
 use crate::pacer::Throttle;
 use crate::signals::{Board, Sources};
-use crate::twin_host::TwinHost;
+use connect::Clients;
 use control::{Decision, Order, View, WhatIfError};
-use fleet::{ClusterId, JobKey, Plan};
+use fleet::{ClusterId, Instant, JobKey, Mode, Plan, Span};
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, PostParams};
 use ledger::Entry;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use store::Store;
 use tokio::sync::watch;
 
+/// What it is made of.
+pub struct Parts {
+    /// The loop.
+    pub engine: Engine,
+    /// The fleet's clock.
+    pub clock: Arc<dyn FleetClock>,
+    /// Speed and pause of a twin's; `None`: the wall's.
+    pub throttle: Option<Arc<Throttle>>,
+    /// Journal and ledger.
+    pub store: Store,
+    /// The clusters.
+    pub clusters: Vec<ClusterId>,
+    /// Connections to them, as far as there are any.
+    pub clients: Clients,
+    /// Which source each zone's carbon is from.
+    pub board: Board,
+    /// What may be done to the clusters at most, whatever a person orders while it runs.
+    pub mode_max: Mode,
+}
+
 /// The product in this process.
 pub struct Live {
-    engine: Engine,
-    host: Arc<TwinHost>,
-    throttle: Arc<Throttle>,
-    store: Store,
-    clients: BTreeMap<ClusterId, kube::Client>,
-    board: Board,
+    parts: Parts,
     view: Mutex<Option<(u64, Arc<View>)>>,
     /// Ledger lines read so far: the ledger only grows, so only what is new is read.
     entries: tokio::sync::Mutex<(Option<String>, Vec<Entry>)>,
@@ -35,25 +49,48 @@ const PAGE: u32 = 1000;
 
 impl Live {
     /// The product made of these parts.
-    pub fn new(
-        engine: Engine,
-        host: Arc<TwinHost>,
-        throttle: Arc<Throttle>,
-        store: Store,
-        clients: BTreeMap<ClusterId, kube::Client>,
-        board: Board,
-    ) -> Live {
+    pub fn new(parts: Parts) -> Live {
         let entries = tokio::sync::Mutex::new((None, Vec::new()));
-        Live { engine, host, throttle, store, clients, board, view: Mutex::new(None), entries }
+        Live { parts, view: Mutex::new(None), entries }
+    }
+
+    /// How long a view serves while nothing happens: a wall clock never stands still between two looks.
+    fn view_age_max(&self) -> Span {
+        if self.parts.throttle.is_some() { Span::from_nanos(1) } else { Span::from_seconds(1) }
+    }
+
+    fn known(&self) -> String {
+        self.parts.clusters.iter().map(ClusterId::as_str).collect::<Vec<_>>().join(", ")
     }
 
     fn home(&self, wanted: Option<ClusterId>) -> Result<ClusterId, PlaceError> {
-        let known = || self.clients.keys().map(ClusterId::as_str).collect::<Vec<_>>().join(", ");
-        match wanted.or_else(|| self.clients.keys().next().cloned().filter(|_| self.clients.len() == 1)) {
-            Some(home) => Ok(home),
-            None => Err(PlaceError::Home { known: known() }),
-        }
+        let only = || self.parts.clusters.first().cloned().filter(|_| self.parts.clusters.len() == 1);
+        wanted.or_else(only).ok_or_else(|| PlaceError::Home { known: self.known() })
     }
+
+    /// Whether an order can be taken in the mode the product was started in.
+    fn within_mode(&self, order: &Order) -> Result<(), OrderError> {
+        let most = self.parts.mode_max;
+        let wanted = match order {
+            Order::Mode { mode } => *mode,
+            Order::Approve { .. } | Order::Release { .. } => Mode::Approve,
+            Order::Policy { .. } => Mode::Observe,
+        };
+        if wanted <= most {
+            return Ok(());
+        }
+        let text = format!(
+            "it was started in mode {}, and so it stays: expected kubercarbon up --mode {}",
+            most.as_str(),
+            wanted.as_str()
+        );
+        Err(OrderError::Invalid(text))
+    }
+}
+
+/// How old a view is at `at`, seen from either side.
+fn age(view: &View, at: Instant) -> Span {
+    Span::from_nanos((at - view.at).as_nanos().abs())
 }
 
 fn job(document: Value) -> Result<Job, PlaceError> {
@@ -68,38 +105,44 @@ fn job(document: Value) -> Result<Job, PlaceError> {
 
 impl Backend for Live {
     fn view(&self) -> Arc<View> {
-        let version = *self.engine.version().borrow();
-        let at = self.host.now();
+        let version = *self.parts.engine.version().borrow();
+        let at = self.parts.clock.now();
         let mut kept = self.view.lock().expect("nothing panics while it is held");
         if let Some((of, view)) = &*kept
             && *of == version
-            && view.at == at
+            && age(view, at) < self.view_age_max()
         {
             return view.clone();
         }
-        let view = Arc::new(self.engine.ask(control::Control::view));
+        let view = Arc::new(self.parts.engine.ask(control::Control::view));
         *kept = Some((version, view.clone()));
         view
     }
 
     fn clock(&self) -> Clock {
-        let (speed, paused) = self.throttle.get();
-        Clock { twin: true, speed, paused, at: self.host.now() }
+        let at = self.parts.clock.now();
+        match &self.parts.throttle {
+            Some(throttle) => {
+                let (speed, paused) = throttle.get();
+                Clock { twin: true, speed, paused, at }
+            }
+            None => Clock { twin: false, speed: Speed::Times(1.0), paused: false, at },
+        }
     }
 
     fn sources(&self) -> Sources {
-        self.board.read()
+        self.parts.board.read()
     }
 
     fn version(&self) -> watch::Receiver<u64> {
-        self.engine.version()
+        self.parts.engine.version()
     }
 
     fn ledger(&self) -> BoxFuture<'_, anyhow::Result<Vec<Entry>>> {
         Box::pin(async move {
             let mut kept = self.entries.lock().await;
             loop {
-                let rows = self.store.ledger(kept.0.as_deref(), PAGE).await?;
+                let rows = self.parts.store.ledger(kept.0.as_deref(), PAGE).await?;
                 let Some(last) = rows.last() else { break };
                 kept.0 = Some(last.id.clone());
                 for row in &rows {
@@ -112,7 +155,7 @@ impl Backend for Live {
 
     fn journal(&self, after: i64, limit: u32) -> BoxFuture<'_, anyhow::Result<Vec<Value>>> {
         Box::pin(async move {
-            let rows = self.store.journal(after, limit).await?;
+            let rows = self.parts.store.journal(after, limit).await?;
             let body = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| json!(text));
             let line = |row: &store::JournalRow| json!({"seq": row.seq, "at": row.at, "kind": row.kind, "key": row.key, "body": body(&row.body)});
             Ok(rows.iter().map(line).collect())
@@ -120,7 +163,7 @@ impl Backend for Live {
     }
 
     fn plan(&self) -> Plan {
-        self.engine.ask(|control, _| control.plan_document())
+        self.parts.engine.ask(|control, _| control.plan_document())
     }
 
     fn place(
@@ -130,22 +173,28 @@ impl Backend for Live {
         alternatives: usize,
     ) -> Result<Decision, PlaceError> {
         let (home, job) = (self.home(home)?, job(document)?);
-        Ok(self.engine.ask(|control, _| control.place(&home, job, alternatives))?)
+        Ok(self.parts.engine.ask(|control, _| control.place(&home, job, alternatives))?)
     }
 
     fn why(&self, key: &JobKey, alternatives: usize) -> Result<Decision, WhatIfError> {
-        self.engine.ask(|control, _| control.why(key, alternatives))
+        self.parts.engine.ask(|control, _| control.why(key, alternatives))
     }
 
     fn apply(&self, home: Option<ClusterId>, document: Value) -> BoxFuture<'_, Result<Value, PlaceError>> {
         Box::pin(async move {
             let (home, job) = (self.home(home)?, job(document)?);
             let namespace = job.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
-            let Some(client) = self.clients.get(&home) else {
-                let known = self.clients.keys().map(ClusterId::as_str).collect::<Vec<_>>().join(", ");
-                return Err(WhatIfError::Cluster { found: home.to_string(), known }.into());
+            if !self.parts.clusters.contains(&home) {
+                return Err(WhatIfError::Cluster { found: home.to_string(), known: self.known() }.into());
+            }
+            if self.parts.mode_max == Mode::Observe {
+                return Err(PlaceError::ReadOnly);
+            }
+            let Some(client) = self.parts.clients.get(&home) else {
+                let message = "no connection to it yet".to_owned();
+                return Err(PlaceError::Unanswered { cluster: home, message });
             };
-            let api: Api<Job> = Api::namespaced(client.clone(), &namespace);
+            let api: Api<Job> = Api::namespaced(client, &namespace);
             match api.create(&PostParams::default(), &job).await {
                 Ok(created) => serde_json::to_value(created).map_err(|e| PlaceError::Job(e.to_string())),
                 Err(kube::Error::Api(status)) => Err(PlaceError::Refused {
@@ -165,11 +214,13 @@ impl Backend for Live {
                 return Err(OrderError::Unknown(job.clone()));
             }
         }
-        self.engine.order(order).map_err(|_| OrderError::Stopping)
+        self.within_mode(&order)?;
+        self.parts.engine.order(order).map_err(|_| OrderError::Stopping)
     }
 
     fn set_clock(&self, order: ClockOrder) -> Result<(), OrderError> {
-        self.throttle.set(|speed, paused| match order {
+        let throttle = self.parts.throttle.as_ref().ok_or(OrderError::WallClock)?;
+        throttle.set(|speed, paused| match order {
             ClockOrder::Pause => *paused = true,
             ClockOrder::Resume => *paused = false,
             ClockOrder::Speed(Speed::Max) => *speed = Speed::Max,

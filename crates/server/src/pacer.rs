@@ -1,4 +1,4 @@
-//! Keeps a twin's virtual time and the loop in step.
+//! Keeps a twin's virtual time and the loop in step, and the loop of real clusters on time.
 //!
 //! Time advances at most to the next timer of the loop, and not beyond until the loop has handled every
 //! earlier event and every call is answered: however fast the clock runs, no round trip makes anything
@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(10);
 const LAG_MAX: Span = Span::from_millis(250);
 /// How often the clock is written down, in wall time.
 const CLOCK_EVERY: Duration = Duration::from_millis(500);
+/// How often the loop of real clusters looks at its timers at least, and at most.
+const LOOK_EVERY: Span = Span::from_seconds(1);
+const TICK_MIN: Span = Span::from_millis(1);
 /// With `max` speed: how far time goes in one go while nothing happens.
 const MAX_STRIDE: Span = Span::from_seconds(3600);
 
@@ -132,6 +135,21 @@ impl Pacer {
             Ok(timer) => timer,
             // The loop has ended: nothing may pass any more.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Real clusters: makes the loop look at its timers when the wall's clock comes to them, for ever. That clock may be
+/// set, and stands still while a machine sleeps: so it is looked at each [`LOOK_EVERY`] at least.
+pub async fn keep_wall_time(engine: Engine, clock: Arc<dyn FleetClock>) {
+    let mut progress = engine.progress();
+    loop {
+        let next = progress.borrow_and_update().next_timer;
+        let ahead = next.map_or(LOOK_EVERY, |at| at - clock.now()).min(LOOK_EVERY).max(TICK_MIN);
+        let ahead = Duration::from_nanos(u64::try_from(ahead.as_nanos()).unwrap_or(0));
+        tokio::select! {
+            () = tokio::time::sleep(ahead) => engine.nudge().await,
+            changed = progress.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -176,6 +176,10 @@ impl From<PlaceError> for Problem {
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "cluster", "no home cluster", detail)
                     .hint("say in which cluster the Job is created: \"home\"")
             }
+            PlaceError::ReadOnly => {
+                Problem::new(StatusCode::CONFLICT, "read-only", "nothing is written", detail)
+                    .hint("start it with: kubercarbon up --mode approve, or --mode auto")
+            }
             PlaceError::Refused { code, .. } => {
                 let known = StatusCode::from_u16(code).ok().filter(StatusCode::is_client_error);
                 Problem::new(

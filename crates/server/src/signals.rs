@@ -1,6 +1,6 @@
 //! Feeds the loop with carbon signals: each grid zone's from the first of a chain that can answer. Live sources
 //! come first, in order ([`sources`]); then a CSV file where one is given and covers the time; then the built-in
-//! typical year.
+//! typical year; for a zone that is in no table, the world's average.
 //!
 //! Invariants: a zone's past and forecast are from one source, so average and marginal figures are never in
 //! one series; a live source is asked only while the fleet's clock follows the wall's; why a better source is
@@ -18,13 +18,13 @@ pub use connect::observe::provider::Basis;
 use connect::observe::provider::{Known, Place};
 pub use connect::observe::table::plain;
 use control::Event;
-use fleet::{FleetSpec, GridZone, Instant, Provenance, Series, SignalKind, Span, builtin};
+use fleet::{FleetSpec, GridZone, Instant, Provenance, RegionId, Series, SignalKind, Span, builtin};
 use sources::LiveSource;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Largest carbon or trace file read, in bytes (before decompression).
@@ -124,6 +124,39 @@ pub fn follows_wall(pace: Option<(Speed, bool)>, fleet: Instant, wall: Instant) 
     Err(format!("asked only while the fleet's clock follows the wall clock (--speed 1x): it {how}"))
 }
 
+/// The zones figures are wanted for; cheap to clone. Clusters add theirs when it is known where they stand.
+#[derive(Clone, Default)]
+pub struct Places(Arc<Mutex<Wanted>>);
+
+#[derive(Default)]
+struct Wanted {
+    all: BTreeMap<GridZone, Place>,
+    /// Zones some cluster has not been told the signal of.
+    fresh: BTreeSet<GridZone>,
+}
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.0.lock().expect("nothing panics while it is held")
+    }
+    /// A cluster stands there; the loop knows it already.
+    pub fn add(&self, region: &RegionId, zone: &GridZone) {
+        let position = builtin::region(region).map(|region| region.position);
+        let mut wanted = self.lock();
+        wanted.all.entry(zone.clone()).or_insert(Place { zone: zone.clone(), position });
+        wanted.fresh.insert(zone.clone());
+    }
+    fn all(&self) -> Vec<Place> {
+        self.lock().all.values().cloned().collect()
+    }
+    fn any_fresh(&self) -> bool {
+        !self.lock().fresh.is_empty()
+    }
+    fn take_fresh(&self) -> BTreeSet<GridZone> {
+        std::mem::take(&mut self.lock().fresh)
+    }
+}
+
 /// What the loop is told of a zone.
 type Told = (Series, Provenance, Series, Provenance);
 
@@ -131,7 +164,7 @@ type Told = (Series, Provenance, Series, Provenance);
 pub struct Chain {
     live: Vec<LiveSource>,
     file: Option<CarbonFile>,
-    places: Vec<Place>,
+    places: Places,
     board: Board,
     told: BTreeMap<GridZone, Told>,
 }
@@ -139,14 +172,16 @@ pub struct Chain {
 impl Chain {
     /// For the zones of a fleet's clusters.
     pub fn new(fleet: &FleetSpec, live: Vec<LiveSource>, file: Option<CarbonFile>) -> Chain {
-        let mut places: BTreeMap<GridZone, Place> = BTreeMap::new();
+        let places = Places::default();
         for cluster in &fleet.clusters {
-            let position = builtin::region(&cluster.region).map(|region| region.position);
-            let zone = cluster.grid_zone.clone();
-            places.entry(zone.clone()).or_insert(Place { zone, position });
+            places.add(&cluster.region, &cluster.grid_zone);
         }
-        let places = places.into_values().collect();
         Chain { live, file, places, board: Board::default(), told: BTreeMap::new() }
+    }
+
+    /// Where zones are added.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Where it says which source is used, and why no better one.
@@ -154,14 +189,14 @@ impl Chain {
         self.board.clone()
     }
 
-    /// What is known of a zone at `now`, `None` when no source knows it; and how that came about. `live`: why
+    /// What is known of a zone at `now`, and how that came about. `live`: why
     /// live sources are not asked.
     pub async fn signal(
         &mut self,
         place: &Place,
         now: Instant,
         live: &Result<(), String>,
-    ) -> (Option<Event>, Vec<SourceState>) {
+    ) -> (Event, Vec<SourceState>) {
         let zone = &place.zone;
         let mut states = Vec::new();
         for source in self.live.iter_mut().filter(|source| source.may_know(zone)) {
@@ -178,7 +213,7 @@ impl Chain {
             match known {
                 Ok(known) => {
                     states.push(SourceState { source: name, basis, used: true, why: known.note.clone() });
-                    return (Some(as_event(zone, known, now)), states);
+                    return (as_event(zone, known, now), states);
                 }
                 Err(why) => {
                     states.push(SourceState { source: name, basis, used: false, why: Some(plain(why)) });
@@ -196,19 +231,22 @@ impl Chain {
             Some(Ok(event)) => {
                 let source = self.file.as_ref().map(|file| file.name.clone()).unwrap_or_default();
                 states.push(SourceState { source, basis, used: true, why: mixed });
-                return (Some(event), states);
+                return (event, states);
             }
             Some(Err((source, why))) => {
                 states.push(SourceState { source, basis, used: false, why: Some(why) });
             }
             None => {}
         }
-        let typical = carbon::typical_year(zone, hour).map(|known| known.into_event(zone.clone()));
-        let why =
-            if typical.is_some() { mixed } else { Some(format!("the built-in table has no zone {zone}")) };
-        let source = "typical year".to_owned();
-        states.push(SourceState { source, basis, used: typical.is_some(), why });
-        (typical, states)
+        let (source, used) = ("typical year".to_owned(), true);
+        if let Some(typical) = carbon::typical_year(zone, hour) {
+            states.push(SourceState { source, basis, used, why: mixed });
+            return (typical.into_event(zone.clone()), states);
+        }
+        let why = Some(format!("the built-in table has no zone {zone}"));
+        states.push(SourceState { source, basis, used: false, why });
+        states.push(SourceState { source: "world average".to_owned(), basis, used, why: mixed });
+        (carbon::world_average(hour).into_event(zone.clone()), states)
     }
 
     /// The file's hours up to now, and a forecast made from them; or its name and why it has none.
@@ -235,13 +273,16 @@ impl Chain {
         now: Instant,
         live: &Result<(), String>,
     ) -> anyhow::Result<()> {
-        for place in self.places.clone() {
+        for zone in self.places.take_fresh() {
+            self.told.remove(&zone);
+        }
+        for place in self.places.all() {
             let (event, states) = self.signal(&place, now, live).await;
             let zone = place.zone;
             let before = self.board.write(&zone, states.clone());
             self.warn(&zone, (&before, &states), live.is_ok());
             match event {
-                Some(Event::Intensity { zone, actual, actual_from, forecast, forecast_from }) => {
+                Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
                     let new = (actual, actual_from, forecast, forecast_from);
                     if self.told.get(&zone) != Some(&new) {
                         self.told.insert(zone.clone(), new.clone());
@@ -250,10 +291,7 @@ impl Chain {
                         engine.tell(event).await?;
                     }
                 }
-                Some(other) => engine.tell(other).await?,
-                None => {
-                    tracing::warn!(%zone, "no source knows this grid zone: nothing is placed in its clusters")
-                }
+                other => engine.tell(other).await?,
             }
         }
         Ok(())
@@ -328,7 +366,8 @@ pub async fn run(
         let now = clock.now();
         let live = follows_wall(throttle.as_ref().map(|throttle| throttle.get()), now, wall::now());
         let hour = now.floor_to(Span::HOUR) > told.floor_to(Span::HOUR);
-        if hour || live != before || live.is_ok() && now >= told + REFRESH {
+        let due = live.is_ok() && now >= told + REFRESH;
+        if hour || live != before || due || chain.places.any_fresh() {
             (told, before) = (now, live);
             if chain.tell(&engine, now, &before).await.is_err() {
                 return;

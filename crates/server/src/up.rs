@@ -1,16 +1,17 @@
 //! `kubercarbon up`: the whole product in one process, on twins.
 
 use crate::backend::Speed;
-use crate::engine::{self, Engine, FleetClock, Input};
+use crate::engine::{self, Engine, FleetClock};
 use crate::kubeconfig::{self, ServerFile};
-use crate::live::Live;
+use crate::live::{Live, Parts};
 use crate::pacer::{self, Pacer, Throttle};
 use crate::signals::{self, Chain, sources};
 use crate::twin_host::TwinHost;
 use crate::wall;
 use anyhow::Context;
+use connect::Clients;
 use connect::act::kube::Hands;
-use connect::observe::kube::{Source, watch};
+use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
 use control::{Control, Event, twin_driver};
 use fleet::{ClusterId, FleetSpec, Instant, Mode, Span};
@@ -121,7 +122,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
     let kubeconfig = kubeconfig::write(&options.state, &addresses)?;
-    let clients = clients(&addresses)?;
+    let clients: Clients = clients(&addresses)?.into_iter().collect();
     let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
     let throttle = Arc::new(Throttle::new(options.pace, options.paused));
     let live = sources::read(&sources::environment, Limits::default());
@@ -137,7 +138,16 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         throttle: throttle.clone(),
     };
     let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
-    let live = Live::new(engine, host.clone(), throttle, store.clone(), clients, board);
+    let live = Live::new(Parts {
+        engine,
+        clock: host.clone(),
+        throttle: Some(throttle),
+        store: store.clone(),
+        clusters: addresses.iter().map(|(id, _)| id.clone()).collect(),
+        clients,
+        board,
+        mode_max: Mode::Auto,
+    });
     let router = crate::console::site(Arc::new(live));
     tokio::spawn(async move { axum::serve(listeners.console, router).await });
     let url = format!("http://{}", listeners.console_address);
@@ -159,7 +169,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
 }
 
 /// Opens the state, forgetting an earlier one if asked to; never under a running process.
-async fn open_store(state: &Path, fresh: bool) -> anyhow::Result<Store> {
+pub(crate) async fn open_store(state: &Path, fresh: bool) -> anyhow::Result<Store> {
     let open = || async {
         Store::open(state).await.map_err(|error| match error.hint() {
             Some(hint) => anyhow::anyhow!("{:#}\n\nhint: {hint}", anyhow::Error::new(error)),
@@ -201,41 +211,38 @@ fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<Clu
     addresses.iter().map(client).collect()
 }
 
+/// The loop, with the durations it learnt from earlier runs.
+pub(crate) async fn remembering(mut control: Control, store: &Store) -> anyhow::Result<Control> {
+    for row in store.ledger_all().await? {
+        if let Ok(entry) = serde_json::from_str(&row.body) {
+            control.remember(&entry);
+        }
+    }
+    Ok(control)
+}
+
 /// Starts the loop and one watch a cluster.
 async fn start_loop(
     fleet: &FleetSpec,
     options: &Options,
     host: &Arc<TwinHost>,
     store: &Store,
-    clients: &BTreeMap<ClusterId, kube::Client>,
+    clients: &Clients,
 ) -> anyhow::Result<Engine> {
-    let mut control = Control::new(twin_driver::settings(fleet));
-    for row in store.ledger_all().await? {
-        if let Ok(entry) = serde_json::from_str(&row.body) {
-            control.remember(&entry);
-        }
-    }
+    let control = remembering(Control::new(twin_driver::settings(fleet)), store).await?;
     let (inbox, receiver) = mpsc::channel(engine::INBOX);
     let hands = Arc::new(Hands { clients: clients.clone() });
     let clock: Arc<dyn FleetClock> = host.clone();
-    let engine = Engine::start(control, clock, hands, store.clone(), (inbox.clone(), receiver));
+    let engine = Engine::start(control, clock, hands, store.clone(), (inbox, receiver));
     for spec in &fleet.clusters {
         let facts = twin_driver::facts(spec, options.mode);
         engine.tell(Event::Cluster(facts.clone())).await?;
         let Some(client) = clients.get(&spec.id) else { continue };
+
         let rates = |name: String| Some((name.clone(), twin_driver::known_rates(spec, &name)?));
         let known = host.node_names(&spec.id).into_iter().filter_map(rates).collect();
-        let source = Source { facts, client: client.clone(), known };
-        let (seen, mut observed) = mpsc::channel(engine::INBOX);
-        tokio::spawn(watch(source, seen));
-        let inbox = inbox.clone();
-        tokio::spawn(async move {
-            while let Some(observed) = observed.recv().await {
-                if inbox.send(Input::Observed(observed)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let source = Source { facts, client, known };
+        tokio::spawn(engine.clone().follow(source));
     }
     Ok(engine)
 }
@@ -272,7 +279,7 @@ async fn bind(store: &Store, fleet: &FleetSpec, listen: Option<SocketAddr>) -> a
     Ok(Listeners { console, console_address, clusters })
 }
 
-async fn bind_one(kept: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind_one(kept: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
     for port in kept.into_iter().chain([usual, 0]) {
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             return Ok(listener);

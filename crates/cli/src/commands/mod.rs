@@ -2,6 +2,8 @@
 
 mod ask;
 mod place;
+mod rbac;
+mod real;
 mod report;
 mod simulate;
 mod solve;
@@ -33,6 +35,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Simulate(simulate) => simulate::run(common, simulate)?,
         Command::Solve(solve) => solve::run(common, solve)?,
         Command::Twin(twin) => ask::twin(common, twin)?,
+        Command::Rbac(rbac) => rbac::run(rbac),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Options::command(), "kubercarbon", &mut std::io::stdout());
         }

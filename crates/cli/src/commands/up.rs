@@ -1,22 +1,31 @@
 //! `kubercarbon up`.
 
+use super::real;
 use crate::client;
 use crate::options::{Common, Up};
 use anyhow::Context;
 
+/// Speed of the twins' clock where none is given.
+const SPEED: server::Speed = server::Speed::Times(600.0);
+/// Seed where none is given.
+const SEED: u64 = 1;
+
 pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
     let begun = server::wall::Stopwatch::start();
+    if real::wanted(options) {
+        return real::run(common, options, begun);
+    }
     let options = server::up::Options {
         fleet: options.fleet.clone(),
         state: client::state_dir(common)?,
         listen: options.listen,
-        pace: options.speed,
+        pace: options.speed.unwrap_or(SPEED),
         paused: options.paused,
         demo: !options.no_demo,
-        seed: options.seed,
+        seed: options.seed.unwrap_or(SEED),
         carbon: options.carbon.clone(),
         start: options.from,
-        mode: options.mode,
+        mode: options.mode.unwrap_or(fleet::Mode::Auto),
         fresh: options.fresh,
     };
     let quiet = common.quiet;
@@ -73,7 +82,7 @@ fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Spa
 }
 
 /// Until Ctrl-C or a polite kill.
-async fn ended() -> anyhow::Result<()> {
+pub(super) async fn ended() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {

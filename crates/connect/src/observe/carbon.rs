@@ -7,7 +7,7 @@
 
 use super::table::{self, Table};
 use control::Event;
-use fleet::{GramsCo2PerKwh, GridZone, Instant, Provenance, Series, Span, builtin};
+use fleet::{GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span, builtin};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -131,6 +131,28 @@ pub fn typical_year(zone: &GridZone, now: Instant) -> Option<ZoneSignal> {
         forecast,
         forecast_from: as_of(forecast_from),
     })
+}
+
+/// Mean of the world's electricity in 2023, life cycle (Ember, Global Electricity Review 2024), in gCO2e/kWh.
+const WORLD_GRAMS: f64 = 480.0;
+
+/// What stands in for a zone nothing is known of: the world's mean at any hour, *assumed*. It lets work be placed
+/// and started in time; it makes no hour look cleaner than another.
+pub fn world_average(now: Instant) -> ZoneSignal {
+    let start = now.floor_to(Span::HOUR) - Span::HOUR.scaled(PAST_HOURS, 1);
+    let flat = GramsCo2PerKwh::from_grams_f64(WORLD_GRAMS);
+    let series = |from: Instant, hours: i64| {
+        let hours = usize::try_from(hours).unwrap_or(1).max(1);
+        Series::new(from, Span::HOUR, vec![flat; hours]).expect("at least one hour, of a whole hour's step")
+    };
+    let source = "world average 2023 (Ember, built in)".to_owned();
+    let from = Provenance { source, kind: SignalKind::Assumed, as_of: now };
+    ZoneSignal {
+        actual: series(start, PAST_HOURS + 1),
+        actual_from: from.clone(),
+        forecast: series(now.floor_to(Span::HOUR), AHEAD_HOURS),
+        forecast_from: from,
+    }
 }
 
 /// Hours a zone has no value for.

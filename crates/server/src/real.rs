@@ -1,0 +1,212 @@
+//! `kubercarbon up --context …`: the whole product in one process, on real clusters.
+//!
+//! Invariants: time is the wall's; in mode `observe` no connection can write, and the loop has none to write with.
+//! Every cluster is told to the loop at once, as far as it is known; one that does not answer is silent until it
+//! does, and the others go on. A name means one cluster for as long as the state is kept, and a cluster has one name:
+//! else one Job would be two, or work be taken for somebody else's.
+
+mod member;
+
+use crate::backend::Speed;
+use crate::engine::{self, Engine, FleetClock, WallClock};
+use crate::kubeconfig::{self, ServerFile};
+use crate::live::{Live, Parts};
+use crate::pacer;
+use crate::signals::{self, Chain, sources};
+use crate::up::{self, PORT};
+use anyhow::{Context as _, bail};
+use connect::Clients;
+use connect::act::kube::Hands;
+use connect::contexts::Context;
+use connect::observe::provider::Limits;
+use control::whereabouts::Stated;
+use control::{Control, Settings, twin_driver};
+use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, builtin};
+use futures::future::join_all;
+use member::{Member, Shared};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Where in the state directory the state of real clusters is: that of twins lies beside it, untouched.
+pub const STATE: &str = "real";
+
+/// What `up` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The clusters.
+    pub contexts: Vec<Context>,
+    /// Grid zones a person states.
+    pub zones: BTreeMap<ClusterId, GridZone>,
+    /// Fleet file: what clusters do not say themselves, and the policy.
+    pub fleet: Option<PathBuf>,
+    /// State directory.
+    pub state: PathBuf,
+    /// Console address; `None`: loopback at [`PORT`], or a free port when that is taken.
+    pub listen: Option<SocketAddr>,
+    /// Carbon CSV.
+    pub carbon: Option<PathBuf>,
+    /// What may be done to the clusters.
+    pub mode: Mode,
+    /// Forget an earlier state.
+    pub fresh: bool,
+}
+
+/// A cluster at the start.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// Its name.
+    pub id: ClusterId,
+    /// Region and grid zone, as far as they are known.
+    pub place: String,
+    /// Why it is silent.
+    pub silent: Option<String>,
+    /// What had to be assumed.
+    pub assumed: Option<String>,
+}
+
+/// A running product.
+pub struct Running {
+    /// Console and REST API.
+    pub url: String,
+    /// The clusters, after each was asked once.
+    pub clusters: Vec<First>,
+    /// What may be done to them.
+    pub mode: Mode,
+    /// The time at the start.
+    pub at: Instant,
+    /// Where journal and ledger are.
+    pub state: PathBuf,
+    store: Store,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Ends cleanly: nothing more is done, and everything queued is saved.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.store.close().await?;
+        // The next start writes it anew; that it is gone already is as good.
+        let _gone = std::fs::remove_file(self.state.join("server.json"));
+        Ok(())
+    }
+}
+
+/// What is stated about each cluster, and the fleet's settings.
+fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Settings)> {
+    let known = || options.contexts.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
+    let is_known = |id: &ClusterId| options.contexts.iter().any(|context| context.id == *id);
+    let file = options.fleet.as_deref().map(read_fleet).transpose()?;
+    let mut all: BTreeMap<ClusterId, Stated> = BTreeMap::new();
+    for spec in file.iter().flat_map(|fleet| &fleet.clusters) {
+        if !is_known(&spec.id) {
+            let path = options.fleet.as_deref().unwrap_or(Path::new(""));
+            bail!("{}: cluster \"{}\": expected one of the contexts: {}", path.display(), spec.id, known());
+        }
+        let stated = Stated {
+            region: Some(spec.region.clone()),
+            grid_zone: Some(spec.grid_zone.clone()),
+            pue_milli: Some(spec.pue_milli),
+            labels: spec.labels.clone(),
+        };
+        all.insert(spec.id.clone(), stated);
+    }
+    for (id, zone) in &options.zones {
+        if !is_known(id) {
+            bail!("--zone {id}={zone}: expected one of the contexts: {}", known());
+        }
+        if builtin::zone_name(zone).is_none() {
+            bail!(
+                "--zone {id}={zone}: expected a grid zone in Electricity Maps' codes, e.g. KR, JP-TK, DE, US-CAL-CISO"
+            );
+        }
+        all.entry(id.clone()).or_default().grid_zone = Some(zone.clone());
+    }
+    Ok((all, file.as_ref().map_or_else(Settings::default, twin_driver::settings)))
+}
+
+/// Reads a fleet file whose clusters may leave their nodes out.
+fn read_fleet(path: &Path) -> anyhow::Result<FleetSpec> {
+    let bytes = signals::read_bounded(path)?;
+    let text =
+        String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
+    fleet::file::parse_stated(&text).with_context(|| path.display().to_string())
+}
+
+/// Starts everything, and comes back when each cluster was asked once.
+pub async fn up(options: Options) -> anyhow::Result<Running> {
+    let (mut stated, settings) = stated(&options)?;
+    let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
+    let state = options.state.join(STATE);
+    let store = up::open_store(&state, options.fresh).await?;
+    let console = match options.listen {
+        Some(address) => TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?,
+        None => up::bind_one(None, PORT).await?,
+    };
+    let url = format!("http://{}", console.local_addr().context("read the console's address")?);
+    let clients = Clients::default();
+    // Without a connection nothing can be written, whatever the loop decides.
+    let hands = if options.mode == Mode::Observe { Clients::default() } else { clients.clone() };
+    let control = up::remembering(Control::new(settings), &store).await?;
+    let clock: Arc<dyn FleetClock> = Arc::new(WallClock);
+    let inbox = mpsc::channel(engine::INBOX);
+    let engine =
+        Engine::start(control, clock.clone(), Arc::new(Hands { clients: hands }), store.clone(), inbox);
+    let live = sources::read(&sources::environment, Limits::default());
+    let mut chain = Chain::new(&nothing_yet(), live, file);
+    let board = chain.board();
+    let shared =
+        Arc::new(Shared::new(engine.clone(), store.clone(), clients.clone(), chain.places(), options.mode));
+    let members = options.contexts.iter().map(|context| {
+        let stated = stated.remove(&context.id).unwrap_or_default();
+        Member { context: context.clone(), stated, shared: shared.clone() }
+    });
+    let started = join_all(members.map(Member::start)).await;
+    let (clusters, mut tasks) = started.into_iter().collect::<anyhow::Result<(Vec<_>, Vec<_>)>>()?;
+    let at = clock.now();
+    chain.tell(&engine, at, &Err(signals::NOT_YET.to_owned())).await?;
+    tasks.push(tokio::spawn(signals::run(chain, engine.clone(), clock.clone(), None)));
+    tasks.push(tokio::spawn(pacer::keep_wall_time(engine.clone(), clock.clone())));
+    let live = Live::new(Parts {
+        engine,
+        clock,
+        throttle: None,
+        store: store.clone(),
+        clusters: options.contexts.iter().map(|context| context.id.clone()).collect(),
+        clients,
+        board,
+        mode_max: options.mode,
+    });
+    let router = crate::console::site(Arc::new(live));
+    tasks.push(tokio::spawn(async move {
+        if let Err(error) = axum::serve(console, router).await {
+            tracing::error!(%error, "serve the console");
+        }
+    }));
+    let server = ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: None };
+    kubeconfig::write_server(&state, &server)?;
+    Ok(Running { url, clusters, mode: options.mode, at, state, store, tasks })
+}
+
+/// A fleet without clusters: zones are added as clusters say where they stand.
+fn nothing_yet() -> FleetSpec {
+    FleetSpec {
+        name: String::new(),
+        currency: Settings::default().currency,
+        clusters: Vec::new(),
+        policy: fleet::Policy::default(),
+        demo: None,
+        transfer_price_per_gb: 0.0,
+        transfer_kwh_per_gb: (0.0, 0.0),
+    }
+}
+
+/// The pace of real clusters.
+pub const SPEED: Speed = Speed::Times(1.0);
