@@ -55,7 +55,7 @@ fn render_status(status: &Value, wide: bool) -> String {
             text(&c["name"]),
             text(&c["gridZone"]),
             number(&c["carbonGramsPerKwh"]),
-            if reachable { text(&c["carbonFrom"]["kind"]) } else { "unreachable".to_owned() },
+            if reachable { text(&c["carbonFrom"]["kind"]) } else { "unknown".to_owned() },
             format!("{}/{}", c["nodesReady"], c["nodes"]),
             load.unwrap_or_else(|| "-".to_owned()),
             number(&c["powerWatts"]),
@@ -66,6 +66,10 @@ fn render_status(status: &Value, wide: bool) -> String {
         ]);
     }
     out.push_str(&table.render());
+    for c in status["clusters"].as_array().into_iter().flatten().filter(|c| c["unknownSince"].is_string()) {
+        let (name, since, why) = (text(&c["name"]), text(&c["unknownSince"]), text(&c["unknownWhy"]));
+        out += &format!("{name}: unknown since {since}: {why}\n");
+    }
     out.push('\n');
     out.push_str(&job_table(status, wide));
     out

@@ -32,11 +32,14 @@ pub fn run(common: &Common, options: &Up, begun: Stopwatch) -> anyhow::Result<()
             }
         }
         super::up::ended().await?;
-        let state = running.state.display().to_string();
+        let (state, mode) = (running.state.display().to_string(), running.mode);
         running.stop().await?;
-        eprintln!(
-            "\nkept in {state}: journal and ledger. Held Jobs wait in their clusters for the next start."
-        );
+        eprintln!("\nkept in {state}: journal and ledger.");
+        if mode != Mode::Observe {
+            eprintln!(
+                "Held Jobs wait in their clusters for the next start; kubercarbon release --all, before it ends, lets them go."
+            );
+        }
         Ok(())
     })
 }
@@ -81,8 +84,9 @@ fn chosen(options: &Up) -> anyhow::Result<Vec<Context>> {
         let wanted = (!options.all_contexts).then_some(options.context.as_slice());
         let found = contexts::read(options.kubeconfig.as_deref(), wanted);
         let found = found.map_err(|error| match &error {
-            contexts::Error::Read { .. } => anyhow::Error::new(error).context(
-                "find clusters\n\nhint: kubectl config get-contexts lists the contexts; --kubeconfig FILE reads another file",
+            contexts::Error::Read { .. } => anyhow::anyhow!(
+                "{:#}\n\nhint: kubectl config get-contexts lists the contexts; --kubeconfig FILE reads another file",
+                anyhow::Error::new(error)
             ),
             _ => error.into(),
         })?;
@@ -126,6 +130,6 @@ fn welcome(running: &Running, took: Span) -> String {
         lines.push("            kubercarbon plans, kubercarbon approve CLUSTER/NAMESPACE/NAME".to_owned());
     }
     lines.push(String::new());
-    lines.push("Ctrl-C ends it; what is held stays held until the next start.".to_owned());
+    lines.push("Ctrl-C ends it and keeps everything.".to_owned());
     lines.join("\n")
 }

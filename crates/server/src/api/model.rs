@@ -160,8 +160,14 @@ pub struct ClusterOut {
     pub labels: BTreeMap<String, String>,
     /// Facility factor: energy of the site per energy of the servers.
     pub pue: f64,
-    /// Whether its API answers.
+    /// Whether its API answers, and has been listed.
     pub reachable: bool,
+    /// Since when it does not answer: what else stands here is what was last known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<String>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_why: Option<String>,
     /// Nodes that are ready.
     pub nodes_ready: usize,
     /// All nodes.
@@ -201,6 +207,8 @@ impl ClusterOut {
             labels: c.facts.labels.clone(),
             pue: c.facts.pue_milli as f64 / 1000.0,
             reachable: c.reachable,
+            unknown_since: c.silence.as_ref().map(|silence| time(silence.since)),
+            unknown_why: c.silence.as_ref().map(|silence| silence.why.clone()),
             nodes_ready: c.nodes.0,
             nodes: c.nodes.1,
             allocatable: c.allocatable.into(),

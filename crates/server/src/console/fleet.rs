@@ -110,7 +110,11 @@ fn card(reader: Reader, view: &View, c: &ClusterView) -> Markup {
                     (c.facts.region) " · " (c.facts.grid_zone)
                     @if let Some(name) = &c.zone_name { " " span.soft { (name) } }
                 }
-                @if !c.reachable { span.badge.bad { (reader.say(M::Unreachable)) } }
+                @if let Some(silence) = &c.silence {
+                    span.badge.bad title=(silence.why) {
+                        (reader.lang.fill(M::UnknownSince, &[&reader.date_time(silence.since)]))
+                    }
+                } @else if !c.reachable { span.badge.bad { (reader.say(M::Unreachable)) } }
             }
             div.carbon {
                 p.now {

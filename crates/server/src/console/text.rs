@@ -152,6 +152,7 @@ messages! {
     Failed: "failed", "실패";
     Deleting: "deleting", "삭제 중";
     Unreachable: "unreachable", "응답 없음";
+    UnknownSince: "unknown since {0}", "{0}부터 알 수 없음";
     Source: "Source", "출처";
     AgeOld: "{0} old", "{0} 전";
     Fresh: "fresh", "최신";

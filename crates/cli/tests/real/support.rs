@@ -1,0 +1,301 @@
+//! Real control planes of the lab, and the real binary on them under the role that `kubercarbon rbac` prints.
+//!
+//! All on loopback. What is started here is ended here, by its process id.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for something to become true; machines that build beside the tests are slow.
+const PATIENCE: Duration = Duration::from_secs(180);
+const PAUSE: Duration = Duration::from_millis(200);
+/// Who the product is in its clusters.
+const ACCOUNT: &str = "system:serviceaccount:ops:kubercarbon";
+/// What the API servers write down: every request of the product, and its answer's code.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, users: ['system:serviceaccount:ops:kubercarbon']}
+- {level: None}
+";
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Polls until `done` says so.
+pub fn until(what: &str, log: impl Fn() -> String, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come about: {}", log());
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The lab's folder, where its binaries are built too.
+pub fn lab() -> Option<PathBuf> {
+    let there = || {
+        let lab = PathBuf::from(std::env::var_os("KUBERCARBON_TESTDATA")?).join("lab/control-plane");
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/control-plane/bin"));
+        let bin = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(home)?;
+        let all = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+        let built = all.iter().all(|name| bin.join(name).exists()) && lab.join("up").exists();
+        let kubectl = Command::new("kubectl").args(["version", "--client"]).output();
+        (built && kubectl.is_ok_and(|o| o.status.success())).then_some(lab)
+    };
+    let lab = there();
+    if lab.is_none() {
+        println!("skipped: no control plane (its binaries, the shared folder or kubectl are missing)");
+    }
+    lab
+}
+
+/// A control plane.
+pub struct Plane {
+    name: &'static str,
+    lab: PathBuf,
+    run: PathBuf,
+    pub kubeconfig: PathBuf,
+    /// The API server, once it was started anew.
+    server: Option<Child>,
+}
+
+impl Plane {
+    /// Starts one whose nodes say they are in `region`.
+    pub fn start(lab: &Path, dir: &Path, name: &'static str, region: &str) -> Plane {
+        let policy = dir.join("audit-policy.yaml");
+        std::fs::write(&policy, AUDIT).unwrap();
+        let log = dir.join(format!("{name}-audit.log"));
+        let flags = format!("--audit-policy-file={} --audit-log-path={}", policy.display(), log.display());
+        let (run, lab) = (dir.join("run"), lab.to_owned());
+        let plane = Plane { name, lab, kubeconfig: run.join(name).join("kubeconfig"), run, server: None };
+        let output = Command::new(plane.lab.join("up"))
+            .args([name, "3"])
+            .env("CONTROL_PLANE_RUN", &plane.run)
+            .env("NODE_REGION", region)
+            .env("APISERVER_FLAGS", flags)
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(dir.join(format!("{name}-up.log"))).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", text(&output.stdout));
+        plane
+    }
+
+    /// kubectl as administrator, with a home of its own.
+    pub fn kubectl(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("kubectl");
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.run).stdin(Stdio::null());
+        command.args(args).output().unwrap()
+    }
+
+    /// The same; it must go well.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = self.kubectl(args);
+        assert!(output.status.success(), "{}: kubectl {args:?}: {}", self.name, text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub fn get(&self, args: &[&str]) -> Value {
+        let args: Vec<&str> = ["get", "-o", "json"].into_iter().chain(args.iter().copied()).collect();
+        serde_json::from_slice(&self.kubectl(&args).stdout).unwrap_or_default()
+    }
+
+    pub fn apply(&self, manifest: &str) {
+        let file = self.run.join("manifest.yaml");
+        std::fs::write(&file, manifest).unwrap();
+        self.run(&["apply", "-f", &file.display().to_string()]);
+    }
+
+    /// What the product asked of this cluster, `VERB RESOURCE` or `VERB RESOURCE/SUBRESOURCE`, and which of it was
+    /// answered 403.
+    pub fn asked(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let path = self.run.parent().unwrap().join(format!("{}-audit.log", self.name));
+        let log = std::fs::read_to_string(path).unwrap_or_default();
+        let (mut all, mut refused) = (BTreeSet::new(), BTreeSet::new());
+        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            assert_eq!(line["user"]["username"], ACCOUNT);
+            let part = |name: &str| line["objectRef"][name].as_str().unwrap_or_default().to_owned();
+            let sub = Some(part("subresource")).filter(|sub| !sub.is_empty());
+            let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
+            let what = format!("{} {}{sub}", line["verb"].as_str().unwrap(), part("resource"));
+            if line["responseStatus"]["code"] == 403 {
+                refused.insert(what.clone());
+            }
+            all.insert(what);
+        }
+        (all, refused)
+    }
+
+    fn server_pid(&self) -> String {
+        let pids = std::fs::read_to_string(self.run.join(self.name).join("pids")).unwrap();
+        pids.lines().nth(1).unwrap().to_owned()
+    }
+
+    /// Kills the API server; gives what starts it again.
+    pub fn kill_server(&mut self) -> Command {
+        let pid = self.server_pid();
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        let words: Vec<String> = line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(text).collect();
+        assert!(words[0].ends_with("kube-apiserver"), "{words:?}");
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        let mut again = Command::new(&words[0]);
+        again.args(&words[1..]).current_dir(self.run.join(self.name));
+        again.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        again
+    }
+
+    /// Starts the API server again.
+    pub fn revive(&mut self, mut again: Command) {
+        self.server = Some(again.spawn().unwrap());
+        until("the API server is ready again", String::new, || {
+            self.kubectl(&["get", "--raw", "/readyz"]).status.success()
+        });
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            // It may have ended already.
+            let _gone = server.kill();
+            let _waited = server.wait();
+        }
+        let mut down = Command::new(self.lab.join("down"));
+        let _done = down.arg(self.name).env("CONTROL_PLANE_RUN", &self.run).stdout(Stdio::null()).status();
+    }
+}
+
+/// Gives the product's account on a cluster the rights of a mode, and no others; gives its token.
+pub fn grant(plane: &Plane, mode: &str) -> String {
+    plane.kubectl(&["create", "namespace", "ops"]);
+    plane.kubectl(&["delete", "clusterrolebinding", "kubercarbon-observe-kubercarbon"]);
+    let role = kubercarbon(&["rbac", "--mode", mode, "--service-account", "ops/kubercarbon"]);
+    assert!(role.status.success(), "{}", text(&role.stderr));
+    plane.apply(&text(&role.stdout));
+    plane.run(&["-n", "ops", "create", "token", "kubercarbon", "--duration", "2h"]).trim().to_owned()
+}
+
+/// Writes a kubeconfig whose contexts are the planes, by token.
+pub fn kubeconfig(path: &Path, planes: &[(&Plane, String)]) {
+    let mut text = "apiVersion: v1\nkind: Config\n".to_owned();
+    let view = |plane: &Plane| -> Value {
+        serde_json::from_str(&plane.run(&["config", "view", "--raw", "-o", "json"])).unwrap()
+    };
+    for (head, line) in [("clusters", 0), ("users", 1), ("contexts", 2)] {
+        text += &format!("{head}:\n");
+        for (plane, token) in planes {
+            let name = plane.name;
+            let cluster = &view(plane)["clusters"][0]["cluster"];
+            text += &match line {
+                0 => format!("- {{name: {name}, cluster: {cluster}}}\n"),
+                1 => format!("- {{name: {name}, user: {{token: {token}}}}}\n"),
+                _ => format!("- {{name: {name}, context: {{cluster: {name}, user: {name}}}}}\n"),
+            };
+        }
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+/// Runs the binary under test.
+pub fn kubercarbon(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubercarbon"));
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// `kubercarbon up` on real clusters.
+pub struct Product {
+    state: PathBuf,
+    child: Child,
+}
+
+impl Product {
+    pub fn start(dir: &Path, flags: &[&str]) -> Product {
+        let state = dir.join("state");
+        let server = state.join("real/server.json");
+        let _absent = std::fs::remove_file(&server);
+        std::fs::create_dir_all(&state).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(state.join("up.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_kubercarbon"))
+            .args(["up", "--listen", "127.0.0.1:0", "-v", "--context", "kr", "--context", "se", "--state"])
+            .arg(&state)
+            .arg("--kubeconfig")
+            .arg(dir.join("kubeconfig"))
+            .args(flags)
+            // Typical years alone: no figure of today decides where a Job goes.
+            .env("KUBERCARBON_CARBON_PROVIDERS", "none")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let product = Product { state, child };
+        until("up is ready", || product.log(), || server.exists());
+        product
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.state.join("up.log")).unwrap_or_default()
+    }
+
+    /// Runs a command against it.
+    pub fn ask(&self, args: &[&str]) -> Output {
+        let state = self.state.display().to_string();
+        kubercarbon(&args.iter().copied().chain(["--state", &state]).collect::<Vec<_>>())
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_slice(&self.ask(&["status", "-o", "json"]).stdout).unwrap_or_default()
+    }
+
+    /// What is shown of a cluster.
+    pub fn cluster(&self, name: &str) -> Value {
+        let status = self.status();
+        let all = status["clusters"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["name"] == name).unwrap_or_default()
+    }
+
+    /// What is shown of a Job.
+    pub fn job(&self, name: &str) -> Value {
+        let status = self.status();
+        let all = status["jobs"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|j| j["key"]["name"] == name).unwrap_or_default()
+    }
+
+    pub fn until(&self, what: &str, done: impl Fn() -> bool) {
+        until(what, || self.log(), done);
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+/// A Job under the contract; `movable`: it may leave home. Without a deadline it is placed, not delayed.
+pub fn job(name: &str, movable: bool, annotations: &str) -> String {
+    let managed_by = if movable { "managedBy: kubercarbon.io/fleet" } else { "backoffLimit: 1" };
+    format!(
+        "apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {name}
+  labels: {{kubercarbon.io/placement: managed}}
+  annotations: {{kubercarbon.io/expected-duration: 20m{annotations}}}
+spec:
+  suspend: true
+  {managed_by}
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {{name: work, image: busybox, resources: {{requests: {{cpu: '1', memory: 1Gi}}}}}}
+"
+    )
+}
