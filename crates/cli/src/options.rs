@@ -310,6 +310,9 @@ pub struct Rbac {
     /// For which mode of up
     #[arg(long, env = "KUBERCARBON_MODE", default_value = "observe", value_parser = mode)]
     pub mode: Mode,
+    /// Also to look whether Secrets that Jobs need are in another cluster (their content is never asked for)
+    #[arg(long)]
+    pub secrets: bool,
     /// Also the service account NAMESPACE/NAME, and its binding
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
     pub service_account: Option<(ObjectName, ObjectName)>,

@@ -51,7 +51,14 @@ const READ: [Rule; 4] = [
     },
 ];
 
-const WRITE: [Rule; 3] = [
+const WRITE: [Rule; 4] = [
+    Rule {
+        why: "look whether what a Job needs is there before it is sent",
+        group: "",
+        resources: &["configmaps", "serviceaccounts", "persistentvolumeclaims"],
+        names: &[],
+        verbs: &["get"],
+    },
     Rule {
         why: "hold, release, pause and resume Jobs; create copies (dry run first) and delete them",
         group: "batch",
@@ -75,20 +82,31 @@ const WRITE: [Rule; 3] = [
     },
 ];
 
-/// The rules of a mode.
-pub fn rules(mode: Mode) -> impl Iterator<Item = &'static Rule> {
-    let write: &[Rule] = if mode == Mode::Observe { &[] } else { &WRITE };
-    READ.iter().chain(write)
+/// Asked for apart: the API has no right to see that a Secret is there without its content. Without it a Job that
+/// needs one stays at home; with it only metadata is asked for.
+const SECRETS: Rule = Rule {
+    why: "look whether a Secret a Job needs is there before it is sent; only its metadata is asked for",
+    group: "",
+    resources: &["secrets"],
+    names: &[],
+    verbs: &["get"],
+};
+
+/// The rules of a mode; `secrets`: also for Jobs that need Secrets.
+pub fn rules(mode: Mode, secrets: bool) -> impl Iterator<Item = &'static Rule> {
+    let acts = mode != Mode::Observe;
+    let write: &[Rule] = if acts { &WRITE } else { &[] };
+    READ.iter().chain(write).chain((acts && secrets).then_some(&SECRETS))
 }
 
 /// The rules as a ClusterRole in YAML, and where an account `NAMESPACE/NAME` is given, that account and its binding.
-pub fn yaml(mode: Mode, account: Option<(&str, &str)>) -> String {
+pub fn yaml(mode: Mode, secrets: bool, account: Option<(&str, &str)>) -> String {
     let name = format!("kubercarbon-{}", mode.as_str());
     let mut out = format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n"
     );
     let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
-    for rule in rules(mode) {
+    for rule in rules(mode, secrets) {
         out += &format!(
             "# {}\n- apiGroups: [\"{}\"]\n  resources: [{}]\n",
             rule.why,
@@ -118,10 +136,11 @@ mod tests {
     #[test]
     fn observe_only_reads() {
         let reads = |rule: &&Rule| rule.verbs.iter().all(|verb| matches!(*verb, "get" | "list" | "watch"));
-        assert_eq!(rules(Mode::Observe).filter(reads).count(), rules(Mode::Observe).count());
-        assert_eq!(rules(Mode::Approve).count(), rules(Mode::Auto).count());
-        let all =
-            |mode| rules(mode).flat_map(|rule| rule.resources.iter().chain(rule.verbs)).collect::<Vec<_>>();
+        assert_eq!(rules(Mode::Observe, true).filter(reads).count(), rules(Mode::Observe, true).count());
+        assert_eq!(rules(Mode::Approve, false).count(), rules(Mode::Auto, false).count());
+        let all = |mode| {
+            rules(mode, false).flat_map(|rule| rule.resources.iter().chain(rule.verbs)).collect::<Vec<_>>()
+        };
         for never in ["secrets", "*", "pods/exec", "update", "impersonate"] {
             assert!(!all(Mode::Auto).contains(&&never), "{never}");
         }
@@ -129,9 +148,9 @@ mod tests {
 
     #[test]
     fn as_yaml() {
-        let text = yaml(Mode::Observe, None);
+        let text = yaml(Mode::Observe, false, None);
         assert!(text.starts_with("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: kubercarbon-observe\nrules:\n"), "{text}");
         assert!(text.contains("- apiGroups: [\"\"]\n  resources: [\"namespaces\"]\n  resourceNames: [\"kube-system\"]\n  verbs: [\"get\"]\n"), "{text}");
-        assert_eq!(yaml(Mode::Auto, Some(("ops", "kubercarbon"))).matches("\n---\n").count(), 2);
+        assert_eq!(yaml(Mode::Auto, true, Some(("ops", "kubercarbon"))).matches("\n---\n").count(), 2);
     }
 }

@@ -36,7 +36,8 @@ pub enum ApiCall {
     CreateJob {
         /// The Job, namespace and name set.
         job: Box<Job>,
-        /// Ask only whether the server would take it.
+        /// Ask only whether the server would take it, and whether what its pods need is there ([`crate::needs`]), unless
+        /// that is its home.
         dry_run: bool,
     },
     /// Merge-patches a Job; the patch carries `metadata.uid`, so that another Job of that name is left alone.

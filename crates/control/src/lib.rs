@@ -18,6 +18,7 @@ mod jobs;
 mod late;
 mod learnt;
 mod mirror;
+pub mod needs;
 mod notices;
 pub mod observe;
 mod planning;

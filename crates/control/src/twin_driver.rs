@@ -6,6 +6,7 @@
 
 use crate::effect::{ApiCall, Effect, EffectId};
 use crate::event::{ClusterFacts, Event, Failure, JobVersion, Outcome};
+use crate::needs::{self, Need, NeedKind};
 use crate::observe;
 use crate::state::{Control, Settings};
 use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, NodeName, NodeRates};
@@ -216,12 +217,30 @@ impl TwinDriver {
         }
     }
 
+    /// What the pods of a Job need and a cluster away from its home has not, of the kinds a twin has.
+    fn missing(&self, cluster: &ClusterId, job: &Job) -> Option<Failure> {
+        let objects = self.world.objects(cluster)?;
+        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+        let there = |need: &Need| match need.kind {
+            NeedKind::ConfigMap => objects.get(Kind::ConfigMap, namespace, &need.name).is_some(),
+            NeedKind::Secret | NeedKind::ServiceAccount | NeedKind::PersistentVolumeClaim => true,
+        };
+        let missing = needs::of_copy(cluster, job).into_iter().find(|need| !there(need))?;
+        let message = format!("namespace {namespace:?} has no {missing} there, which its pods need");
+        Some(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
+    }
+
     fn call(&mut self, cluster: &ClusterId, call: ApiCall) -> Result<Outcome, Failure> {
         let (wants_job, dry_run) = match &call {
             ApiCall::CreateJob { dry_run, .. } => (true, *dry_run),
             ApiCall::PatchJob { .. } => (true, false),
             ApiCall::DeleteJob { .. } | ApiCall::CreateEvent { .. } => (false, false),
         };
+        if let ApiCall::CreateJob { job, dry_run: true } = &call
+            && let Some(missing) = self.missing(cluster, job)
+        {
+            return Err(missing);
+        }
         let deletes = matches!(call, ApiCall::DeleteJob { .. });
         match self.world.request(cluster, &request(call)) {
             Ok(response) if wants_job && !dry_run => {

@@ -6,7 +6,7 @@ use crate::options::Rbac;
 pub fn run(options: &Rbac) {
     let account =
         options.service_account.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-    print!("{}", server::rights::yaml(options.mode, account));
+    print!("{}", server::rights::yaml(options.mode, options.secrets, account));
     if account.is_none() {
         eprintln!(
             "hint: kubercarbon rbac --mode {} --service-account NAMESPACE/NAME | kubectl --context CONTEXT apply -f -",

@@ -35,16 +35,46 @@ pub fn until(what: &str, log: impl Fn() -> String, done: impl Fn() -> bool) {
     }
 }
 
-/// The lab's folder, where its binaries are built too.
-pub fn lab() -> Option<PathBuf> {
+/// The lab: its scripts, and the binaries they start.
+#[derive(Clone)]
+pub struct Lab {
+    scripts: PathBuf,
+    bin: PathBuf,
+}
+
+const BINARIES: [&str; 5] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+const STAGES: &str = "kwok-stages.yaml";
+
+impl Lab {
+    /// The same, whose containers ran from when they started, as a kubelet says it: KWOK's own stage has a container
+    /// that ended start at its end.
+    pub fn with_kubelets_times(&self, dir: &Path) -> Lab {
+        let bin = dir.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for name in BINARIES {
+            std::os::unix::fs::symlink(self.bin.join(name), bin.join(name)).unwrap();
+        }
+        let stages = std::fs::read_to_string(self.bin.join(STAGES)).unwrap();
+        let at_its_end = "reason: Completed\n            startedAt: {{ $now | Quote }}";
+        let (before, after) = stages.split_at(stages.find("name: pod-complete").unwrap());
+        assert!(after.contains(at_its_end), "{after}");
+        let at_its_start = "reason: Completed\n            startedAt: {{ $.status.startTime | Quote }}";
+        std::fs::write(bin.join(STAGES), [before, &after.replace(at_its_end, at_its_start)].concat())
+            .unwrap();
+        Lab { scripts: self.scripts.clone(), bin }
+    }
+}
+
+/// The lab, where its binaries are built.
+pub fn lab() -> Option<Lab> {
     let there = || {
         let lab = PathBuf::from(std::env::var_os("KUBERCARBON_TESTDATA")?).join("lab/control-plane");
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/control-plane/bin"));
         let bin = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).or_else(home)?;
-        let all = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
-        let built = all.iter().all(|name| bin.join(name).exists()) && lab.join("up").exists();
+        let all = BINARIES.iter().chain([&STAGES]).all(|name| bin.join(name).exists());
+        let built = all && lab.join("up").exists();
         let kubectl = Command::new("kubectl").args(["version", "--client"]).output();
-        (built && kubectl.is_ok_and(|o| o.status.success())).then_some(lab)
+        (built && kubectl.is_ok_and(|o| o.status.success())).then_some(Lab { scripts: lab, bin })
     };
     let lab = there();
     if lab.is_none() {
@@ -56,7 +86,7 @@ pub fn lab() -> Option<PathBuf> {
 /// A control plane.
 pub struct Plane {
     name: &'static str,
-    lab: PathBuf,
+    lab: Lab,
     run: PathBuf,
     pub kubeconfig: PathBuf,
     /// The API server, once it was started anew.
@@ -65,16 +95,17 @@ pub struct Plane {
 
 impl Plane {
     /// Starts one whose nodes say they are in `region`.
-    pub fn start(lab: &Path, dir: &Path, name: &'static str, region: &str) -> Plane {
+    pub fn start(lab: &Lab, dir: &Path, name: &'static str, region: &str) -> Plane {
         let policy = dir.join("audit-policy.yaml");
         std::fs::write(&policy, AUDIT).unwrap();
         let log = dir.join(format!("{name}-audit.log"));
         let flags = format!("--audit-policy-file={} --audit-log-path={}", policy.display(), log.display());
-        let (run, lab) = (dir.join("run"), lab.to_owned());
+        let (run, lab) = (dir.join("run"), lab.clone());
         let plane = Plane { name, lab, kubeconfig: run.join(name).join("kubeconfig"), run, server: None };
-        let output = Command::new(plane.lab.join("up"))
+        let output = Command::new(plane.lab.scripts.join("up"))
             .args([name, "3"])
             .env("CONTROL_PLANE_RUN", &plane.run)
+            .env("KUBEBUILDER_ASSETS", &plane.lab.bin)
             .env("NODE_REGION", region)
             .env("APISERVER_FLAGS", flags)
             .stdin(Stdio::null())
@@ -164,7 +195,7 @@ impl Drop for Plane {
             let _gone = server.kill();
             let _waited = server.wait();
         }
-        let mut down = Command::new(self.lab.join("down"));
+        let mut down = Command::new(self.lab.scripts.join("down"));
         let _done = down.arg(self.name).env("CONTROL_PLANE_RUN", &self.run).stdout(Stdio::null()).status();
     }
 }

@@ -6,6 +6,7 @@
 //! the API server orphans a Job's pods. One call is bounded by [`CALL_TIMEOUT`]; there are no retries
 //! here, `control` decides what to try again.
 
+use super::needs;
 use crate::client::Clients;
 use control::{ApiCall, Failure, JobVersion, MANAGER, ORIGIN_UID_LABEL, Outcome};
 use fleet::ClusterId;
@@ -48,7 +49,8 @@ impl Hands {
         };
         let done = async {
             match call {
-                ApiCall::CreateJob { job, dry_run } => create_job(client, &job, dry_run).await,
+                ApiCall::CreateJob { job, dry_run: true } => try_job(client, cluster, &job).await,
+                ApiCall::CreateJob { job, dry_run: false } => create_job(client, &job).await,
                 ApiCall::PatchJob { namespace, name, patch, status } => {
                     patch_job(Api::namespaced(client, &namespace), &name, patch, status).await
                 }
@@ -139,12 +141,21 @@ fn origin(job: &Job) -> Option<&String> {
     job.metadata.labels.as_ref()?.get(ORIGIN_UID_LABEL)
 }
 
-async fn create_job(client: kube::Client, job: &Job, dry_run: bool) -> Result<Outcome, kube::Error> {
-    let api: Api<Job> = Api::namespaced(client, job.metadata.namespace.as_deref().unwrap_or_default());
-    let refused = match api.create(&post(dry_run), job).await {
-        Ok(_) if dry_run => return Ok(Outcome::Done),
+fn jobs_of(client: kube::Client, job: &Job) -> Api<Job> {
+    Api::namespaced(client, job.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+async fn try_job(client: kube::Client, cluster: &ClusterId, job: &Job) -> Result<Outcome, kube::Error> {
+    jobs_of(client.clone(), job).create(&post(true), job).await?;
+    needs::there(&client, cluster, job).await?;
+    Ok(Outcome::Done)
+}
+
+async fn create_job(client: kube::Client, job: &Job) -> Result<Outcome, kube::Error> {
+    let api = jobs_of(client, job);
+    let refused = match api.create(&post(false), job).await {
         Ok(created) => return Ok(job_outcome(created)),
-        Err(kube::Error::Api(status)) if !dry_run && status.is_already_exists() => kube::Error::Api(status),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => kube::Error::Api(status),
         Err(error) => return Err(error),
     };
     // An earlier attempt whose answer was lost leaves the copy behind: the same origin says that it is ours.

@@ -3,3 +3,4 @@
 //! Nothing is decided here; a call that is made twice changes nothing the second time.
 
 pub mod kube;
+mod needs;
