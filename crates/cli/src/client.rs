@@ -4,6 +4,7 @@ use crate::options::Common;
 use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::Value;
+use server::kubeconfig::ServerFile;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,12 +32,12 @@ pub fn state_dir(common: &Common) -> anyhow::Result<PathBuf> {
     Ok(base.join("kubercarbon"))
 }
 
-/// Address of the server that runs on a state directory: on twins, or on real clusters.
-fn running(state: &Path) -> anyhow::Result<String> {
+/// The server that runs on a state directory: on twins, or on real clusters.
+fn running(state: &Path) -> anyhow::Result<ServerFile> {
     let places = [state.to_owned(), state.join(server::real::STATE)];
     let mut found = Vec::new();
     for place in &places {
-        found.extend(server::kubeconfig::read_server(place)?.map(|file| (place, file.url)));
+        found.extend(server::kubeconfig::read_server(place)?.map(|file| (place, file)));
     }
     // One that was killed leaves its file behind; where both are named, the one that answers is meant.
     let answers = |url: &str| {
@@ -44,17 +45,18 @@ fn running(state: &Path) -> anyhow::Result<String> {
         address.is_some_and(|address| TcpStream::connect_timeout(&address, LOOK_TIMEOUT).is_ok())
     };
     if let [(_, twins), (place, real)] = found.as_slice() {
-        match (answers(twins), answers(real)) {
+        match (answers(&twins.url), answers(&real.url)) {
             (true, true) => bail!(
-                "two servers run on {}: one on twins, one on real clusters\n\nhint: --server {twins} is that on twins, --state {} that on real clusters",
+                "two servers run on {}: one on twins, one on real clusters\n\nhint: --server {} is that on twins, --state {} that on real clusters",
                 state.display(),
+                twins.url,
                 place.display()
             ),
             (false, true) => return Ok(real.clone()),
             _ => return Ok(twins.clone()),
         }
     }
-    let only = found.into_iter().next().map(|(_, url)| url);
+    let only = found.into_iter().next().map(|(_, file)| file);
     only.with_context(|| {
         format!("no server is running on {}\n\nhint: start one with: kubercarbon up", state.display())
     })
@@ -63,6 +65,8 @@ fn running(state: &Path) -> anyhow::Result<String> {
 /// A server that answers.
 pub struct Client {
     url: String,
+    /// Kubeconfig of its clusters; `None`: the user's own.
+    pub kubeconfig: Option<PathBuf>,
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -70,14 +74,17 @@ pub struct Client {
 impl Client {
     /// Finds the server.
     pub fn find(common: &Common) -> anyhow::Result<Client> {
-        let url = match &common.server {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => running(&state_dir(common)?)?,
+        let (url, kubeconfig) = match &common.server {
+            Some(url) => (url.trim_end_matches('/').to_owned(), None),
+            None => {
+                let file = running(&state_dir(common)?)?;
+                (file.url, file.kubeconfig)
+            }
         };
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().context("make a client")?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-        Ok(Client { url, http, runtime })
+        Ok(Client { url, kubeconfig, http, runtime })
     }
 
     /// Asks, and gives the JSON answered; a refusal becomes its own words.

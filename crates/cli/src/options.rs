@@ -135,6 +135,8 @@ pub enum Command {
     Signals,
     /// What is planned from now on
     Plans,
+    /// Logs of a Job, wherever it runs: finds its copy, and asks kubectl
+    Logs(Logs),
     /// Start held Jobs now: one, or all
     Release(Release),
     /// Say yes to the plan of a Job (mode approve)
@@ -237,6 +239,15 @@ pub struct JobName {
     /// Namespace
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub job: JobName,
+    /// Go on as they are written
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Args)]

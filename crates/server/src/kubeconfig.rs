@@ -20,7 +20,7 @@ pub struct ServerFile {
     pub url: String,
     /// Its process.
     pub pid: u32,
-    /// Its kubeconfig file, for twins.
+    /// Its kubeconfig file: the twins', or the one that was named; `None`: the user's own.
     pub kubeconfig: Option<PathBuf>,
 }
 

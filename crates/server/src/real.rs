@@ -41,6 +41,8 @@ pub const STATE: &str = "real";
 pub struct Options {
     /// The clusters.
     pub contexts: Vec<Context>,
+    /// The kubeconfig file they are from, where one was named; commands use it too.
+    pub kubeconfig: Option<PathBuf>,
     /// Grid zones a person states.
     pub zones: BTreeMap<ClusterId, GridZone>,
     /// Fleet file: what clusters do not say themselves, and the policy.
@@ -168,8 +170,15 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         let stated = stated.remove(&context.id).unwrap_or_default();
         Member { context: context.clone(), stated, shared: shared.clone() }
     });
-    let started = join_all(members.map(Member::start)).await;
-    let (clusters, mut tasks) = started.into_iter().collect::<anyhow::Result<(Vec<_>, Vec<_>)>>()?;
+    let members: Vec<Member> = members.collect();
+    let asked = join_all(members.iter().map(Member::ask)).await;
+    let (mut clusters, mut tasks) = (Vec::new(), Vec::new());
+    // In the order they were given: of two names of one cluster the first one counts.
+    for (member, asked) in members.into_iter().zip(asked) {
+        let (first, task) = member.start(asked).await?;
+        clusters.push(first);
+        tasks.push(task);
+    }
     let at = clock.now();
     chain.tell(&engine, at, &Err(signals::NOT_YET.to_owned())).await?;
     tasks.push(tokio::spawn(signals::run(chain, engine.clone(), clock.clone(), None)));
@@ -190,7 +199,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
             tracing::error!(%error, "serve the console");
         }
     }));
-    let server = ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: None };
+    let server = ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: options.kubeconfig };
     kubeconfig::write_server(&state, &server)?;
     Ok(Running { url, clusters, mode: options.mode, at, state, store, tasks })
 }

@@ -361,8 +361,10 @@ pub async fn run(
 ) {
     let mut told = clock.now();
     let mut before = Err(NOT_YET.to_owned());
+    // A fast twin's hours are short.
+    let nap = Duration::from_millis(if throttle.is_some() { 20 } else { 500 });
     loop {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(nap).await;
         let now = clock.now();
         let live = follows_wall(throttle.as_ref().map(|throttle| throttle.get()), now, wall::now());
         let hour = now.floor_to(Span::HOUR) > told.floor_to(Span::HOUR);

@@ -112,8 +112,8 @@ struct Signal {
     forecast_from: Provenance,
 }
 
-fn signal(event: Option<Event>) -> Signal {
-    let Some(Event::Intensity { actual, actual_from, forecast, forecast_from, .. }) = event else {
+fn signal(event: Event) -> Signal {
+    let Event::Intensity { actual, actual_from, forecast, forecast_from, .. } = event else {
         panic!("no signal: {event:?}");
     };
     Signal { actual, actual_from, forecast, forecast_from }
@@ -222,6 +222,16 @@ async fn an_outage_is_bridged_and_then_stood_in_for() {
     assert_eq!(signal.actual_from.kind, SignalKind::Assumed);
     assert_eq!(better(&states)[0], "Electricity Maps: history of zone KR: no answer at 2 tries: status 502");
     world.answers(electricity_maps);
+}
+
+#[tokio::test]
+async fn a_zone_in_no_table_has_the_worlds_average() {
+    let mut world = World::new(&[], None).await;
+    let (signal, states) = world.signal("unknown", now()).await;
+    assert_eq!(signal.actual_from.kind, SignalKind::Assumed);
+    assert_eq!(signal.forecast.at(now()), signal.forecast.at(now() + Span::DAY), "no hour looks cleaner");
+    assert!(better(&states).contains(&"typical year: the built-in table has no zone unknown".to_owned()));
+    assert_eq!(states.last().map(|state| (state.source.as_str(), state.used)), Some(("world average", true)));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! One module a command, or a few that ask the server alike.
 
 mod ask;
+mod logs;
 mod place;
 mod rbac;
 mod real;
@@ -30,6 +31,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Status => ask::status(common)?,
         Command::Signals => ask::signals(common)?,
         Command::Plans => ask::plans(common)?,
+        Command::Logs(logs) => return logs::run(common, logs),
         Command::Release(release) => return ask::release(common, release),
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => simulate::run(common, simulate)?,

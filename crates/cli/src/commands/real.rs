@@ -64,6 +64,7 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
     }
     Ok(Options {
         contexts: chosen(options)?,
+        kubeconfig: options.kubeconfig.as_deref().map(std::path::absolute).transpose()?,
         zones,
         fleet: options.fleet.clone(),
         state: client::state_dir(common)?,

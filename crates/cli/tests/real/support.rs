@@ -210,7 +210,7 @@ pub fn grant(plane: &Plane, mode: &str) -> String {
     plane.run(&["-n", "ops", "create", "token", "kubercarbon", "--duration", "2h"]).trim().to_owned()
 }
 
-/// Writes a kubeconfig whose contexts are the planes, by token.
+/// Writes a kubeconfig whose contexts are the planes, by token, and `again`: the first one by another address.
 pub fn kubeconfig(path: &Path, planes: &[(&Plane, String)]) {
     let mut text = "apiVersion: v1\nkind: Config\n".to_owned();
     let view = |plane: &Plane| -> Value {
@@ -218,11 +218,18 @@ pub fn kubeconfig(path: &Path, planes: &[(&Plane, String)]) {
     };
     for (head, line) in [("clusters", 0), ("users", 1), ("contexts", 2)] {
         text += &format!("{head}:\n");
+        if line == 2 {
+            let name = planes[0].0.name;
+            text += &format!("- {{name: again, context: {{cluster: again-{name}, user: {name}}}}}\n");
+        }
         for (plane, token) in planes {
             let name = plane.name;
             let cluster = &view(plane)["clusters"][0]["cluster"];
             text += &match line {
-                0 => format!("- {{name: {name}, cluster: {cluster}}}\n"),
+                0 => format!(
+                    "- {{name: {name}, cluster: {cluster}}}\n- {{name: again-{name}, cluster: {}}}\n",
+                    cluster.to_string().replace("127.0.0.1", "localhost")
+                ),
                 1 => format!("- {{name: {name}, user: {{token: {token}}}}}\n"),
                 _ => format!("- {{name: {name}, context: {{cluster: {name}, user: {name}}}}}\n"),
             };

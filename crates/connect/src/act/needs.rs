@@ -77,7 +77,6 @@ fn refused(code: u16, reason: &str, text: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::response::StatusDetails;
 
     fn need() -> Need {
         Need { kind: NeedKind::Secret, name: "key".to_owned() }
@@ -86,7 +85,7 @@ mod tests {
     fn answer(code: u16, named: bool) -> Result<(), String> {
         let mut status = Status::failure("no", "NotFound").with_code(code);
         if named {
-            status.details = Some(StatusDetails { name: "key".to_owned(), ..StatusDetails::default() });
+            status.details = serde_json::from_value(serde_json::json!({"name": "key"})).unwrap();
         }
         missing("default", &need(), Err(Error::Api(status.boxed()))).map_err(|e| match e {
             Error::Api(status) => format!("{} {}", status.code, status.message),

@@ -58,6 +58,9 @@ struct Kept {
     regions: BTreeMap<String, usize>,
 }
 
+/// What a cluster said, and the connection it said it over; or why it is silent.
+pub type Asked = Result<(kube::Client, About), String>;
+
 /// A cluster that has answered.
 struct Joined {
     source: Source,
@@ -65,14 +68,14 @@ struct Joined {
 }
 
 impl Member {
-    /// Tells the loop about the cluster, asks it once, and goes on by itself from there.
-    pub async fn start(self) -> anyhow::Result<(First, JoinHandle<()>)> {
+    /// Tells the loop about the cluster as it was asked first, and goes on by itself from there.
+    pub async fn start(self, asked: Asked) -> anyhow::Result<(First, JoinHandle<()>)> {
         let kept = self.kept().await?;
         let regions = kept.as_ref().map(|kept| kept.regions.clone()).unwrap_or_default();
         let place = whereabouts::find(&self.context.name, &self.stated, &regions);
         let facts = self.facts(&place, kept.as_ref().and_then(|kept| kept.uid.clone()));
         self.tell_facts(&facts).await?;
-        let joined = self.join().await;
+        let joined = self.join(asked).await;
         let shown = joined.as_ref().map_or(&facts, |joined| &joined.source.facts);
         let first = First {
             id: self.context.id.clone(),
@@ -108,12 +111,12 @@ impl Member {
                 }
             }
             tokio::time::sleep(ASK_AGAIN).await;
-            joined = self.join().await;
+            joined = self.join(self.ask().await).await;
         }
     }
 
     /// Connects and asks who and where it is. The error is in words.
-    async fn join(&self) -> Result<Joined, String> {
+    pub async fn ask(&self) -> Asked {
         let config = self.context.config().await?;
         let reads = self.shared.mode == Mode::Observe;
         // It may run a program, and wait for it.
@@ -127,6 +130,12 @@ impl Member {
         let made = made.map_err(|_| format!("no credentials within {} s", CLIENT_TIMEOUT.as_secs()))?;
         let client = made.map_err(|e| e.to_string())?.map_err(|e| about::words(&e))?;
         let about = about::ask(&client).await?;
+        Ok((client, about))
+    }
+
+    /// Takes it in, when it is sure which one it is. The error is in words.
+    async fn join(&self, asked: Asked) -> Result<Joined, String> {
+        let (client, about) = asked?;
         let uid = self.identify(&about).await?;
         let place = whereabouts::find(&self.context.name, &self.stated, &about.regions);
         let facts = self.facts(&place, uid);
