@@ -163,10 +163,8 @@ pub struct ClusterOut {
     /// Whether its API answers, and has been listed.
     pub reachable: bool,
     /// Since when it does not answer: what else stands here is what was last known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_since: Option<String>,
     /// Why it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_why: Option<String>,
     /// Nodes that are ready.
     pub nodes_ready: usize,
