@@ -396,6 +396,40 @@ async fn creating_twice_is_creating_once() {
 }
 
 #[tokio::test]
+async fn what_its_pods_need_is_looked_for_before_a_job_is_sent() {
+    let map = "GET /api/v1/namespaces/a/configmaps/settings";
+    let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
+        "message": "configmaps \"settings\" not found", "details": {"name": "settings", "kind": "configmaps"}});
+    let there = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "settings"}});
+    let (script, at) = start(
+        loopback(),
+        vec![
+            (&format!("POST {A_JOBS}"), Answer::Json(201, copy("o1"))),
+            (map, Answer::Json(200, there)),
+            (&format!("POST {A_JOBS}"), Answer::Json(201, copy("o1"))),
+            (map, Answer::Json(404, missing)),
+            (&format!("POST {A_JOBS}"), Answer::Json(201, copy("o1"))),
+        ],
+    )
+    .await;
+    let hands = hands(at);
+    let trial = |home: &str| {
+        let mut job = copy("o1");
+        job["metadata"]["labels"]["kubercarbon.io/origin-cluster"] = home.into();
+        let from = json!([{"configMapRef": {"name": "settings"}}]);
+        job["spec"] = json!({"template": {"spec": {"containers": [{"name": "work", "envFrom": from}]}}});
+        ApiCall::CreateJob { job: Box::new(serde_json::from_value(job).unwrap()), dry_run: true }
+    };
+    let mut results = Vec::new();
+    for home in ["jp", "jp", "kr"] {
+        results.push(code(&hands.carry_out(&kr(), trial(home)).await));
+    }
+    let no = "404 NotFound: namespace \"a\" has no ConfigMap \"settings\" there, which its pods need";
+    assert_eq!(results, ["done", no, "done"]);
+    assert_eq!(script.lock().unwrap().seen.len(), 5, "at its home nothing is looked for");
+}
+
+#[tokio::test]
 async fn patches_deletes_and_events() {
     let (script, at) = start(
         loopback(),

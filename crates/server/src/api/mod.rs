@@ -5,6 +5,7 @@
 //! anything. Left out: signing in, and plans other than the schedule in force.
 
 mod ask;
+mod clock;
 mod events;
 mod guard;
 pub mod model;

@@ -6,7 +6,6 @@
 //! inside.
 
 use super::source::SourceOut;
-use crate::backend::Clock;
 use control::{ClusterView, Decision, JobView, RunView, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series};
 use ledger::meter::Totals;
@@ -18,7 +17,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-fn time(at: Instant) -> String {
+pub(super) fn time(at: Instant) -> String {
     at.to_rfc3339_seconds()
 }
 
@@ -755,41 +754,6 @@ impl SummaryOut {
             method: ledger::method(s.total.counts_embodied()),
         }
     }
-}
-
-/// The clock.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClockOut {
-    /// `twin` (virtual time) or `wall`.
-    pub kind: String,
-    /// `600x`, `1x`, `max`.
-    pub speed: String,
-    /// Whether it stands still.
-    pub paused: bool,
-    /// What it shows.
-    pub at: String,
-}
-
-impl From<Clock> for ClockOut {
-    fn from(c: Clock) -> ClockOut {
-        ClockOut {
-            kind: if c.twin { "twin" } else { "wall" }.to_owned(),
-            speed: c.speed.to_string(),
-            paused: c.paused,
-            at: time(c.at),
-        }
-    }
-}
-
-/// What is asked of a twin's clock; what is absent stays as it is.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClockIn {
-    /// `600x`, `1x`, `max`.
-    pub speed: Option<String>,
-    /// `true` stands still, `false` goes on.
-    pub paused: Option<bool>,
 }
 
 /// A Job to be placed.

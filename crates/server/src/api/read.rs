@@ -1,9 +1,8 @@
 //! The addresses that only read.
 
 use super::ask::{Asked, Page, PageAsk, page};
-use super::model::{
-    ClockOut, ClusterOut, DecisionOut, EntryOut, JobOut, ProvenanceOut, SignalOut, SummaryOut, word,
-};
+use super::clock::ClockOut;
+use super::model::{ClusterOut, DecisionOut, EntryOut, JobOut, ProvenanceOut, SignalOut, SummaryOut, word};
 use crate::backend::SharedBackend;
 use crate::problem::Problem;
 use crate::signals::Sources;

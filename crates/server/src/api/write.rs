@@ -1,7 +1,8 @@
 //! The addresses that ask for something.
 
 use super::ask::JsonBody;
-use super::model::{ClockIn, ClockOut, DecisionOut, PlaceIn};
+use super::clock::{ClockIn, ClockOut};
+use super::model::{DecisionOut, PlaceIn};
 use crate::backend::{ClockOrder, PlaceError, SharedBackend, Speed};
 use crate::problem::Problem;
 use axum::Json;
