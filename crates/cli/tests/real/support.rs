@@ -150,6 +150,10 @@ impl Plane {
         for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             assert_eq!(line["user"]["username"], ACCOUNT);
             let part = |name: &str| line["objectRef"][name].as_str().unwrap_or_default().to_owned();
+            if part("resource").is_empty() {
+                // What kinds there are, as kubectl asks for logs first.
+                continue;
+            }
             let sub = Some(part("subresource")).filter(|sub| !sub.is_empty());
             let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
             let what = format!("{} {}{sub}", line["verb"].as_str().unwrap(), part("resource"));
