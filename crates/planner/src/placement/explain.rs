@@ -269,6 +269,25 @@ fn unknown(model: &Model<'_>, chosen: &ClusterId) -> String {
     }
 }
 
+/// `, 4 pods at a time instead of 2,`, where it is to run with others than asked for.
+fn other_pods(workload: &Workload, chosen: &Assignment) -> String {
+    match workload.parallelism.max(1) {
+        asked if asked == chosen.parallelism => String::new(),
+        asked => format!(", {} pods at a time instead of {asked},", chosen.parallelism),
+    }
+}
+
+/// What of a Job that stops at its deadline is left undone.
+fn left_undone(chosen: &Assignment) -> String {
+    if chosen.undone.is_zero() {
+        return String::new();
+    }
+    format!(
+        ": not all of it fits before its deadline, where it is to stop, so the last {} of its work are left undone",
+        chosen.undone
+    )
+}
+
 fn sentence(
     workload: &Workload,
     policy: &Policy,
@@ -283,21 +302,13 @@ fn sentence(
         0 | 1 => String::new(),
         runs => format!(" in {runs} runs, pausing through dirtier hours,"),
     };
-    let pods = match chosen.parallelism {
-        asked if asked == workload.parallelism.max(1) => String::new(),
-        pods => format!(", {pods} pods at a time instead of {},", workload.parallelism.max(1)),
-    };
+    let pods = other_pods(workload, chosen);
     let mut text = if workload.running {
         format!("runs in {} until {to}{pauses} for {carbon} CO2e more{of_which}", chosen.cluster)
     } else {
         format!("planned in {} from {from} to {to}{pauses}{pods} for {carbon} CO2e{of_which}", chosen.cluster)
     };
-    if !chosen.undone.is_zero() {
-        text += &format!(
-            ": not all of it fits before its deadline, where it is to stop, so the last {} of its work are left undone",
-            chosen.undone
-        );
-    }
+    text += &left_undone(chosen);
     text += &match (policy.kind, workload.real_deadline()) {
         _ if !chosen.in_time => ": it cannot be in time and runs as soon as it can".to_owned(),
         (PolicyKind::Score, _) => ": the lowest score at its earliest start".to_owned(),
