@@ -21,6 +21,8 @@ use super::state::State;
 
 /// Most jobs one step may displace.
 const DISPLACED_MAX: usize = 12;
+/// The same where the step is about a job that misses its deadline: who finds no free place then displaces others.
+const CHAIN_MAX: usize = 32;
 /// Share of steps that take a corner out.
 const CORNERS: f64 = 0.1;
 /// Jobs taken out of a corner at most, beside the one it is about.
@@ -78,6 +80,10 @@ pub struct Anneal<'s, 'p> {
     undo: Vec<(usize, Option<Place>, Value)>,
     /// Jobs taken out and not yet put back.
     out: Vec<usize>,
+    /// Whether this step is about a job that misses its deadline, and such steps are worth a chain: where few jobs
+    /// do, and nobody late has to run.
+    chain: bool,
+    chains: bool,
     /// Jobs that miss their deadline, and some that did.
     missed: Vec<usize>,
     /// The jobs it is about by what they cost at least, dearest first.
@@ -157,6 +163,8 @@ impl<'s, 'p> Anneal<'s, 'p> {
             is_changed: vec![false; jobs],
             undo: Vec::new(),
             out: Vec::new(),
+            chain: false,
+            chains: missing(state).is_infinite() && state.problem.jobs.iter().all(|job| job.optional),
             missed: (0..jobs).filter(|job| state.values[*job].missed > 0).collect(),
             by_cost,
             taking_part: jobs,
@@ -185,6 +193,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
             self.state.work += 4;
             self.part = if self.draw.share() < PART_PRICED { self.draw.share() } else { 1.0 };
             let job = self.pick();
+            self.chain = self.chains && self.state.values[job].missed > 0;
             let worst = heat * self.draw.exponential();
             if self.menu.of(job, &mut self.state.work).is_empty() {
                 self.reinsert(job, worst);
@@ -251,7 +260,8 @@ impl<'s, 'p> Anneal<'s, 'p> {
         self.state.put_valued(job, place, value);
         self.out_by_size();
         let out = std::mem::take(&mut self.out);
-        let placed = out.iter().all(|job| self.insert(*job) || jobs[*job].optional);
+        self.chain = false;
+        let placed = out.iter().all(|job| self.insert(*job, &mut taken) || jobs[*job].optional);
         self.out = out;
         let change = |(job, _, before): &(usize, Option<Place>, Value)| {
             let more = self.state.values[*job] - *before;
@@ -360,10 +370,10 @@ impl<'s, 'p> Anneal<'s, 'p> {
             return;
         }
         self.state.put_valued(job, place, now);
-        let limit = self.limit(before, worst);
+        let mut limit = self.limit(before, worst);
         self.out_by_size();
-        let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
-        self.settle(keep, now - before);
+        let keep = self.put_back(&mut now, &mut limit) && limit.keeps(&now);
+        self.settle(keep, now - limit.before);
     }
 
     /// Takes a job and a few others out of one corner (its own, or one it would rather be in) and puts
@@ -401,18 +411,23 @@ impl<'s, 'p> Anneal<'s, 'p> {
         } else {
             self.out_by_size();
         }
-        let limit = self.limit(before, worst);
+        let mut limit = self.limit(before, worst);
         let mut now = Value::default();
-        let keep = self.put_back(&mut now, &limit) && limit.keeps(&now);
-        self.settle(keep, now - before);
+        let keep = self.put_back(&mut now, &mut limit) && limit.keeps(&now);
+        self.settle(keep, now - limit.before);
     }
 
     /// Takes out jobs until `place` has room for `job`; `false` when that takes too many.
     fn clear(&mut self, place: &Place, job: usize, before: &mut Value) -> bool {
+        self.out.clear();
+        self.displace(place, job, before, DISPLACED_MAX)
+    }
+
+    /// The same, with those taken out before; in a chain nobody is taken out twice.
+    fn displace(&mut self, place: &Place, job: usize, before: &mut Value, most: usize) -> bool {
         let problem = self.state.problem;
         let demand = problem.jobs[job].holds(place);
         let base = place.cluster * problem.slots;
-        self.out.clear();
         for run in &place.runs {
             for slot in problem.overlapped(*run) {
                 while !fits(demand, &self.state.room[base + slot]) {
@@ -421,13 +436,17 @@ impl<'s, 'p> Anneal<'s, 'p> {
                     let lacking = (0..demand.len()).find(|r| demand[*r] > 0 && demand[*r] > have[*r]);
                     let here = &self.state.here[base + slot];
                     let first = self.draw.below(here.len());
+                    let (again, undo) = (most > DISPLACED_MAX, &self.undo);
                     let frees = |other: &&u32| {
-                        let other = &problem.jobs[**other as usize];
-                        !other.running && lacking.is_some_and(|r| other.demand[r] > 0)
+                        let index = **other as usize;
+                        let other = &problem.jobs[index];
+                        !other.running
+                            && lacking.is_some_and(|r| other.demand[r] > 0)
+                            && !(again && undo.iter().any(|(taken, ..)| *taken == index))
                     };
                     let found = here[first..].iter().chain(&here[..first]).find(frees);
                     let Some(other) = found.map(|other| *other as usize) else { return false };
-                    if self.out.len() >= DISPLACED_MAX {
+                    if self.out.len() >= most {
                         return false;
                     }
                     *before += self.state.values[other];
@@ -450,27 +469,42 @@ impl<'s, 'p> Anneal<'s, 'p> {
     }
 
     /// Puts jobs back where they are cheapest; `false` when the outcome cannot be kept any more.
-    fn put_back(&mut self, now: &mut Value, limit: &Limit) -> bool {
-        let out = std::mem::take(&mut self.out);
-        let mut fine = true;
-        for job in &out {
-            let placed = self.insert(*job);
-            *now += self.state.values[*job];
-            if (!placed && !self.state.problem.jobs[*job].optional) || limit.exceeded(now) {
-                fine = false;
-                break;
+    fn put_back(&mut self, now: &mut Value, limit: &mut Limit) -> bool {
+        let mut at = 0;
+        while let Some(job) = self.out.get(at).copied() {
+            at += 1;
+            let placed = self.insert(job, &mut limit.before);
+            *now += self.state.values[job];
+            if (!placed && !self.state.problem.jobs[job].optional) || limit.exceeded(now) {
+                return false;
             }
         }
-        self.out = out;
-        fine
+        true
+    }
+
+    /// In a chain a job that finds no free place takes one of its choices; whoever is in the way is to find
+    /// another place after it.
+    fn eject(&mut self, job: usize, before: &mut Value) -> Option<Place> {
+        if !self.chain || self.out.len() >= CHAIN_MAX {
+            return None;
+        }
+        let item = &self.state.problem.jobs[job];
+        let choices = self.menu.of(job, &mut self.state.work);
+        let choice = *choices.get(self.draw.below(choices.len()))?;
+        let place = if item.pausable {
+            self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true)?.1
+        } else {
+            choice.place(item)
+        };
+        self.displace(&place, job, before, CHAIN_MAX).then_some(place)
     }
 
     /// Places a job at the cheapest choice that is free.
-    fn insert(&mut self, job: usize) -> bool {
+    fn insert(&mut self, job: usize, before: &mut Value) -> bool {
         let problem = self.state.problem;
         let item = &problem.jobs[job];
         let found = if item.pausable { self.free_runs(job) } else { self.free_choice(job) };
-        let place = match found {
+        let place = match found.or_else(|| self.eject(job, before)) {
             Some(place) => place,
             // It has to run: late, if there is no other way.
             None if !item.optional => match self.state.best(job, None) {
