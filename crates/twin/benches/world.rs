@@ -1,7 +1,7 @@
 //! How fast a world runs: events and pods per second, and what saving and loading cost.
 //!
-//! Figures, never pass or fail. `cargo bench -p twin` runs it; the fleet and the Jobs are fixed by a
-//! seed, so that two runs do the same work.
+//! Figures, never pass or fail. `cargo bench -p twin --bench world [-- backlog]` runs it, or only the full
+//! queue; the fleet and the Jobs are fixed by a seed, so that two runs do the same work.
 
 use fleet::{ClusterId, FleetSpec, Instant, Span};
 use serde_json::json;
@@ -91,6 +91,9 @@ fn run(world: &mut World, clusters: &[ClusterId], to: Instant) -> (u64, u64) {
 
 fn main() {
     let start = Instant::from_unix_seconds(1_640_995_200);
+    if std::env::args().any(|arg| arg == "backlog") {
+        return backlog(start);
+    }
     let ids: Vec<ClusterId> = CLUSTERS.iter().filter_map(|(name, _)| ClusterId::new(name).ok()).collect();
     let (mut world, took) = timed(|| World::new(&fleet(), start, 1));
     println!("new world of {} clusters, 60 nodes: {:.2} ms", ids.len(), took.as_secs_f64() * 1e3);

@@ -17,7 +17,7 @@ const CPU_MILLIS_UNSTATED: i64 = 100;
 const MEMORY_BYTES_UNSTATED: i64 = 200 << 20;
 
 /// Amounts of the resources the scheduler counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Amounts {
     /// Thousandths of a core.
     pub cpu_millis: i64,
@@ -51,7 +51,7 @@ impl Amounts {
     pub(crate) fn other(&self, name: &str) -> i64 {
         self.others.get(name).copied().unwrap_or(0)
     }
-    fn max(&mut self, other: &Amounts) {
+    fn raise(&mut self, other: &Amounts) {
         self.cpu_millis = self.cpu_millis.max(other.cpu_millis);
         self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
         for (name, amount) in &other.others {
@@ -143,9 +143,9 @@ fn of_spec(spec: &PodSpec, unstated: Unstated, whole: Option<&BTreeMap<String, Q
         } else {
             need.add(&sidecars);
         }
-        peak.max(&need);
+        peak.raise(&need);
     }
-    total.max(&peak);
+    total.raise(&peak);
     if let Some(whole) = whole {
         total.replace(&amounts(whole), whole);
     }

@@ -227,11 +227,10 @@ impl Scheduler {
         if !news.is_empty() {
             self.queue.hear(&news, cluster, cx.objects, cx.now);
         }
-        while let Some(uid) = self.queue.pop() {
-            let hopeful = self.cluster.as_ref().is_some_and(|c| self.queue.is_hopeful(&uid, &news, c));
-            if hopeful {
-                self.attempt(cx, &uid);
-            }
+        while let Some(cluster) = &self.cluster
+            && let Some(uid) = self.queue.pop(&news, cluster)
+        {
+            self.attempt(cx, &uid);
         }
         true
     }

@@ -6,11 +6,16 @@
 //! order of the second its back-off ends; with nobody else to try, that is at once, as in kube-scheduler.
 //! Since an attempt takes no time here, both queues are empty at rest. Left out: the retry after five minutes
 //! without news, which could not change anything.
+//!
+//! Pods that wait are filed by what they ask for. Whether news helps is asked once for all who ask for the
+//! same, and of them only the first is in line: when its turn has come and the room is gone, the others
+//! are not looked at. Pods whose fate hangs on other pods are asked one by one.
 
 use super::cluster::Cluster;
 use super::plugins::noderesources;
 use super::pod::PodInfo;
 use super::status::Plugin;
+use crate::amounts::Amounts;
 use crate::kind::Kind;
 use crate::store::Objects;
 use fleet::{Instant, Span};
@@ -46,12 +51,23 @@ pub(super) struct Waiting {
     /// Whether the pod itself changed since the last attempt.
     #[serde(skip)]
     renewed: bool,
-    /// CPU and memory it asks for; 0 until it has been digested.
+    /// Whether it is filed among those that wait.
     #[serde(skip)]
-    asks: (i64, i64),
+    filed: bool,
     /// The pod, digested when first needed.
     #[serde(skip)]
     pub(super) info: Option<Arc<PodInfo>>,
+}
+
+impl Waiting {
+    /// When its back-off ends.
+    fn rested_at(&self) -> Instant {
+        let seconds = BACKOFF_FIRST_SECONDS << self.attempts.saturating_sub(1).min(4);
+        self.since + Span::from_seconds(seconds.min(BACKOFF_MAX_SECONDS))
+    }
+    fn is_wide(&self) -> bool {
+        self.against & WIDE != 0
+    }
 }
 
 /// Order of the queue: higher priority first, then earlier, then as they were heard of.
@@ -63,16 +79,64 @@ struct Rank {
     uid: Arc<str>,
 }
 
+/// A place in line: those that need not back off go first, the others by the second in which they are
+/// through with it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    rested_second: Option<i64>,
+    rank: Rank,
+    /// Whether others that ask for the same wait behind it.
+    shared: bool,
+}
+
+/// Pods that wait and ask for the same.
+#[derive(Debug, Default)]
+struct Class {
+    rested: BTreeSet<Rank>,
+    /// By the second in which the back-off ends, and with when exactly.
+    resting: BTreeMap<(i64, Rank), Instant>,
+}
+
+impl Class {
+    fn is_empty(&self) -> bool {
+        self.rested.is_empty() && self.resting.is_empty()
+    }
+    /// Moves over who need not back off any more.
+    fn rest(&mut self, now: Instant) {
+        let over = |(second, _): &(i64, Rank)| *second <= now.as_unix_seconds();
+        let due: Vec<(i64, Rank)> = {
+            let begun = self.resting.iter().take_while(|(key, _)| over(key));
+            begun.filter(|(_, end)| **end <= now).map(|(key, _)| key.clone()).collect()
+        };
+        for key in due {
+            self.resting.remove(&key);
+            self.rested.insert(key.1);
+        }
+    }
+    /// The place in line of whoever is first.
+    fn first(&self) -> Option<Turn> {
+        let resting = || self.resting.first_key_value().map(|((second, rank), _)| (Some(*second), rank));
+        let (rested_second, rank) = self.rested.first().map(|rank| (None, rank)).or_else(resting)?;
+        Some(Turn { rested_second, rank: rank.clone(), shared: true })
+    }
+}
+
 /// All pods that are to be bound, by uid.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queue {
     pods: BTreeMap<Arc<str>, Waiting>,
     number: u64,
     #[serde(skip)]
-    active: BTreeSet<Rank>,
-    /// By the second in which the back-off ends.
+    line: BTreeSet<Turn>,
+    /// Those that wait, by what they ask for.
     #[serde(skip)]
-    backing_off: BTreeSet<(i64, Rank)>,
+    classes: BTreeMap<Amounts, Class>,
+    /// Those that wait and are asked one by one.
+    #[serde(skip)]
+    wide: BTreeSet<Arc<str>>,
+    /// Those that have failed and are to be filed; `None` when nobody is filed yet.
+    #[serde(skip)]
+    unfiled: Option<Vec<Arc<str>>>,
 }
 
 /// What has happened since the last round that could help a pod.
@@ -80,7 +144,7 @@ pub(super) struct Queue {
 pub(super) struct News {
     /// Nodes that are new or changed, or that a pod has left.
     pub(super) gained: BTreeSet<Arc<str>>,
-    /// The same by number, of those there are, with their free CPU and memory.
+    /// The same by number, of those there are, with their free CPU and memory as of the beginning.
     at: Vec<(u32, i64, i64)>,
     /// Whether some of them are new, changed or gone.
     pub(super) nodes: bool,
@@ -109,15 +173,19 @@ impl News {
         };
         self.at = self.gained.iter().filter_map(|name| free(cluster.find(name)?)).collect();
     }
-    /// Whether any node has enough CPU and memory, as of the beginning of the round: seldom, and cheap to say.
-    fn may_hold(&self, (cpu, memory): (i64, i64)) -> bool {
+    /// Whether a node it names has room for a request.
+    fn has_room(&self, request: &Amounts, cluster: &Cluster) -> bool {
         let enough = |want: i64, free: i64| want <= 0 || want <= free;
-        self.at.iter().any(|(_, free, bytes)| enough(cpu, *free) && enough(memory, *bytes))
+        self.at.iter().any(|(at, cpu, memory)| {
+            enough(request.cpu_millis, *cpu)
+                && enough(request.memory_bytes, *memory)
+                && noderesources::fits(request, cluster.node(*at))
+        })
     }
     /// Whether it could help a pod that these plugins turned down.
     fn helps(&self, pod: &PodInfo, against: u32, cluster: &Cluster) -> bool {
         let by = |plugin: Plugin| against & plugin.bit() != 0;
-        if self.at.iter().any(|(at, ..)| noderesources::fits(&pod.request, cluster.node(*at))) {
+        if self.has_room(&pod.request, cluster) {
             return true;
         }
         if against & WIDE == 0 {
@@ -173,10 +241,13 @@ impl Queue {
         self.pods.is_empty()
     }
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.backing_off.is_empty()
+        self.line.is_empty()
     }
     fn rank(uid: &Arc<str>, waiting: &Waiting) -> Rank {
         Rank { urgency: waiting.urgency, since: waiting.since, number: waiting.number, uid: uid.clone() }
+    }
+    fn at_once(uid: &Arc<str>, waiting: &Waiting) -> Turn {
+        Turn { rested_second: None, rank: Queue::rank(uid, waiting), shared: false }
     }
     /// A pod that is to be bound is new; it is tried at once.
     pub(super) fn add(&mut self, namespace: &str, name: &str, uid: &str, priority: i32, since: Instant) {
@@ -191,76 +262,126 @@ impl Queue {
             against: 0,
             message: None,
             renewed: false,
-            asks: (0, 0),
+            filed: false,
             info: None,
         };
         let uid: Arc<str> = uid.into();
-        self.active.insert(Queue::rank(&uid, &waiting));
+        self.line.insert(Queue::at_once(&uid, &waiting));
         self.pods.insert(uid, waiting);
     }
     /// A pod is no longer to be bound; whether it was.
     pub(super) fn remove(&mut self, uid: &str) -> bool {
-        let Some(waiting) = self.pods.remove(uid) else { return false };
-        let rank = Queue::rank(&uid.into(), &waiting);
-        self.active.remove(&rank);
-        self.backing_off.retain(|(_, other)| *other != rank);
+        self.unfile(uid);
+        let Some((uid, waiting)) = self.pods.remove_entry(uid) else { return false };
+        self.line.remove(&Queue::at_once(&uid, &waiting));
         true
     }
     /// The pod itself changed; it is tried again.
     pub(super) fn renew(&mut self, uid: &str) {
-        let Some(waiting) = self.pods.get_mut(uid) else { return };
+        self.unfile(uid);
+        let Some((uid, _)) = self.pods.get_key_value(uid) else { return };
+        let uid = uid.clone();
+        let Some(waiting) = self.pods.get_mut(&uid) else { return };
         waiting.info = None;
         waiting.renewed = true;
-        let rank = Queue::rank(&uid.into(), waiting);
-        self.active.insert(rank);
+        self.line.insert(Queue::at_once(&uid, waiting));
     }
-    /// Has every pod tried again that the news could help.
-    pub(super) fn hear(&mut self, news: &News, cluster: &Cluster, objects: &Objects, now: Instant) {
-        let worth = |w: &Waiting| {
-            w.attempts > 0 && (w.against & WIDE != 0 || w.info.is_none() || news.may_hold(w.asks))
-        };
-        for (uid, waiting) in self.pods.iter_mut().filter(|(_, waiting)| worth(waiting)) {
-            let info = waiting.info.take().or_else(|| {
-                let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name)?;
-                Some(Arc::new(PodInfo::new(stored.object.as_pod()?)))
-            });
-            let helped = info.as_ref().is_some_and(|info| news.helps(info, waiting.against, cluster));
-            waiting.asks = info.as_ref().map_or((0, 0), |i| (i.request.cpu_millis, i.request.memory_bytes));
-            waiting.info = info;
-            if !helped {
+    /// Takes a pod out of those that wait.
+    fn unfile(&mut self, uid: &str) {
+        let Some((uid, waiting)) = self.pods.get_key_value(uid).filter(|(_, w)| w.filed) else { return };
+        if waiting.is_wide() {
+            self.wide.remove(uid);
+        } else if let Some(info) = &waiting.info
+            && let Some(class) = self.classes.get_mut(&info.request)
+        {
+            let rank = Queue::rank(uid, waiting);
+            if !class.rested.remove(&rank) {
+                class.resting.remove(&(waiting.rested_at().as_unix_seconds(), rank));
+            }
+        }
+        if let Some(waiting) = self.pods.get_mut(uid.clone().as_ref()) {
+            waiting.filed = false;
+        }
+    }
+    /// Files those that have failed since the last time; all, if nobody is filed.
+    fn file(&mut self, objects: &Objects) {
+        let all = || self.pods.iter().filter(|(_, w)| w.attempts > 0).map(|(uid, _)| uid.clone()).collect();
+        let unfiled = self.unfiled.take().unwrap_or_else(all);
+        self.unfiled = Some(Vec::new());
+        for uid in unfiled {
+            let Some(waiting) = self.pods.get_mut(&uid).filter(|w| !w.filed && !w.renewed) else { continue };
+            if waiting.info.is_none() {
+                let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name);
+                waiting.info = stored.and_then(|s| s.object.as_pod()).map(|p| Arc::new(PodInfo::new(p)));
+            }
+            let Some(info) = &waiting.info else { continue };
+            waiting.filed = true;
+            if waiting.is_wide() {
+                self.wide.insert(uid);
                 continue;
             }
-            let rank = Queue::rank(uid, waiting);
-            let seconds = BACKOFF_FIRST_SECONDS << waiting.attempts.saturating_sub(1).min(4);
-            let end = waiting.since + Span::from_seconds(seconds.min(BACKOFF_MAX_SECONDS));
-            if end <= now {
-                self.active.insert(rank);
-            } else {
-                self.backing_off.insert((end.as_unix_seconds(), rank));
+            let rank = Queue::rank(&uid, waiting);
+            let end = waiting.rested_at();
+            if !self.classes.contains_key(&info.request) {
+                self.classes.insert(info.request.clone(), Class::default());
+            }
+            if let Some(class) = self.classes.get_mut(&info.request) {
+                class.resting.insert((end.as_unix_seconds(), rank), end);
             }
         }
     }
-    /// The next pod to try.
-    pub(super) fn pop(&mut self) -> Option<Arc<str>> {
-        let rank = match self.active.pop_first() {
-            Some(rank) => rank,
-            None => self.backing_off.pop_first()?.1,
-        };
-        Some(rank.uid)
+    /// Puts everybody in line whom the news could help; of those that ask for the same, the first.
+    pub(super) fn hear(&mut self, news: &News, cluster: &Cluster, objects: &Objects, now: Instant) {
+        self.file(objects);
+        self.classes.retain(|_, class| !class.is_empty());
+        for (request, class) in &mut self.classes {
+            if news.has_room(request, cluster) {
+                class.rest(now);
+                self.line.extend(class.first());
+            }
+        }
+        for uid in &self.wide {
+            let Some(waiting) = self.pods.get(uid) else { continue };
+            if waiting.info.as_ref().is_some_and(|info| news.helps(info, waiting.against, cluster)) {
+                let end = waiting.rested_at();
+                let rested_second = (end > now).then(|| end.as_unix_seconds());
+                self.line.insert(Turn { rested_second, ..Queue::at_once(uid, waiting) });
+            }
+        }
     }
-    /// Whether it is still worth trying a pod whose turn has come: those before it may have taken the room
-    /// that had been gained.
-    pub(super) fn is_hopeful(&self, uid: &str, news: &News, cluster: &Cluster) -> bool {
-        let Some(waiting) = self.pods.get(uid) else { return false };
-        let helped = |info: &Arc<PodInfo>| news.helps(info, waiting.against, cluster);
-        waiting.attempts == 0 || waiting.renewed || waiting.info.as_ref().is_none_or(helped)
+    /// The next pod to try. Those before it may have taken the room that had been gained: it is in line
+    /// only as long as the news may still help it.
+    pub(super) fn pop(&mut self, news: &News, cluster: &Cluster) -> Option<Arc<str>> {
+        while let Some(turn) = self.line.pop_first() {
+            let uid = turn.rank.uid;
+            let Some(waiting) = self.pods.get(&uid) else { continue };
+            let hopeful = match &waiting.info {
+                Some(info) if waiting.attempts > 0 && !waiting.renewed => {
+                    news.helps(info, waiting.against, cluster)
+                }
+                _ => true,
+            };
+            if !hopeful {
+                continue;
+            }
+            let request = waiting.info.as_ref().filter(|_| turn.shared).map(|info| info.request.clone());
+            self.unfile(&uid);
+            if let Some(class) = request.and_then(|request| self.classes.get(&request)) {
+                self.line.extend(class.first());
+            }
+            return Some(uid);
+        }
+        None
     }
     /// An attempt failed; the pod waits for news.
-    pub(super) fn failed(&mut self, uid: &str, against: u32, now: Instant) {
+    pub(super) fn failed(&mut self, uid: &Arc<str>, against: u32, now: Instant) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         waiting.attempts = waiting.attempts.saturating_add(1);
         waiting.against = against;
         waiting.renewed = false;
         waiting.since = now;
+        if let Some(unfiled) = &mut self.unfiled {
+            unfiled.push(uid.clone());
+        }
     }
 }
