@@ -1,4 +1,5 @@
-//! How fast the scheduler decides: `cargo bench -p twin --bench scheduler`.
+//! How fast the scheduler decides: `cargo bench -p twin --bench scheduler [-- plain]`, the latter the first
+//! figure alone.
 //!
 //! Each pod is digested from its document, decided and placed, one after another, on one core; no objects
 //! are written. Rates are per second of processor time. Each tenth of the pods is timed by itself, so that a cost that grows shows.
@@ -102,6 +103,9 @@ fn main() {
     let all = Profile { percentage_of_nodes_to_score: 100, ..Profile::default() };
     let plain = pods(50_000, 50, false);
     run("5,000 nodes, 50,000 pods, default sampling", 5000, &plain, &default);
+    if std::env::args().any(|arg| arg == "plain") {
+        return;
+    }
     run("5,000 nodes, 5,000 pods, scoring all", 5000, &plain[..5000], &all);
     drop(plain);
     let spread = pods(30_000, 300, true);

@@ -138,6 +138,10 @@ fn sample(cycle: &Cycle<'_>, states: &States, next: &mut usize) -> (Vec<u32>, Ve
         }
         seen += 1;
         let node = cycle.cluster.node(*at);
+        if cycle.accepts(*at, node) {
+            feasible.push(*at);
+            continue;
+        }
         let named = cycle.only.as_ref().is_none_or(|only| only.contains(&&*node.name));
         let against = if named { cycle.check_with_nominated(states, *at, node) } else { Some(not_named()) };
         match against {

@@ -385,3 +385,78 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Node;
+    use serde_json::json;
+
+    fn info(uid: &str, cpu: &str) -> Arc<PodInfo> {
+        let pod = json!({"metadata": {"name": uid, "namespace": "default", "uid": uid}, "spec": {"containers": [
+            {"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        Arc::new(PodInfo::new(&serde_json::from_value(pod).unwrap()))
+    }
+
+    fn seconds(n: i64) -> Instant {
+        Instant::from_unix_seconds(n)
+    }
+
+    /// Tries everybody in line at second `at`; who fits is bound. Says who was tried.
+    fn tried(queue: &mut Queue, cluster: &mut Cluster, at: i64) -> Vec<String> {
+        let mut news = News { gained: [Arc::from("n")].into(), ..News::default() };
+        news.locate(cluster);
+        queue.hear(&news, cluster, &Objects::new(), seconds(at));
+        let mut tried = Vec::new();
+        while let Some(uid) = queue.pop(&news, cluster) {
+            tried.push(uid.to_string());
+            let info = queue.pods[&uid].info.clone().unwrap();
+            let fits = cluster.find("n").is_some_and(|n| noderesources::fits(&info.request, cluster.node(n)));
+            if fits && !uid.starts_with("picky") {
+                queue.remove(&uid);
+                cluster.place("n", info);
+            } else {
+                queue.failed(&uid, Plugin::NodeResourcesFit.bit(), seconds(at));
+            }
+        }
+        tried
+    }
+
+    #[test]
+    fn those_who_wait_are_tried_in_order_while_there_is_room() {
+        let mut cluster = Cluster::new();
+        let node = |cpu: &str| -> Node {
+            let allocatable = json!({"cpu": cpu, "memory": "8Gi", "pods": "110"});
+            serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"allocatable": allocatable}}))
+                .unwrap()
+        };
+        cluster.put_node(&node("0"));
+        let mut queue = Queue::default();
+        let pods =
+            [("big", "3", 0), ("a", "1", 0), ("picky", "1", 5), ("b", "1", 0), ("c", "1", 9), ("d", "2", 0)];
+        for (uid, cpu, priority) in pods {
+            queue.add("default", uid, uid, priority, seconds(0));
+            queue.get_mut(uid).unwrap().info = Some(info(uid, cpu));
+        }
+        assert_eq!(
+            tried(&mut queue, &mut cluster, 0),
+            ["c", "picky", "big", "a", "b", "d"],
+            "new: everybody"
+        );
+        assert!(tried(&mut queue, &mut cluster, 1).is_empty(), "no room");
+        cluster.put_node(&node("2"));
+        // Room for two: one who is tried in vain takes none, and after two nobody is asked.
+        assert_eq!(tried(&mut queue, &mut cluster, 2), ["c", "picky", "a"]);
+        cluster.put_node(&node("3"));
+        queue.remove("b");
+        assert!(queue.contains("d") && !queue.contains("b"));
+        // Still backing off, so after those who are not, and in the end alone.
+        assert_eq!(tried(&mut queue, &mut cluster, 3), ["picky"]);
+        cluster.put_node(&node("9"));
+        // By now it has failed three times, and goes last, whatever its priority.
+        assert_eq!(tried(&mut queue, &mut cluster, 4), ["big", "d", "picky"]);
+        queue.renew("picky");
+        assert!(!queue.is_idle());
+        assert!(queue.remove("picky") && queue.is_idle() && queue.is_empty());
+    }
+}

@@ -25,8 +25,16 @@ pub(in super::super) fn filter(pod: &PodInfo, node: &NodeInfo) -> Option<Rejecti
 }
 
 /// Whether a request fits on a node as it is.
+#[inline]
 pub(in super::super) fn fits(request: &Amounts, node: &NodeInfo) -> bool {
-    lacking(request, node).0 == 0
+    let (have, used) = (&node.allocatable, &node.used);
+    let enough = |want: i64, have: i64, used: i64| want <= 0 || want <= have - used;
+    let others =
+        || request.others.iter().all(|(name, want)| enough(*want, have.other(name), used.other(name)));
+    used.pods < have.pods
+        && enough(request.cpu_millis, have.cpu_millis, used.cpu_millis)
+        && enough(request.memory_bytes, have.memory_bytes, used.memory_bytes)
+        && (request.others.is_empty() || others())
 }
 
 /// What there is too little of, and whether an empty node would have too little as well.
@@ -66,8 +74,20 @@ fn percent(part: i64, whole: i64) -> i64 {
     guess + i64::from(rest >= whole) - i64::from(rest < 0)
 }
 
-/// Mean score of CPU and memory with the pod on the node.
+/// [`score`] by what would be left, without asking about the strategy at each node.
 #[inline]
+pub(in super::super) fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
+    let have = &node.allocatable;
+    if have.cpu_millis <= 0 || have.memory_bytes <= 0 {
+        return score(pod, node, &Strategy::LeastAllocated);
+    }
+    let left = |have: i64, used: i64| if used > have { 0 } else { percent(have - used, have) };
+    let cpu = left(have.cpu_millis, node.scored.0 + pod.scored_incoming.0);
+    let memory = left(have.memory_bytes, node.scored.1 + pod.scored_incoming.1);
+    (cpu + memory) / 2
+}
+
+/// Mean score of CPU and memory with the pod on the node.
 pub(in super::super) fn score(pod: &PodInfo, node: &NodeInfo, strategy: &Strategy) -> i64 {
     let one = |have: i64, used: i64| -> i64 {
         match strategy {
@@ -155,6 +175,7 @@ mod tests {
         pod.scored_incoming = (1000, 0);
         // CPU 50 % free, memory 75 %: 62. Evenness 100 without, 87 with: 50 + 37 / 2 = 68.
         assert_eq!(score(&pod, &node, &Strategy::LeastAllocated), 62);
+        assert_eq!(least_allocated(&pod, &node), 62);
         assert_eq!(score(&pod, &node, &Strategy::MostAllocated), 37);
         let shape = Strategy::RequestedToCapacityRatio(vec![(0, 0), (100, 10)]);
         assert_eq!(score(&pod, &node, &shape), (50 + 20) / 2);
