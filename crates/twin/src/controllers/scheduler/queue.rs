@@ -5,7 +5,8 @@
 //! within its back-off (1 s, doubled with each attempt, at most 10 s) is tried only after all others, in
 //! order of the second its back-off ends; with nobody else to try, that is at once, as in kube-scheduler.
 //! Since an attempt takes no time here, both queues are empty at rest. Left out: the retry after five minutes
-//! without news, which could not change anything.
+//! without news, and those of pods that a pod's leaving does not make fit; by either, a pod might evict others
+//! that came since, or get behind those that came meanwhile.
 //!
 //! Pods that wait are filed by what they ask for. Whether news helps is asked once for all who ask for the
 //! same, and of them only the first is in line: when its turn has come and the room is gone, the others
