@@ -210,7 +210,7 @@ the job runs as soon as it can and is late"
     },
 }
 
-/// Whether a contract can be kept: by a Job that lasts `duration` once started, created at `created`,
+/// Whether a contract can be kept (a Job that stops at its deadline need not be done by then): by a Job that lasts `duration` once started, created at `created`,
 /// seen at `now`, whose pod has to fit one of `nodes` (of all clusters it may run in).
 pub fn check_window(
     contract: &PlacementContract,
@@ -226,7 +226,7 @@ pub fn check_window(
         let duration = duration.max(LENGTH_MIN);
         if deadline <= now {
             errors.push(WindowError::DeadlinePast { deadline, now });
-        } else if from + duration > deadline {
+        } else if from + duration > deadline && !contract.stop_at_deadline {
             errors.push(WindowError::TooLong { duration, window: deadline - from, from, deadline });
         }
     }

@@ -124,7 +124,26 @@ fn render(decision: &Value, wide: bool) -> String {
     }
     out.push_str(&format!("{}\n\n", text(&explanation["sentence"])));
     let money = decision["currency"].as_str().unwrap_or("USD");
-    let money: &'static str = if money == "USD" { "USD" } else { "MONEY" };
+    out.push_str(&options(explanation, if money == "USD" { "USD" } else { "MONEY" }, wide));
+    for excluded in explanation["excluded"].as_array().into_iter().flatten() {
+        out.push_str(&format!("excluded: {}: {}\n", text(&excluded["cluster"]), text(&excluded["limit"])));
+    }
+    for saving in explanation["wouldSave"].as_array().into_iter().flatten() {
+        out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
+    }
+    if let Some(latest) = decision["latestStart"].as_str() {
+        out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
+    }
+    out
+}
+
+/// What was chosen and what else there was; with pods at a time where they differ.
+fn options(explanation: &Value, money: &'static str, wide: bool) -> String {
+    let chosen = &explanation["chosen"];
+    let alternatives: Vec<&Value> = explanation["alternatives"].as_array().into_iter().flatten().collect();
+    let home = Some(&explanation["atOnceAtHome"]).filter(|home| !home.is_null());
+    let pods = |a: &&Value| a["parallelism"] != chosen["parallelism"];
+    let elastic = alternatives.iter().copied().chain(home).any(|a| pods(&a));
     let mut head = vec![
         ("", Align::Left),
         ("CLUSTER", Align::Left),
@@ -134,6 +153,9 @@ fn render(decision: &Value, wide: bool) -> String {
         (money, Align::Right),
         ("IN TIME", Align::Left),
     ];
+    if elastic {
+        head.push(("PODS", Align::Right));
+    }
     if wide {
         head.push(("kWh", Align::Right));
     }
@@ -149,27 +171,18 @@ fn render(decision: &Value, wide: bool) -> String {
             number(&a["cost"]),
             in_time.to_owned(),
         ];
+        if elastic {
+            cells.push(number(&a["parallelism"]));
+        }
         if wide {
             cells.push(number(&a["energyKwh"]));
         }
         table.row(cells);
     };
-    row("chosen", &explanation["chosen"]);
-    for alternative in explanation["alternatives"].as_array().into_iter().flatten() {
-        row("", alternative);
+    row("chosen", chosen);
+    alternatives.into_iter().for_each(|alternative| row("", alternative));
+    if let Some(home) = home {
+        row("at once, at home", home);
     }
-    if !explanation["atOnceAtHome"].is_null() {
-        row("at once, at home", &explanation["atOnceAtHome"]);
-    }
-    out.push_str(&table.render());
-    for excluded in explanation["excluded"].as_array().into_iter().flatten() {
-        out.push_str(&format!("excluded: {}: {}\n", text(&excluded["cluster"]), text(&excluded["limit"])));
-    }
-    for saving in explanation["wouldSave"].as_array().into_iter().flatten() {
-        out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
-    }
-    if let Some(latest) = decision["latestStart"].as_str() {
-        out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
-    }
-    out
+    table.render()
 }

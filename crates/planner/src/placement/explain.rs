@@ -31,6 +31,8 @@ pub struct Alternative {
     pub start: Instant,
     /// Last end.
     pub end: Instant,
+    /// Pods at a time.
+    pub parallelism: i64,
     /// Emissions, transfer included, and embodied ones where they are counted.
     pub carbon: GramsCo2,
     /// Of those, embodied in the nodes; zero where they are not counted.
@@ -79,6 +81,7 @@ impl From<&Assignment> for Alternative {
             cluster: assignment.cluster.clone(),
             start: assignment.start(),
             end: assignment.end(),
+            parallelism: assignment.parallelism,
             carbon: assignment.footprint.carbon,
             embodied: assignment.footprint.embodied,
             cost: assignment.footprint.cost,

@@ -404,6 +404,8 @@ pub struct AlternativeOut {
     pub start: String,
     /// Expected end.
     pub end: String,
+    /// With how many pods at a time.
+    pub parallelism: i64,
     /// Forecast energy in kWh.
     pub energy_kwh: f64,
     /// Forecast emissions in gCO2e, embodied ones included where they are counted.
@@ -423,6 +425,7 @@ impl From<&Alternative> for AlternativeOut {
             cluster: a.cluster.to_string(),
             start: time(a.start),
             end: time(a.end),
+            parallelism: a.parallelism,
             energy_kwh: a.energy.as_kwh_f64(),
             carbon_grams: a.carbon.as_grams_f64(),
             embodied_carbon_grams: embodied(a.embodied),

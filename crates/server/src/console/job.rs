@@ -101,6 +101,8 @@ fn why(reader: Reader, view: &View, job: Option<&JobView>, decision: Option<&Dec
 
 fn options(reader: Reader, view: &View, explanation: &Explanation) -> Markup {
     let chosen = &explanation.chosen;
+    let shown = explanation.alternatives.iter().chain(&explanation.at_once_at_home);
+    let elastic = shown.into_iter().any(|a| a.parallelism != chosen.parallelism);
     let row = |class: &str, name: M, a: &Alternative| {
         let more = (a.carbon - chosen.carbon).as_grams_f64();
         let less = more.abs() < 1e-9;
@@ -110,6 +112,7 @@ fn options(reader: Reader, view: &View, explanation: &Explanation) -> Markup {
                 td { (a.cluster) }
                 td.number { (time(reader, a.start)) }
                 td.number { (time(reader, a.end)) }
+                @if elastic { td.number { (a.parallelism) } }
                 td.number { (number(a.carbon.as_grams_f64())) }
                 td.number.soft { @if !less { @if more > 0.0 { "+" } (number(more)) } }
                 td.number { (money(a.cost.as_units_f64(), &view.currency)) }
@@ -126,6 +129,7 @@ fn options(reader: Reader, view: &View, explanation: &Explanation) -> Markup {
                         th scope="col" { (reader.say(M::Cluster)) }
                         th.number scope="col" { (reader.say(M::Start)) }
                         th.number scope="col" { (reader.say(M::End)) }
+                        @if elastic { th.number scope="col" { (reader.say(M::Pods)) } }
                         th.number scope="col" { (reader.say(M::CarbonUnit)) }
                         th.number scope="col" { "±" }
                         th.number scope="col" { (reader.say(M::Cost)) }

@@ -214,6 +214,7 @@ messages! {
     Demand: "Asks for", "요청 자원";
     Cores: "{0} cores", "{0}코어";
     Interruptible: "May pause", "중단 가능";
+    Pods: "Pods", "파드";
     PodsAtATime: "Pods at a time, from–to", "동시 파드 수 범위";
     StopsAtDeadline: "Stops at its deadline", "마감에 멈춤";
     ClusterSelector: "Allowed clusters", "허용 클러스터";

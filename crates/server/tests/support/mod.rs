@@ -409,7 +409,7 @@ impl Fake {
             ledger::footprint(job.demand, rates(cluster), &series, start, start + length);
         let in_time = job.contract.deadline.is_none_or(|d| start + length <= d);
         let (cluster, end) = (cluster.clone(), start + length);
-        Alternative { cluster, start, end, carbon, embodied, cost, energy, in_time }
+        Alternative { cluster, start, end, parallelism: 1, carbon, embodied, cost, energy, in_time }
     }
 
     /// One of each kind.
