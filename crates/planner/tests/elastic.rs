@@ -2,29 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Tests: a failure should panic.
 
 mod fleets;
+#[path = "fleets/optimal.rs"]
+mod optimal;
 
-use fleet::{GramsCo2, PolicyKind, Shape, Snapshot, Span, Workload};
+use fleet::{GramsCo2, PolicyKind, Shape, Span, Workload};
 use fleets::{at, cluster, cluster_id, due, job, policy, snapshot};
-use planner::check::{self, Violation};
-use planner::placement::{Assignment, Effort, Schedule, explain, plan};
-
-fn optimal(snapshot: &Snapshot) -> Schedule {
-    let schedule = plan(snapshot, &policy(PolicyKind::Optimal), None, Effort::default());
-    assert_eq!(check::schedule(snapshot, &schedule), Vec::<Violation>::new());
-    schedule
-}
-
-fn of<'a>(schedule: &'a Schedule, job: &Workload) -> &'a Assignment {
-    schedule.get(&job.key).unwrap_or_else(|| panic!("{} is not placed: {:?}", job.key, schedule.unplaced))
-}
-
-/// Dirty but for hours 5 and 6.
-const NIGHT: [f64; 24] = {
-    let mut grams = [500.0; 24];
-    grams[5] = 100.0;
-    grams[6] = 100.0;
-    grams
-};
+use optimal::{NIGHT, of, optimal};
+use planner::placement::explain;
 
 fn shape(parallelism: i64, minutes: i64) -> Shape {
     Shape { parallelism, duration: Span::MINUTE.scaled(minutes, 1) }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // Tests: a failure should panic.
 
 mod fleets;
+#[path = "fleets/optimal.rs"]
+mod optimal;
 #[path = "fleets/random.rs"]
 mod random;
 
@@ -10,28 +12,11 @@ use fleet::{
     Span, Spread, SpreadStep, Workload,
 };
 use fleets::{at, cluster, cluster_id, due, job, policy, resources, snapshot};
+use optimal::{NIGHT, of, optimal};
 use planner::check::{self, Violation};
-use planner::placement::{Assignment, Effort, Schedule, explain, plan};
+use planner::placement::{Effort, Schedule, explain, plan};
 use proptest::prelude::*;
 use random::random_fleet;
-
-fn optimal(snapshot: &Snapshot) -> Schedule {
-    let schedule = plan(snapshot, &policy(PolicyKind::Optimal), None, Effort::default());
-    assert_eq!(check::schedule(snapshot, &schedule), Vec::<Violation>::new());
-    schedule
-}
-
-fn of<'a>(schedule: &'a Schedule, job: &Workload) -> &'a Assignment {
-    schedule.get(&job.key).unwrap_or_else(|| panic!("{} is not placed: {:?}", job.key, schedule.unplaced))
-}
-
-/// Dirty but for hours 5 and 6.
-const NIGHT: [f64; 24] = {
-    let mut grams = [500.0; 24];
-    grams[5] = 100.0;
-    grams[6] = 100.0;
-    grams
-};
 
 #[test]
 fn a_job_waits_for_the_clean_hours() {

@@ -5,47 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod recorded;
+
 use fleet::Instant;
+use recorded::cases;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::PathBuf;
 use twin::apiserver::patch;
 use twin::apiserver::quantity::Quantity;
 use twin::apiserver::selector::LabelSelector;
 use twin::apiserver::{PatchType, pod_requests, table};
 use twin::{Kind, Object, Objects};
-
-fn folder(family: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("CONFORMANCE_DIR").map(PathBuf::from);
-    let shared = std::env::var_os("KUBERCARBON_TESTDATA").map(|dir| PathBuf::from(dir).join("conformance"));
-    own.or(shared).map(|dir| dir.join(family)).filter(|dir| dir.is_dir())
-}
-
-/// Cases of the files whose name begins with `prefix`.
-fn cases(family: &str, prefix: &str) -> Option<Vec<Value>> {
-    let Some(folder) = folder(family) else {
-        println!("skipped: no test data");
-        return None;
-    };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            name.ends_with(".jsonl.gz") && name.contains(prefix)
-        })
-        .collect();
-    files.sort();
-    let mut all = Vec::new();
-    for file in files {
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_string(&mut text).unwrap();
-        all.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
-    assert!(!all.is_empty(), "{family}: no cases");
-    Some(all)
-}
 
 /// Prints agreement and differences; fails when more than `allowed` cases differ.
 fn report(family: &str, differences: Vec<String>, total: usize, allowed: usize) {

@@ -6,38 +6,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod recorded;
+
 use fleet::Instant;
+use recorded::cases;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::PathBuf;
 use std::sync::Arc;
 use twin::apiserver::{Context, Options, Request, Verb, write};
 use twin::random::Stream;
 use twin::scheduler::{Cluster, Decision, PodInfo, Preemption, Profile, Rejection, decide};
 use twin::{Kind, Object, Objects};
-
-fn cases(suffix: &str) -> Option<Vec<Value>> {
-    let own = std::env::var_os("CONFORMANCE_DIR").map(PathBuf::from);
-    let shared = std::env::var_os("KUBERCARBON_TESTDATA").map(|dir| PathBuf::from(dir).join("conformance"));
-    let folder = own.or(shared).map(|dir| dir.join("scheduler")).filter(|dir| dir.is_dir());
-    let Some(folder) = folder else {
-        println!("skipped: no test data");
-        return None;
-    };
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.to_string_lossy().ends_with(suffix));
-    files.sort();
-    let mut all = Vec::new();
-    for file in files {
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_string(&mut text).unwrap();
-        all.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
-    Some(all)
-}
 
 fn each<T: DeserializeOwned>(objects: &Value, list: &str, mut take: impl FnMut(T)) {
     for object in objects[list].as_array().into_iter().flatten() {
@@ -229,7 +209,7 @@ fn side_by_side(case: &str, expected: &Value, found: &Value) -> String {
 
 #[test]
 fn single_pods_are_decided_alike() {
-    let Some(cases) = cases("-pods.jsonl.gz") else { return };
+    let Some(cases) = cases("scheduler", "-pods") else { return };
     let mut tally = Tally::default();
     for case in &cases {
         let mut cluster = cluster(&case["objects"]);
@@ -264,7 +244,7 @@ fn create(objects: &mut Objects, pod: &Value) -> PodInfo {
 
 #[test]
 fn sequences_of_pods_are_decided_alike() {
-    let Some(cases) = cases("-sequences.jsonl.gz") else { return };
+    let Some(cases) = cases("scheduler", "-sequences") else { return };
     let mut tally = Tally::default();
     for case in &cases {
         let mut cluster = cluster(&case["objects"]);

@@ -124,6 +124,33 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * (a.abs() + b.abs()) + 1e-12
 }
 
+/// The solver's plan keeps to capacity, is no worse than the best of all, and its bound is one.
+fn as_good_as_trying_everything(problem: &Problem) -> Result<(), TestCaseError> {
+    let mut best = None;
+    try_everything(problem, 0, &problem.room, Value::default(), &mut best);
+    let best = best.unwrap();
+    let solution = solve(problem, &[], 1_000_000);
+    let mut room = problem.room.clone();
+    let mut total = Value::default();
+    for (job, place) in problem.jobs.iter().zip(&solution.places) {
+        let place = place.as_ref().unwrap();
+        prop_assert_eq!(place.runs[0].1 - place.runs[0].0, job.mode(place.mode).length);
+        prop_assert!(problem.has_room(&room, job, place));
+        for slot in problem.overlapped(place.runs[0]) {
+            for (have, need) in room[place.cluster * problem.slots + slot].iter_mut().zip(job.holds(place)) {
+                *have -= need;
+            }
+        }
+        total += problem.value(job, place);
+    }
+    prop_assert!(!best.better_than(&total), "best {best:?}, found {total:?} at {:?}", solution.places);
+    prop_assert!(!total.better_than(&best), "better than everything: {best:?}, found {total:?}");
+    if let Some(bound) = solution.bound {
+        prop_assert!(bound <= best.cost * (1.0 + 1e-9), "bound {bound} above the optimum {best:?}");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -142,18 +169,7 @@ proptest! {
         // Nothing is larger than a cluster, so everything has some place.
         let jobs = jobs.map(|mut j| { j.demand[0] = j.demand[0].min(cores[0]).min(cores[1]); j }).collect();
         let problem = problem(16, cores, &intensity, jobs);
-        let mut best = None;
-        try_everything(&problem, 0, &problem.room, Value::default(), &mut best);
-        let best = best.unwrap();
-        let solution = solve(&problem, &[], 1_000_000);
-        let total = problem.jobs.iter().zip(&solution.places).fold(Value::default(), |sum, (job, place)| {
-            sum + place.as_ref().map_or(problem.unplaced(job), |place| problem.value(job, place))
-        });
-        prop_assert!(!best.better_than(&total), "best {best:?}, found {total:?} at {:?}", solution.places);
-        prop_assert!(!total.better_than(&best), "better than everything: {best:?}, found {total:?}");
-        if let Some(bound) = solution.bound {
-            prop_assert!(bound <= best.cost * (1.0 + 1e-9), "bound {bound} above the optimum {best:?}");
-        }
+        as_good_as_trying_everything(&problem)?;
     }
 
     #[test]
@@ -188,28 +204,7 @@ proptest! {
             Job { others, ..job }
         });
         let problem = problem(16, cores, &intensity, jobs.collect());
-        let mut best = None;
-        try_everything(&problem, 0, &problem.room, Value::default(), &mut best);
-        let best = best.unwrap();
-        let solution = solve(&problem, &[], 1_000_000);
-        let mut room = problem.room.clone();
-        let mut total = Value::default();
-        for (job, place) in problem.jobs.iter().zip(&solution.places) {
-            let place = place.as_ref().unwrap();
-            prop_assert_eq!(place.runs[0].1 - place.runs[0].0, job.mode(place.mode).length);
-            prop_assert!(problem.has_room(&room, job, place));
-            for slot in problem.overlapped(place.runs[0]) {
-                for (have, need) in room[place.cluster * problem.slots + slot].iter_mut().zip(job.holds(place)) {
-                    *have -= need;
-                }
-            }
-            total += problem.value(job, place);
-        }
-        prop_assert!(!best.better_than(&total), "best {best:?}, found {total:?} at {:?}", solution.places);
-        prop_assert!(!total.better_than(&best), "better than everything: {best:?}, found {total:?}");
-        if let Some(bound) = solution.bound {
-            prop_assert!(bound <= best.cost * (1.0 + 1e-9), "bound {bound} above the optimum {best:?}");
-        }
+        as_good_as_trying_everything(&problem)?;
     }
 
     #[test]

@@ -138,7 +138,8 @@ impl Model<'_> {
 
     /// What a Job costs where it may run; else why it fits nowhere.
     pub(crate) fn sites(&self, workload: &Workload, policy: &Policy) -> Result<Sites, String> {
-        if let Some(known) = self.known.borrow().get(&Like::of(workload)) {
+        let like = Like::of(workload);
+        if let Some(known) = self.known.borrow().get(&like) {
             return Ok(known.clone());
         }
         let mut limits = Vec::new();
@@ -157,7 +158,7 @@ impl Model<'_> {
             return Err(nowhere(&limits));
         }
         let sites: Sites = sites.into();
-        self.known.borrow_mut().insert(Like::of(workload), sites.clone());
+        self.known.borrow_mut().insert(like, sites.clone());
         Ok(sites)
     }
 
