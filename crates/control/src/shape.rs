@@ -79,15 +79,16 @@ impl Control {
             annotations.extend(expected.map(|lasts| (EXPECTED_DURATION.to_owned(), lasts.to_string())));
         }
         if let (Some(spec), Some(seconds)) = (&mut copy.spec, self.seconds_left(tracked)) {
-            spec.active_deadline_seconds =
-                Some(spec.active_deadline_seconds.map_or(seconds, |s| s.min(seconds)));
+            spec.active_deadline_seconds = Some(seconds);
         }
     }
 
-    /// Of a Job that is stopped at its deadline, the seconds a run that starts now may last: at least one.
+    /// Of a Job that is stopped at its deadline, the seconds a run that starts now may last: at least one, and no
+    /// more than its owner allows a run.
     pub(crate) fn seconds_left(&self, tracked: &Tracked) -> Option<i64> {
-        let deadline = stops_at(tracked)?;
-        Some((deadline - self.now).as_seconds().max(1))
+        let left = (stops_at(tracked)? - self.now).as_seconds().max(1);
+        let own = tracked.job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+        Some(own.map_or(left, |own| own.min(left)))
     }
 }
 

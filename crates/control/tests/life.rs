@@ -515,3 +515,22 @@ fn a_job_that_stops_at_its_deadline_does_what_it_can_until_then() {
         );
     }
 }
+
+#[test]
+fn a_job_that_stops_at_its_deadline_keeps_the_limit_its_owner_set() {
+    for managed in [true, false] {
+        let mut driver = driver();
+        tell(&mut driver, "KR", &[500.0]);
+        tell(&mut driver, "JP-TK", &[500.0]);
+        driver.begin();
+        let mut limited = job("train", "6h", "4h", &[("kubercarbon.io/at-deadline", "stop")]);
+        limited["spec"]["activeDeadlineSeconds"] = json!(600);
+        if !managed {
+            limited["spec"].as_object_mut().unwrap().remove("managedBy");
+        }
+        create(&mut driver, "kr", limited);
+        driver.run_until(hours(6));
+        let ran = driver.ledger[0].finished - driver.ledger[0].started;
+        assert!(ran <= Span::from_seconds(601), "managed {managed}: {ran}");
+    }
+}
