@@ -1,6 +1,7 @@
 //! What is known of one cluster: nodes, pods, and the power they draw.
 
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
+use crate::usage::UsageReport;
 use crate::work::{Begun, PodRuns};
 use fleet::{
     EmbodiedRate, GramsCo2PerHour, Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series,
@@ -10,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use ledger::meter::{Load, Meter, Totals};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One cluster as observed so far.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Cluster {
     /// Pods of Jobs just started here that have not been seen yet: what each asks for, and how many.
     expected: BTreeMap<(String, String), (Resources, i64)>,
     pub signal: Option<Signal>,
+    /// What its nodes and pods used lately, or why nobody says; `None`: nobody was asked.
+    pub usage: Option<Result<Arc<UsageReport>, String>>,
     meter: Option<Meter>,
 }
 
@@ -72,6 +76,7 @@ impl Cluster {
             ours: BTreeSet::new(),
             expected: BTreeMap::new(),
             signal: None,
+            usage: None,
             meter: None,
         }
     }

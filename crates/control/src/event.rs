@@ -1,6 +1,7 @@
 //! What happened: everything `Control` learns about the world.
 
 use crate::effect::EffectId;
+use crate::usage::UsageReport;
 use fleet::{
     ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
     PolicyKind, Provenance, RegionId, Resources, Series,
@@ -84,6 +85,13 @@ pub enum Event {
         forecast: Series,
         /// Where the forecast came from.
         forecast_from: Provenance,
+    },
+    /// What a cluster's nodes and pods used lately.
+    Usage {
+        /// Where.
+        cluster: ClusterId,
+        /// `Err`: nobody says any more, and why.
+        report: Result<Arc<UsageReport>, String>,
     },
     /// An effect has been carried out, or not.
     Done {

@@ -29,6 +29,7 @@ mod start;
 mod state;
 mod timers;
 pub mod twin_driver;
+pub mod usage;
 mod view;
 mod what_if;
 pub mod whereabouts;

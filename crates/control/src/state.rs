@@ -218,6 +218,9 @@ impl Control {
                 }
                 self.want_plan(false);
             }
+            Event::Usage { cluster, report } => {
+                self.on_cluster(&cluster, |c| c.usage = Some(report));
+            }
             Event::Done { effect, result } => self.take_in_answer(effect, result),
             Event::Order(order) => self.take_in_order(&order),
         }
