@@ -1,10 +1,11 @@
 //! What happened: everything `Control` learns about the world.
 
 use crate::effect::EffectId;
+use crate::inventory::{InventoryKind, Told};
 use crate::usage::UsageReport;
 use fleet::{
     ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
-    PolicyKind, Provenance, RegionId, Resources, Series,
+    PolicyKind, Provenance, RatesFrom, RegionId, Resources, Series,
 };
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,15 @@ pub enum Event {
         /// `Err`: nobody says any more, and why.
         report: Result<Arc<UsageReport>, String>,
     },
+    /// What a cluster has beside nodes, pods and Jobs.
+    Inventory {
+        /// Where.
+        cluster: ClusterId,
+        /// Of which kind.
+        kind: InventoryKind,
+        /// What is told.
+        told: Told,
+    },
     /// An effect has been carried out, or not.
     Done {
         /// Which.
@@ -147,6 +157,9 @@ pub struct NodeObservation {
     /// Embodied emissions of the node, amortised; `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embodied: Option<GramsCo2PerHour>,
+    /// Where power and price came from.
+    #[serde(default)]
+    pub rates_from: RatesFrom,
 }
 
 /// A pod that still holds resources, or is about to.

@@ -14,6 +14,7 @@ mod effect;
 mod event;
 mod expect;
 pub mod guard;
+pub mod inventory;
 mod jobs;
 mod late;
 mod learnt;

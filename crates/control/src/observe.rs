@@ -2,7 +2,8 @@
 
 use crate::event::{NodeObservation, PodObservation};
 use fleet::{
-    InstanceType, Instant, MoneyPerHour, NodeName, NodePower, NodeRates, RegionId, Resources, Watts, builtin,
+    InstanceType, Instances, Instant, MoneyPerHour, NodeName, NodePower, NodeRates, RateSource, RatesFrom,
+    RegionId, Resources, Watts, builtin,
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use twin::apiserver::resources::amounts;
@@ -23,26 +24,16 @@ pub fn region(node: &Node) -> Option<RegionId> {
 /// node group), else from the built-in tables by instance type and region, else power and price from
 /// averages per vCPU; embodied emissions stay unknown.
 pub fn node(node: &Node, known: Option<NodeRates>) -> NodeObservation {
+    node_with(node, known, &Instances::default())
+}
+
+/// The same, where a person states something about instance types: that comes before the tables.
+pub fn node_with(node: &Node, known: Option<NodeRates>, instances: &Instances) -> NodeObservation {
     let status = node.status.as_ref();
-    let labels = node.metadata.labels.as_ref();
     let capacity = amounts(status.and_then(|s| s.capacity.as_ref()));
     let allocatable = amounts(status.and_then(|s| s.allocatable.as_ref()));
-    let vcpu = capacity.cpu.as_cores_f64();
-    let instance_type = labels
-        .and_then(|l| l.get("node.kubernetes.io/instance-type"))
-        .and_then(|text| InstanceType::new(text).ok());
-    let instance = instance_type.as_ref().and_then(builtin::instance);
-    let average = NodePower {
-        idle: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.0),
-        full: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.1),
-    };
-    let embodied = known.map_or_else(|| instance.as_ref().and_then(|i| i.embodied), |k| k.embodied);
-    let power = known.map_or_else(|| instance.map_or(average, |i| i.power), |k| k.power);
-    let listed = || {
-        let price =
-            region(node).zip(instance_type.as_ref()).and_then(|(r, i)| builtin::on_demand_price(&r, i));
-        price.map_or_else(|| MoneyPerHour::from_units_f64(vcpu * PRICE_PER_VCPU), |(price, _)| price)
-    };
+    let NodeRates { power, price, embodied, from } =
+        known.unwrap_or_else(|| rates(node, capacity, instances));
     let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let spec = node.spec.as_ref();
     let taints = spec.and_then(|s| s.taints.as_deref()).unwrap_or_default();
@@ -53,9 +44,37 @@ pub fn node(node: &Node, known: Option<NodeRates>) -> NodeObservation {
         schedulable: !spec.and_then(|s| s.unschedulable).unwrap_or(false)
             && !taints.iter().any(|t| t.effect == "NoSchedule" || t.effect == "NoExecute"),
         power,
-        price: known.map_or_else(listed, |k| k.price),
+        price,
         embodied,
+        rates_from: from,
     }
+}
+
+/// Power, price and embodied emissions of a node by its instance type and region.
+fn rates(node: &Node, capacity: Resources, instances: &Instances) -> NodeRates {
+    let vcpu = capacity.cpu.as_cores_f64();
+    let labels = node.metadata.labels.as_ref();
+    let name = labels.and_then(|l| l.get("node.kubernetes.io/instance-type"));
+    let kind = name.and_then(|text| InstanceType::new(text).ok());
+    let region = region(node);
+    let stated = kind.as_ref().map(|kind| instances.stated(kind, region.as_ref())).unwrap_or_default();
+    let table = kind.as_ref().and_then(builtin::instance);
+    let listed = || {
+        let (price, _) = builtin::on_demand_price(region.as_ref()?, kind.as_ref()?)?;
+        Some((price, RateSource::Table))
+    };
+    let average = NodePower {
+        idle: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.0),
+        full: Watts::from_watts_f64(vcpu * WATTS_PER_VCPU.1),
+    };
+    let (power, power_from) = (stated.power.map(|power| (power, RateSource::Instances)))
+        .or_else(|| table.as_ref().map(|i| (i.power, RateSource::Table)))
+        .unwrap_or((average, RateSource::Average));
+    let (price, price_from) = (stated.price.map(|price| (price, RateSource::Instances)))
+        .or_else(listed)
+        .unwrap_or((MoneyPerHour::from_units_f64(vcpu * PRICE_PER_VCPU), RateSource::Average));
+    let embodied = stated.embodied.or_else(|| table.and_then(|i| i.embodied));
+    NodeRates { power, price, embodied, from: RatesFrom { power: power_from, price: price_from } }
 }
 
 /// When the last of a pod's containers started, and when the last one ended; `None` where one has not.
@@ -93,5 +112,42 @@ pub fn pod(pod: &Pod) -> PodObservation {
         active: phase != "Succeeded" && phase != "Failed",
         job: owners.iter().find(|o| o.kind == "Job" && o.controller == Some(true)).map(|o| o.name.clone()),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::instances::Stated;
+    use serde_json::json;
+
+    fn of(kind: &str) -> Node {
+        let labels = json!({"topology.kubernetes.io/region": "ap-northeast-2", "node.kubernetes.io/instance-type": kind});
+        let node =
+            json!({"metadata": {"labels": labels}, "status": {"capacity": {"cpu": "4", "memory": "8Gi"}}});
+        serde_json::from_value(node).unwrap()
+    }
+
+    #[test]
+    fn where_a_nodes_rates_come_from_is_said() {
+        let mut stated = Instances::default();
+        let price = Some(MoneyPerHour::from_units_f64(0.5));
+        let own = |price| Stated { price, ..Stated::default() };
+        assert!(stated.insert(InstanceType::new("m6i.xlarge").unwrap(), None, own(price)));
+        let from = |kind: &str, instances: &Instances| node_with(&of(kind), None, instances).rates_from;
+        let none = Instances::default();
+        let both = |source| RatesFrom { power: source, price: source };
+        assert_eq!(from("m6i.xlarge", &none), both(RateSource::Table));
+        assert_eq!(from("rack-1", &none), both(RateSource::Average));
+        assert_eq!(
+            from("m6i.xlarge", &stated),
+            RatesFrom { power: RateSource::Table, price: RateSource::Instances }
+        );
+        assert_eq!(Some(node_with(&of("m6i.xlarge"), None, &stated).price), price);
+        let average = node(&of("rack-1"), None);
+        assert_eq!(
+            (average.power.idle, average.price),
+            (Watts::from_watts_f64(2.96), MoneyPerHour::from_units_f64(0.192))
+        );
     }
 }

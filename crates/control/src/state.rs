@@ -4,6 +4,7 @@ use crate::clusters::{Cluster, Signal};
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, Order, Outcome};
 use crate::expect;
+use crate::inventory::Inventory;
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
@@ -74,6 +75,8 @@ pub struct Control {
     pub(crate) settings: Settings,
     pub(crate) now: Instant,
     pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
+    /// What they have beside nodes, pods and Jobs.
+    pub(crate) inventories: BTreeMap<ClusterId, Inventory>,
     /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
     pub(crate) ordered: Option<Mode>,
     pub(crate) jobs: BTreeMap<JobKey, Tracked>,
@@ -112,6 +115,7 @@ impl Control {
             settings,
             now: Instant::EPOCH,
             clusters: BTreeMap::new(),
+            inventories: BTreeMap::new(),
             ordered: None,
             jobs: BTreeMap::new(),
             copies: BTreeMap::new(),
@@ -220,6 +224,9 @@ impl Control {
             }
             Event::Usage { cluster, report } => {
                 self.on_cluster(&cluster, |c| c.usage = Some(report));
+            }
+            Event::Inventory { cluster, kind, told } => {
+                self.inventories.entry(cluster).or_default().take_in(kind, told);
             }
             Event::Done { effect, result } => self.take_in_answer(effect, result),
             Event::Order(order) => self.take_in_order(&order),

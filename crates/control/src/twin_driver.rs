@@ -9,7 +9,7 @@ use crate::event::{ClusterFacts, Event, Failure, JobVersion, Outcome};
 use crate::needs::{self, Need, NeedKind};
 use crate::observe;
 use crate::state::{Control, Settings};
-use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, NodeName, NodeRates};
+use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, Mode, NodeGroup, NodeName, NodeRates};
 use k8s_openapi::api::batch::v1::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -64,7 +64,8 @@ pub fn settings(fleet: &FleetSpec) -> Settings {
 pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<NodeRates> {
     let prefix = |group: &str| format!("{}-{group}-", spec.id);
     let group = spec.node_groups.iter().find(|g| node.starts_with(&prefix(&g.name)))?;
-    Some(NodeRates { power: group.power, price: group.price, embodied: group.embodied })
+    let NodeGroup { power, price, embodied, rates_from: from, .. } = *group;
+    Some(NodeRates { power, price, embodied, from })
 }
 
 /// The API request a call comes to.

@@ -1,5 +1,6 @@
 //! Clusters as they are described: where they stand, what they are made of, what they burn and cost.
 
+use crate::carbon::SignalKind;
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
@@ -54,6 +55,57 @@ pub struct NodeGroup {
     pub embodied: Option<GramsCo2PerHour>,
     /// Where power, price and embodied emissions came from, for display.
     pub sources: String,
+    /// The same of power and price, in a word each.
+    #[serde(default, skip_serializing_if = "RatesFrom::is_default")]
+    pub rates_from: RatesFrom,
+}
+
+/// Where a node's power or price came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSource {
+    /// Averages per vCPU: the instance type is in no table.
+    #[default]
+    Average,
+    /// The built-in tables.
+    Table,
+    /// A file of instance types ([`crate::Instances`]).
+    Instances,
+    /// The fleet file.
+    FleetFile,
+    /// OpenCost.
+    OpenCost,
+    /// Kepler.
+    Kepler,
+}
+
+impl RateSource {
+    /// How sure it is: only Kepler meters; what a person or OpenCost says is of this fleet, though worked out from
+    /// lists; tables and averages stand in.
+    pub fn kind(self) -> SignalKind {
+        match self {
+            RateSource::Average | RateSource::Table => SignalKind::Assumed,
+            RateSource::Instances | RateSource::FleetFile | RateSource::OpenCost => SignalKind::Estimated,
+            RateSource::Kepler => SignalKind::Measured,
+        }
+    }
+}
+
+/// Where a node's power and price came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RatesFrom {
+    /// Idle and full power.
+    pub power: RateSource,
+    /// Price.
+    pub price: RateSource,
+}
+
+impl RatesFrom {
+    /// Whether both are averages.
+    pub fn is_default(&self) -> bool {
+        *self == RatesFrom::default()
+    }
 }
 
 /// What a node draws, costs and embodies: what is configured of it, and not observed.
@@ -67,6 +119,9 @@ pub struct NodeRates {
     /// Embodied emissions, amortised; `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embodied: Option<GramsCo2PerHour>,
+    /// Where power and price came from.
+    #[serde(default, skip_serializing_if = "RatesFrom::is_default")]
+    pub from: RatesFrom,
 }
 
 /// One cluster of the fleet file, every default filled in from the built-in tables.

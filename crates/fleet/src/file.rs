@@ -2,8 +2,9 @@
 //! tables out. Errors name line and column or field, what was found and what was expected.
 
 use crate::builtin;
-use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower};
+use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, RateSource, RatesFrom};
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
+use crate::instances::Instances;
 use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
@@ -124,7 +125,12 @@ fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into
 
 /// Reads a fleet file of twins.
 pub fn parse(text: &str) -> Result<FleetSpec, Error> {
-    let fleet = parse_stated(text)?;
+    parse_with(text, &Instances::default())
+}
+
+/// The same, where a person states something about instance types.
+pub fn parse_with(text: &str, instances: &Instances) -> Result<FleetSpec, Error> {
+    let fleet = read(text, instances)?;
     for (i, cluster) in fleet.clusters.iter().enumerate() {
         if cluster.node_groups.iter().all(|group| group.count == 0) {
             let expected = format!("1 to {NODES_MAX}");
@@ -136,6 +142,10 @@ pub fn parse(text: &str) -> Result<FleetSpec, Error> {
 
 /// Reads a fleet file that says what clusters do not say themselves; their nodes they do.
 pub fn parse_stated(text: &str) -> Result<FleetSpec, Error> {
+    read(text, &Instances::default())
+}
+
+fn read(text: &str, instances: &Instances) -> Result<FleetSpec, Error> {
     if text.len() > SIZE_MAX {
         return Err(Error::Size { found: text.len() });
     }
@@ -170,7 +180,7 @@ pub fn parse_stated(text: &str) -> Result<FleetSpec, Error> {
     let mut clusters: Vec<ClusterSpec> = Vec::with_capacity(file.clusters.len());
     for (i, cluster) in file.clusters.iter().enumerate() {
         let path = format!("clusters[{i}]");
-        let spec = cluster_spec(&path, cluster)?;
+        let spec = cluster_spec(&path, cluster, instances)?;
         if clusters.iter().any(|c| c.id == spec.id) {
             return Err(field(
                 format!("{path}.name"),
@@ -199,7 +209,7 @@ fn check_range(name: &str, value: f64, low: f64, high: f64) -> Result<(), Error>
     }
 }
 
-fn cluster_spec(path: &str, cluster: &Cluster) -> Result<ClusterSpec, Error> {
+fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<ClusterSpec, Error> {
     let id = ClusterId::new(&cluster.name)
         .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a cluster name"))?;
     let region_id = RegionId::new(&cluster.region)
@@ -230,7 +240,7 @@ fn cluster_spec(path: &str, cluster: &Cluster) -> Result<ClusterSpec, Error> {
     };
     let mut node_groups = Vec::with_capacity(cluster.node_groups.len());
     for (g, group) in cluster.node_groups.iter().enumerate() {
-        node_groups.push(node_group(&format!("{path}.nodeGroups[{g}]"), group, &region_id)?);
+        node_groups.push(node_group(&format!("{path}.nodeGroups[{g}]"), group, &region_id, instances)?);
     }
     let nodes: u64 = node_groups.iter().map(|g: &NodeGroup| u64::from(g.count)).sum();
     if nodes > u64::from(NODES_MAX) {
@@ -250,33 +260,81 @@ fn cluster_spec(path: &str, cluster: &Cluster) -> Result<ClusterSpec, Error> {
     })
 }
 
-fn node_group(path: &str, group: &Group, region: &RegionId) -> Result<NodeGroup, Error> {
-    let kind = |text: &str| InstanceType::new(text).ok();
-    let (instance_type, instance) = kind(&group.instance_type)
-        .and_then(|id| builtin::instance(&id).map(|instance| (id, instance)))
-        .ok_or_else(|| {
-            field(
-                format!("{path}.instanceType"),
-                format!("{:?}", group.instance_type),
-                format!(
-                    "an instance type of the built-in table ({})",
-                    nearest(&group.instance_type, builtin::instance_ids())
-                ),
-            )
-        })?;
+/// What an instance type is, by what is stated of it, else by the built-in table.
+struct Machine {
+    vcpu: i64,
+    memory: Bytes,
+    gpu: i64,
+    power: NodePower,
+    power_from: RateSource,
+    watts_source: String,
+    price: Option<MoneyPerHour>,
+    embodied: (Option<GramsCo2PerHour>, &'static str),
+}
+
+/// What the text is called by whom instances are stated.
+const STATED: &str = "instances file";
+
+fn machine(
+    path: &str,
+    group: &Group,
+    region: &RegionId,
+    instances: &Instances,
+) -> Result<(InstanceType, Machine), Error> {
+    let name = &group.instance_type;
+    let unknown = || {
+        field(
+            format!("{path}.instanceType"),
+            format!("{name:?}"),
+            format!(
+                "an instance type of the built-in table ({}), or of an instances file with its watts, vCPUs and memory",
+                nearest(name, builtin::instance_ids())
+            ),
+        )
+    };
+    let id = InstanceType::new(name).map_err(|_| unknown())?;
+    let (stated, listed) = (instances.stated(&id, Some(region)), builtin::instance(&id));
+    let size = |i: &builtin::Instance| (i.vcpu, i.memory, i.gpu);
+    let (vcpu, memory, gpu) = listed
+        .as_ref()
+        .map(size)
+        .or_else(|| stated.vcpu.zip(stated.memory).map(|(vcpu, memory)| (vcpu, memory, 0)))
+        .ok_or_else(unknown)?;
+    let table = listed.as_ref().map(|i| (i.power, RateSource::Table, i.watts_source.clone()));
+    let own = stated.power.map(|power| (power, RateSource::Instances, STATED.to_owned()));
+    let (power, power_from, watts_source) = own.or(table).ok_or_else(unknown)?;
+    let listed_embodied = listed.as_ref().and_then(|i| i.embodied);
+    let embodied = match (stated.embodied, listed_embodied) {
+        (Some(grams), _) => (Some(grams), STATED),
+        (None, Some(grams)) => (Some(grams), "built-in table"),
+        (None, None) => (None, "unknown"),
+    };
+    let (vcpu, memory) = (stated.vcpu.unwrap_or(vcpu), stated.memory.unwrap_or(memory));
+    let price = stated.price;
+    Ok((id, Machine { vcpu, memory, gpu, power, power_from, watts_source, price, embodied }))
+}
+
+fn node_group(
+    path: &str,
+    group: &Group,
+    region: &RegionId,
+    instances: &Instances,
+) -> Result<NodeGroup, Error> {
+    let (instance_type, machine) = machine(path, group, region, instances)?;
     crate::id::ObjectName::new(&group.name)
         .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a node group name"))?;
     if group.count > NODES_MAX {
         return Err(field(format!("{path}.count"), group.count.to_string(), format!("at most {NODES_MAX}")));
     }
-    let (price, price_source) = match (group.price_per_hour, builtin::on_demand_price(region, &instance_type))
-    {
-        (Some(price), _) => {
+    let listed = builtin::on_demand_price(region, &instance_type);
+    let (price, price_source, price_from) = match (group.price_per_hour, machine.price, listed) {
+        (Some(price), ..) => {
             check_range(&format!("{path}.pricePerHour"), price, 0.0, 10_000.0)?;
-            (MoneyPerHour::from_units_f64(price), "fleet file")
+            (MoneyPerHour::from_units_f64(price), "fleet file", RateSource::FleetFile)
         }
-        (None, Some(listed)) => listed,
-        (None, None) => {
+        (None, Some(price), _) => (price, STATED, RateSource::Instances),
+        (None, None, Some((price, source))) => (price, source, RateSource::Table),
+        (None, None, None) => {
             return Err(field(
                 format!("{path}.pricePerHour"),
                 format!("no list price of {instance_type} in {region}"),
@@ -287,48 +345,41 @@ fn node_group(path: &str, group: &Group, region: &RegionId) -> Result<NodeGroup,
     for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
         check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
     }
-    let (embodied, embodied_source) = embodied(path, group, &instance)?;
+    let (embodied, embodied_source) = match group.embodied_grams_per_hour {
+        Some(grams) => {
+            check_range(&format!("{path}.embodiedGramsPerHour"), grams, 0.0, EMBODIED_MAX)?;
+            (Some(GramsCo2PerHour::from_grams_f64(grams)), "fleet file")
+        }
+        None => machine.embodied,
+    };
     let watts = |stated: Option<f64>, listed: Watts| stated.map_or(listed, Watts::from_watts_f64);
+    let of_file = group.idle_watts.is_some() || group.full_watts.is_some();
     let zones = if group.zones.is_empty() {
         ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect()
     } else {
         group.zones.clone()
     };
+    let watts_source = &machine.watts_source;
     Ok(NodeGroup {
         name: group.name.clone(),
         count: group.count,
         zones,
-        vcpu: instance.vcpu,
-        memory: Bytes::from_bytes(instance.memory.as_bytes()),
-        gpu: instance.gpu,
+        vcpu: machine.vcpu,
+        memory: machine.memory,
+        gpu: machine.gpu,
         pods: 110,
         power: NodePower {
-            idle: watts(group.idle_watts, instance.power.idle),
-            full: watts(group.full_watts, instance.power.full),
+            idle: watts(group.idle_watts, machine.power.idle),
+            full: watts(group.full_watts, machine.power.full),
         },
         price,
         embodied,
-        sources: format!(
-            "watts: {}, price: {price_source}, embodied: {embodied_source}",
-            instance.watts_source
-        ),
+        sources: format!("watts: {watts_source}, price: {price_source}, embodied: {embodied_source}"),
+        rates_from: RatesFrom {
+            power: if of_file { RateSource::FleetFile } else { machine.power_from },
+            price: price_from,
+        },
         instance_type,
-    })
-}
-
-/// Embodied emissions of a node, and where they come from.
-fn embodied(
-    path: &str,
-    group: &Group,
-    instance: &builtin::Instance,
-) -> Result<(Option<GramsCo2PerHour>, &'static str), Error> {
-    Ok(match (group.embodied_grams_per_hour, instance.embodied) {
-        (Some(grams), _) => {
-            check_range(&format!("{path}.embodiedGramsPerHour"), grams, 0.0, EMBODIED_MAX)?;
-            (Some(GramsCo2PerHour::from_grams_f64(grams)), "fleet file")
-        }
-        (None, Some(listed)) => (Some(listed), "built-in table"),
-        (None, None) => (None, "unknown"),
     })
 }
 
@@ -383,6 +434,51 @@ clusters:
         assert!(parse(&text.replace("true", "false")).unwrap().embodied_unknown().is_empty());
         let off = serde_json::to_string(&Policy::default()).unwrap();
         assert!(!off.contains("embodied"), "off, a policy is written as before: {off}");
+    }
+
+    #[test]
+    fn what_is_stated_of_instances_comes_before_the_table_and_after_the_file() {
+        let (kind, region) =
+            (|name| InstanceType::new(name).unwrap(), RegionId::new("ap-northeast-2").unwrap());
+        let watts =
+            |idle, full| NodePower { idle: Watts::from_watts_f64(idle), full: Watts::from_watts_f64(full) };
+        let price = Some(MoneyPerHour::from_units_f64(0.2));
+        let own = crate::instances::Stated {
+            price,
+            power: Some(watts(9.0, 90.0)),
+            vcpu: Some(12),
+            memory: Some(Bytes::from_gib(48)),
+            ..Default::default()
+        };
+        let mut all = Instances::default();
+        assert!(all.insert(
+            kind("m6i.2xlarge"),
+            Some(region),
+            crate::instances::Stated { price, ..Default::default() }
+        ));
+        assert!(all.insert(kind("rack-1"), None, own));
+        let group = |text: &str| parse_with(text, &all).unwrap().clusters[0].node_groups[0].clone();
+        let listed = group(GOOD);
+        assert_eq!((Some(listed.price), listed.vcpu), (price, 8));
+        assert_eq!(listed.rates_from, RatesFrom { power: RateSource::Table, price: RateSource::Instances });
+        let rack = group(&GOOD.replace("m6i.2xlarge", "rack-1"));
+        assert_eq!((rack.power, rack.vcpu, rack.memory), (watts(9.0, 90.0), 12, Bytes::from_gib(48)));
+        assert!(rack.sources.starts_with("watts: instances file, price: instances file"), "{}", rack.sources);
+        let stated = group(&GOOD.replace("count: 6", "count: 6, pricePerHour: 7, idleWatts: 1"));
+        assert_eq!(
+            (stated.price, stated.power.idle),
+            (MoneyPerHour::from_units_f64(7.0), Watts::from_watts_f64(1.0))
+        );
+        assert_eq!(
+            stated.rates_from,
+            RatesFrom { power: RateSource::FleetFile, price: RateSource::FleetFile }
+        );
+        assert!(
+            parse(&GOOD.replace("m6i.2xlarge", "rack-1"))
+                .unwrap_err()
+                .to_string()
+                .contains("or of an instances file")
+        );
     }
 
     #[test]

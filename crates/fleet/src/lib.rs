@@ -9,6 +9,7 @@ pub mod carbon;
 pub mod cluster;
 pub mod file;
 pub mod id;
+pub mod instances;
 pub mod plan;
 pub mod policy;
 pub mod quantity;
@@ -18,8 +19,11 @@ pub mod time;
 pub mod workload;
 
 pub use carbon::{Provenance, Series, SignalKind, Spread, SpreadStep};
-pub use cluster::{ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, Rates};
+pub use cluster::{
+    ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, RateSource, Rates, RatesFrom,
+};
 pub use id::{ClusterId, GridZone, InstanceType, NodeName, ObjectName, RegionId};
+pub use instances::Instances;
 pub use plan::{Action, Plan, Precondition, Step};
 pub use policy::{Mode, Policy, PolicyKind, ScoreWeights};
 pub use quantity::{
