@@ -5,7 +5,7 @@
 //! placement lives here. Every request has a timeout, every retry and input a named bound; the wall clock
 //! is never read (timers are relative).
 //!
-//! Left out so far: Prometheus, prices and measured power as sources; providers of carbon over HTTP.
+//! Left out so far: usage of twins, which have no meters.
 
 pub mod act;
 pub mod client;

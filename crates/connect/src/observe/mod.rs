@@ -1,12 +1,14 @@
 //! What is learnt from outside: clusters ([`kube`], and first [`about`] them), carbon intensity from files ([`carbon`]) and from services
-//! ([`provider`]), job traces ([`trace`]).
+//! ([`provider`]), job traces ([`trace`]), what nodes and pods use ([`usage`]).
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
 pub mod about;
 mod backoff;
 pub mod carbon;
+pub mod instances;
 pub mod kube;
 pub mod provider;
 pub mod table;
 pub mod trace;
+pub mod usage;

@@ -73,6 +73,10 @@ impl Secret {
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
+    /// As the value of the header `Authorization`.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -85,6 +89,8 @@ impl fmt::Debug for Secret {
 pub struct Ask {
     provider: &'static str,
     base: String,
+    /// No key is sent there.
+    keyless: bool,
     client: kube::Client,
     limits: Limits,
     backoff: Backoff,
@@ -113,6 +119,18 @@ impl Ask {
     /// # Errors
     /// When the address is none, is not HTTPS (but on loopback), or no client can be made.
     pub fn new(provider: &'static str, base: &str, limits: Limits) -> Result<Ask, String> {
+        Ask::at(provider, base, limits, false)
+    }
+
+    /// The same of a service that is sent no key: it may be reached in the clear.
+    ///
+    /// # Errors
+    /// When the address is none, or no client can be made.
+    pub fn keyless(provider: &'static str, base: &str, limits: Limits) -> Result<Ask, String> {
+        Ask::at(provider, base, limits, true)
+    }
+
+    fn at(provider: &'static str, base: &str, limits: Limits, keyless: bool) -> Result<Ask, String> {
         let base = base.trim().trim_end_matches('/');
         let wrong = |found: &str| {
             // What stands before an @ may be a password.
@@ -124,7 +142,7 @@ impl Ask {
             return Err(wrong("has no host"));
         };
         let loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
-        if !(scheme == "https" || scheme == "http" && loopback) {
+        if !(scheme == "https" || scheme == "http" && (loopback || keyless)) {
             return Err(wrong("is not HTTPS, and keys are not sent in the clear"));
         }
         if base.len() > TEXT_MAX || uri.query().is_some() || authority.as_str().contains('@') {
@@ -140,7 +158,8 @@ impl Ask {
         let client = crate::client(config).map_err(|error| format!("{provider}: make a client: {error}"))?;
         let most = limits.delay.saturating_mul(8);
         let backoff = Backoff::within(provider, limits.delay, most);
-        Ok(Ask { provider, base: uri.path().trim_end_matches('/').to_owned(), client, limits, backoff })
+        let base = uri.path().trim_end_matches('/').to_owned();
+        Ok(Ask { provider, base, keyless, client, limits, backoff })
     }
 
     /// GETs `path` (with its query; already in the characters an address may have) and gives the body of an
@@ -187,6 +206,9 @@ impl Ask {
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("kubercarbon/", env!("CARGO_PKG_VERSION")));
         if let Some((name, value)) = secret {
+            if self.keyless {
+                return Err(refused("a key: it was said that none is sent there: not sent"));
+            }
             let mut value =
                 HeaderValue::from_str(value).map_err(|_| refused("key: no header can carry it"))?;
             value.set_sensitive(true);
@@ -378,5 +400,9 @@ mod tests {
             let error = Ask::new("X", wrong, Limits::default()).unwrap_err();
             assert!(error.contains("expected one such as https://host/path"), "{error}");
         }
+        let mut keyless = Ask::keyless("X", "http://h:9090", Limits::default()).unwrap();
+        let key = Some((http::header::AUTHORIZATION, "Bearer hunter2".to_owned()));
+        let refused = keyless.get("anything", "/", key).await.unwrap_err().to_string();
+        assert!(refused.contains("not sent") && !refused.contains("hunter2"), "{refused}");
     }
 }
