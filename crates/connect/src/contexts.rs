@@ -262,6 +262,28 @@ current-context: kr
     }
 
     #[tokio::test]
+    async fn a_cluster_behind_a_proxy_is_reached_through_it() {
+        use tokio::io::{AsyncBufReadExt, BufReader};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = listener.local_addr().unwrap();
+        let text = format!(
+            "clusters: [{{name: one, cluster: {{server: 'https://cluster.invalid:6443', proxy-url: 'http://{proxy}'}}}}]
+users: [{{name: me, user: {{token: t}}}}]
+contexts: [{{name: kr, context: {{cluster: one, user: me}}}}]
+"
+        );
+        let context = choose(&Kubeconfig::from_yaml(&text).unwrap(), None).unwrap().remove(0);
+        let client = crate::client_that_reads(context.config().await.unwrap()).unwrap();
+        let request = http::Request::get("/version").body(Vec::new()).unwrap();
+        let asked = tokio::spawn(async move { client.request_text(request).await });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        assert_eq!(line.trim_end(), "CONNECT cluster.invalid:6443 HTTP/1.1");
+        assert!(asked.await.unwrap().is_err(), "the proxy has hung up");
+    }
+
+    #[tokio::test]
     async fn outside_a_pod_there_is_no_cluster_of_ones_own() {
         let why = Context::in_cluster("here").unwrap().config().await.unwrap_err();
         assert!(!why.is_empty());
