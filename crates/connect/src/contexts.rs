@@ -3,6 +3,7 @@
 //! Invariants: nothing is written, and no request is made; certificates, tokens and programs that give tokens are
 //! as `kubectl` has them. Text that names a context is turned into a cluster's name in one place.
 
+use crate::proxy::Proxies;
 use fleet::ClusterId;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::collections::BTreeMap;
@@ -96,9 +97,32 @@ impl Context {
             Reach::InCluster => kube::Config::incluster().map_err(|e| chain(&e)),
             Reach::Kubeconfig(file) => {
                 let options = KubeConfigOptions { context: Some(self.name.clone()), ..Default::default() };
-                kube::Config::from_custom_kubeconfig((**file).clone(), &options).await.map_err(|e| chain(&e))
+                let config = kube::Config::from_custom_kubeconfig((**file).clone(), &options).await;
+                let mut config = config.map_err(|e| chain(&e))?;
+                config.proxy_url = proxy(file, &self.name, &config.cluster_url, &Proxies::environment()?)?;
+                Ok(config)
             }
         }
+    }
+}
+
+/// The proxy to a context's cluster: its own `proxy-url`, else the environment's. kube reads the same, but holds `NO_PROXY`
+/// against the proxy's address and sends loopback through it.
+fn proxy(
+    file: &Kubeconfig,
+    context: &str,
+    target: &http::Uri,
+    proxies: &Proxies,
+) -> Result<Option<http::Uri>, String> {
+    let named = file.contexts.iter().find(|c| c.name == context).and_then(|c| c.context.as_ref());
+    let cluster = named.and_then(|c| file.clusters.iter().find(|known| known.name == c.cluster));
+    let stated = cluster.and_then(|c| c.cluster.as_ref()?.proxy_url.as_deref()).filter(|url| !url.is_empty());
+    match stated {
+        Some(url) => {
+            let url = url.parse().map_err(|_| "proxy-url: no address: expected one such as http://host:port");
+            Ok(Some(url?))
+        }
+        None => Ok(proxies.of(target).cloned()),
     }
 }
 
@@ -259,6 +283,27 @@ current-context: kr
         assert_eq!(derived_name(&"x".repeat(200)).unwrap().as_str().len(), NAME_MAX);
         assert_eq!(derived_name("///"), None);
         assert_eq!(derived_name("클러스터"), None);
+    }
+
+    #[test]
+    fn a_cluster_has_its_own_proxy_or_the_environments() {
+        let mut whole = file();
+        whole.clusters[0].cluster.as_mut().unwrap().proxy_url = Some("http://own:1".to_owned());
+        let set = |name: &str| match name {
+            "HTTPS_PROXY" => Ok(Some("http://all:2".to_owned())),
+            "NO_PROXY" => Ok(Some("three".to_owned())),
+            _ => Ok(None),
+        };
+        let proxies = Proxies::read(set).unwrap();
+        let found = |context: &str, target: &str| {
+            let proxy = proxy(&whole, context, &target.parse().unwrap(), &proxies).unwrap();
+            proxy.map(|uri| uri.to_string())
+        };
+        let jp = "arn:aws:eks:ap-northeast-1:123:cluster/jp";
+        assert_eq!(found("kr", "https://one:6443").as_deref(), Some("http://own:1/"));
+        assert_eq!(found(jp, "https://two:6443").as_deref(), Some("http://all:2/"));
+        assert_eq!(found(jp, "https://three:6443"), None);
+        assert_eq!(found(jp, "http://127.0.0.1:7879"), None, "a twin is never reached through a proxy");
     }
 
     #[tokio::test]

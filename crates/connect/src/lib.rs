@@ -11,6 +11,7 @@ pub mod act;
 pub mod client;
 pub mod contexts;
 pub mod observe;
+pub mod proxy;
 pub mod read_only;
 pub mod rights;
 

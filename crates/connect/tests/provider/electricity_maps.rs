@@ -34,11 +34,25 @@ fn forecast(count: i64) -> Value {
         "updatedAt": "2026-05-02T09:46:38.629Z", "temporalGranularity": "hourly"})
 }
 
-/// A good answer to whatever is asked.
+/// The hours a request of the past asks for.
+fn range(asked: &Asked) -> Value {
+    let query = asked.path.split_once('?').unwrap().1;
+    let time = |key: &str| at(query.split('&').find_map(|pair| pair.strip_prefix(key)).unwrap());
+    let (mut from, to) = (time("start="), time("end="));
+    let mut data = Vec::new();
+    while from < to {
+        data.push(point(from, 250.0));
+        from += Span::HOUR;
+    }
+    json!({"zone": "DE", "data": data})
+}
+
+/// A good answer to whatever is asked, of a plan without the past before a day.
 fn good(asked: &Asked) -> Reply {
     let path = asked.path.split('?').next().unwrap();
     match path.rsplit('/').next().unwrap() {
         "history" => Reply::json(&history()),
+        "past-range" => Reply::Text(401, json!({"error": "Endpoint not available"}).to_string()),
         "latest" => Reply::json(&latest()),
         "forecast" => Reply::json(&forecast(72)),
         _ => Reply::status(404),
@@ -68,7 +82,7 @@ async fn versions_differ_in_their_path_alone() {
     for (base, head, lookup) in [
         ("", "/v3", "shouldUseFallbackCallerLookup=false"),
         ("/v3/", "/v3", "shouldUseFallbackCallerLookup=false"),
-        ("/v4", "/v4", "disableCallerLookup=true"),
+        ("/v4", "/v4", "disableCallerLookup=true&temporalGranularity=hourly"),
     ] {
         let service = Service::start(|asked, _| good(asked)).await;
         let mut provider = at_base(&format!("{}{base}", service.url));
@@ -79,6 +93,9 @@ async fn versions_differ_in_their_path_alone() {
             [
                 format!("{head}/carbon-intensity/history?{query}"),
                 format!("{head}/carbon-intensity/latest?{query}"),
+                format!(
+                    "{head}/carbon-intensity/past-range?{query}&start=2026-04-21T10:00:00Z&end=2026-05-01T10:00:00Z"
+                ),
                 format!("{head}/carbon-intensity/forecast?{query}&horizonHours=72"),
             ]
         );
@@ -120,24 +137,108 @@ async fn a_plan_without_a_forecast_or_with_a_shorter_one_is_used_as_it_is() {
         error,
         format!("Electricity Maps: 401: forecast of zone DE: \"Endpoint not available\"; {hint}")
     );
-    assert_eq!(service.paths().len(), 4);
+    assert_eq!(service.paths().len(), 7, "history, latest, the past before, four lengths of a forecast");
     let mut guarded = Guarded::new(Box::new(em));
     let known = guarded.known(&place("DE"), now()).await.unwrap();
     assert!(
         known.forecast.is_none()
             && known.note.unwrap().starts_with("no forecast of its own: Electricity Maps: 401")
     );
+}
 
-    let short = |asked: &Asked| match asked.path.contains("horizonHours") {
-        true => Reply::status(400),
-        false if asked.path.contains("forecast") => Reply::json(&forecast(24)),
+#[tokio::test]
+async fn the_longest_forecast_of_the_plan_is_found_once_a_day() {
+    for (status, given, expected) in
+        [(400, Some(48), 48), (401, Some(24), 24), (403, None, 24), (400, Some(72), 72)]
+    {
+        let short = move |asked: &Asked| {
+            let horizon = asked.path.split("&horizonHours=").nth(1).and_then(|text| text.parse::<i64>().ok());
+            match horizon {
+                Some(hours) if given.is_none_or(|given| hours > given) => Reply::status(status),
+                Some(hours) => Reply::json(&forecast(hours)),
+                None if asked.path.contains("forecast") => Reply::json(&forecast(24)),
+                None => good(asked),
+            }
+        };
+        let (service, mut em) = provider(move |asked, _| short(asked)).await;
+        let recent = Some(now() - hours(23));
+        let mut asked = async |at: Instant| {
+            let before = service.paths().len();
+            let ahead = em.ask(&place("DE"), recent, at).await.unwrap().ahead.unwrap();
+            (ahead.steps.figures.len(), service.paths().len() - before)
+        };
+        let tries = match expected {
+            72 => 1,
+            48 => 2,
+            _ if given.is_some() => 3,
+            _ => 4,
+        };
+        assert_eq!(asked(now()).await, (expected as usize, 2 + tries));
+        assert_eq!(asked(now() + hours(23)).await, (expected as usize, 3), "known for a day");
+        assert_eq!(asked(now() + hours(24)).await, (expected as usize, 2 + tries), "plans change");
+    }
+}
+
+#[tokio::test]
+async fn the_past_before_a_day_comes_in_ranges_where_the_plan_has_it() {
+    let rich = |asked: &Asked| {
+        if asked.path.contains("/past-range") { Reply::json(&range(asked)) } else { good(asked) }
+    };
+    let (service, mut em) = provider(move |asked, _| rich(asked)).await;
+    let answer = ask(&mut em, "DE").await.unwrap();
+    assert_eq!(
+        (answer.past.start, answer.past.end()),
+        (at("2026-04-02T11:00:00Z"), at("2026-05-02T11:00:00Z"))
+    );
+    assert_eq!(answer.past.figures[0].0.as_grams_f64(), 250.0);
+    let ranges = |service: &Service| -> Vec<String> {
+        let paths = service.paths().into_iter().filter(|path| path.contains("/past-range"));
+        paths.map(|path| path.split("&start=").nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        ranges(&service),
+        [
+            "2026-04-21T10:00:00Z&end=2026-05-01T10:00:00Z",
+            "2026-04-11T10:00:00Z&end=2026-04-21T10:00:00Z",
+            "2026-04-02T11:00:00Z&end=2026-04-11T10:00:00Z",
+        ]
+    );
+    // What is known is not asked for: neither the last day, nor after an outage of two days more than that.
+    em.ask(&place("DE"), Some(now() - hours(23)), now()).await.unwrap();
+    assert_eq!(ranges(&service).len(), 3);
+    let answer = em.ask(&place("DE"), Some(now() - hours(72)), now()).await.unwrap();
+    assert_eq!(ranges(&service)[3..], ["2026-04-29T11:00:00Z&end=2026-05-01T10:00:00Z"]);
+    assert_eq!(answer.past.start, at("2026-04-29T11:00:00Z"));
+}
+
+#[tokio::test]
+async fn a_range_that_fails_leaves_what_there_is() {
+    let older = |asked: &Asked| asked.path.contains("/past-range") && !asked.path.contains("end=2026-05-01");
+    // The second range fails: what lies before it would stand behind a gap.
+    let script = move |asked: &Asked, _| match asked.path.contains("/past-range") {
+        true if older(asked) => Reply::status(404),
+        true => Reply::json(&range(asked)),
         false => good(asked),
     };
-    let (service, mut em) = provider(move |asked, _| short(asked)).await;
-    for requests in [4, 7] {
-        let ahead = ask(&mut em, "DE").await.unwrap().ahead.unwrap();
-        assert_eq!((ahead.steps.figures.len(), service.paths().len()), (24, requests));
-    }
+    let (_service, mut em) = provider(script).await;
+    let answer = ask(&mut em, "DE").await.unwrap();
+    assert_eq!((answer.past.start, answer.past.figures.len()), (at("2026-04-21T10:00:00Z"), 241 + 24));
+    // Figures that cannot be are not taken in, and spoil nothing.
+    let script = move |asked: &Asked, _| {
+        let mut body = if asked.path.contains("/past-range") { range(asked) } else { return good(asked) };
+        body["data"][3]["carbonIntensity"] = json!(-1);
+        Reply::json(&body)
+    };
+    let (_service, mut em) = provider(script).await;
+    assert_eq!(ask(&mut em, "DE").await.unwrap().past.figures.len(), 25);
+    // Who is asked to wait waits: no forecast is asked for after that.
+    let script = |asked: &Asked, _| match asked.path.contains("/past-range") {
+        true => Reply::With(429, ("retry-after", "90"), String::new()),
+        false => good(asked),
+    };
+    let (service, mut em) = provider(script).await;
+    let ahead = ask(&mut em, "DE").await.unwrap().ahead.unwrap_err().to_string();
+    assert!(ahead.contains("left alone for 90 s") && service.paths().len() == 3, "{ahead}");
 }
 
 #[tokio::test]

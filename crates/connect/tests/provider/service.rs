@@ -25,6 +25,8 @@ pub enum Reply {
     Text(u16, String),
     /// The same, with a header.
     With(u16, (&'static str, &'static str), String),
+    /// Status and headers.
+    Heads(u16, Vec<(&'static str, &'static str)>),
     /// Never, as far as anybody waits.
     Nothing,
     /// A beginning, then the connection is cut.
@@ -92,6 +94,11 @@ async fn answer(asked: Asked, script: &Script, log: &Mutex<Vec<Asked>>) -> Respo
         Reply::Text(status, body) => builder.status(status).body(Body::from(body)).unwrap(),
         Reply::With(status, (name, value), body) => {
             builder.status(status).header(name, value).body(Body::from(body)).unwrap()
+        }
+        Reply::Heads(status, headers) => {
+            let all =
+                headers.into_iter().fold(builder.status(status), |b, (name, value)| b.header(name, value));
+            all.body(Body::empty()).unwrap()
         }
         Reply::Nothing => std::future::pending().await,
         Reply::Cut(text) => {

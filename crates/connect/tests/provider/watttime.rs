@@ -77,7 +77,7 @@ async fn signs_in_finds_the_region_and_converts_pounds() {
         [
             "/login",
             "/v3/region-from-loc?signal_type=co2_moer&latitude=37.7700&longitude=-122.4200",
-            "/v3/historical?region=CAISO_NORTH&signal_type=co2_moer&start=2026-04-25T10:10:00Z&end=2026-05-02T10:10:00Z",
+            "/v3/historical?region=CAISO_NORTH&signal_type=co2_moer&start=2026-04-02T10:10:00Z&end=2026-05-02T10:10:00Z",
             "/v3/forecast?region=CAISO_NORTH&signal_type=co2_moer&horizon_hours=72",
         ]
     );

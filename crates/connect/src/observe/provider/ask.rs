@@ -3,10 +3,12 @@
 //! What may succeed at another try (no answer, half of one, a server's fault) is tried again after a delay
 //! with jitter; a refusal is not; 429 says how long to leave the provider alone, which the caller keeps to.
 //! The connection is the one clusters are reached with ([`crate::client()`]): rustls on ring. A key goes to
-//! HTTPS addresses alone, loopback excepted. Left out: redirects (an answer elsewhere is a refusal), proxies.
+//! HTTPS addresses alone, loopback excepted. Proxies are those of the environment ([`Proxies`]). Left out:
+//! redirects (an answer elsewhere is a refusal).
 
 use super::{Error, short};
 use crate::observe::backoff::Backoff;
+use crate::proxy::Proxies;
 use bytes::Bytes;
 use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -50,6 +52,22 @@ impl Default for Limits {
     }
 }
 
+/// How providers are reached: within which bounds, and through which proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Bounds of each request.
+    pub limits: Limits,
+    /// Proxies there are.
+    pub proxies: Proxies,
+}
+
+impl From<Limits> for Reach {
+    /// Directly.
+    fn from(limits: Limits) -> Reach {
+        Reach { limits, proxies: Proxies::default() }
+    }
+}
+
 /// A password or key. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -88,6 +106,7 @@ impl fmt::Debug for Secret {
 /// How one provider is asked.
 pub struct Ask {
     provider: &'static str,
+    address: String,
     base: String,
     /// No key is sent there.
     keyless: bool,
@@ -118,19 +137,20 @@ impl Ask {
     ///
     /// # Errors
     /// When the address is none, is not HTTPS (but on loopback), or no client can be made.
-    pub fn new(provider: &'static str, base: &str, limits: Limits) -> Result<Ask, String> {
-        Ask::at(provider, base, limits, false)
+    pub fn new(provider: &'static str, base: &str, reach: impl Into<Reach>) -> Result<Ask, String> {
+        Ask::at(provider, base, reach.into(), false)
     }
 
     /// The same of a service that is sent no key: it may be reached in the clear.
     ///
     /// # Errors
     /// When the address is none, or no client can be made.
-    pub fn keyless(provider: &'static str, base: &str, limits: Limits) -> Result<Ask, String> {
-        Ask::at(provider, base, limits, true)
+    pub fn keyless(provider: &'static str, base: &str, reach: impl Into<Reach>) -> Result<Ask, String> {
+        Ask::at(provider, base, reach.into(), true)
     }
 
-    fn at(provider: &'static str, base: &str, limits: Limits, keyless: bool) -> Result<Ask, String> {
+    fn at(provider: &'static str, base: &str, reach: Reach, keyless: bool) -> Result<Ask, String> {
+        let Reach { limits, proxies } = reach;
         let base = base.trim().trim_end_matches('/');
         let wrong = |found: &str| {
             // What stands before an @ may be a password.
@@ -155,11 +175,17 @@ impl Ask {
         config.disable_compression = true;
         config.connect_timeout = Some(limits.timeout);
         config.read_timeout = Some(limits.timeout);
+        config.proxy_url = proxies.of(&uri).cloned();
         let client = crate::client(config).map_err(|error| format!("{provider}: make a client: {error}"))?;
         let most = limits.delay.saturating_mul(8);
         let backoff = Backoff::within(provider, limits.delay, most);
-        let base = uri.path().trim_end_matches('/').to_owned();
-        Ok(Ask { provider, base, keyless, client, limits, backoff })
+        let (address, base) = (base.to_owned(), uri.path().trim_end_matches('/').to_owned());
+        Ok(Ask { provider, address, base, keyless, client, limits, backoff })
+    }
+
+    /// Its base address, without a secret.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// GETs `path` (with its query; already in the characters an address may have) and gives the body of an
@@ -222,7 +248,10 @@ impl Ask {
         };
         let status = answer.status();
         let headers = answer.headers().clone();
-        if status.is_server_error() && !(status == StatusCode::SERVICE_UNAVAILABLE && waits(&headers)) {
+        // 501 is no passing fault: there is no such thing there.
+        let for_good = status == StatusCode::NOT_IMPLEMENTED;
+        let waits = status == StatusCode::SERVICE_UNAVAILABLE && waits(&headers);
+        if status.is_server_error() && !waits && !for_good {
             return Ok(Try::Again(format!("status {}", status.as_u16())));
         }
         match self.body(answer).await {

@@ -2,10 +2,12 @@
 //!
 //! Figures: gCO2eq per kWh, average of what is consumed (flow-traced), life cycle, hourly, UTC. An hour the
 //! service estimates is *estimated*, others are *measured*; estimates are corrected for some hours, so the last
-//! day is read anew each time. Plans differ in zones and in whether they have a forecast; where not, the answer
-//! says why and gives the past alone. Left out: data centres' own figures, 5 and 15 minutes, direct emissions.
+//! day is read anew each time. Plans differ in zones, in how far forecasts reach and in whether there is one, and in
+//! whether more of the past than a day can be had; where not, the answer says why and gives what there is. v4 has the
+//! same paths, another word for "answer for this zone alone", and is told the step. Left out: data centres' own
+//! figures, 5 and 15 minutes, direct emissions.
 
-use super::ask::{Ask, Limits, Secret};
+use super::ask::{Ask, Reach, Secret};
 use super::points::{self, Raw};
 use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
 use fleet::{GridZone, Instant, SignalKind, Span};
@@ -21,8 +23,14 @@ pub const NAME: &str = "Electricity Maps";
 /// Figures change once an hour, at no fixed minute. Three requests a zone three times an hour stay within the
 /// 50 an hour of a personal key, which has one zone.
 const LASTS: Span = Span::from_seconds(1200);
-/// How far ahead is asked, in hours: the most a plan gives.
-const HORIZON: u32 = 72;
+/// How far ahead is asked, in hours: what plans give, the most first; at last what the plan gives by itself.
+const HORIZONS: [Option<u32>; 4] = [Some(72), Some(48), Some(24), None];
+/// After this it is tried anew whether the plan gives more: people change plans.
+const HORIZON_LASTS: Span = Span::DAY;
+/// Most of the past one request may ask for at hourly steps.
+const RANGE: Span = Span::from_seconds(10 * 86_400);
+/// Requests for the past before the last day, at most: with [`RANGE`] all that is kept.
+const RANGES_MAX: u32 = 3;
 /// The emission factors we count with, here and in the built-in tables.
 const FACTORS: &str = "lifecycle";
 
@@ -32,8 +40,9 @@ pub struct ElectricityMaps {
     ask: Ask,
     version: u8,
     key: Secret,
-    /// Whether a longer forecast than the usual one may be asked for.
-    horizon: bool,
+    /// Which of [`HORIZONS`] the plan gives, as far as is known, and since when it is not the first.
+    horizon: usize,
+    lowered: Option<Instant>,
 }
 
 /// Any answer: a point, a history or a forecast; an error may come with 200.
@@ -43,6 +52,7 @@ struct Reply {
     zone: Option<String>,
     error: Option<String>,
     history: Option<Vec<Point>>,
+    data: Option<Vec<Point>>,
     forecast: Option<Vec<Point>>,
     updated_at: Option<String>,
     temporal_granularity: Option<String>,
@@ -65,19 +75,20 @@ impl ElectricityMaps {
     ///
     /// # Errors
     /// When that is no address to ask.
-    pub fn new(base: &str, key: Secret, limits: Limits) -> Result<ElectricityMaps, String> {
+    pub fn new(base: &str, key: Secret, reach: impl Into<Reach>) -> Result<ElectricityMaps, String> {
         let base = base.trim().trim_end_matches('/');
         let version = if base.ends_with("/v4") { 4 } else { 3 };
         let whole = base.ends_with("/v3") || version == 4;
         let base = if whole { base.to_owned() } else { format!("{base}/v3") };
-        Ok(ElectricityMaps { ask: Ask::new(NAME, &base, limits)?, version, key, horizon: true })
+        let ask = Ask::new(NAME, &base, reach)?;
+        Ok(ElectricityMaps { ask, version, key, horizon: 0, lowered: None })
     }
 
     /// Asks for one of the signals of carbon intensity.
     async fn get(&mut self, zone: &GridZone, signal: &str, more: &str) -> Result<Vec<u8>, Error> {
         // Without this the zone of whoever asks may be answered for. The reply's zone is checked as well.
         let lookup = if self.version == 4 {
-            "disableCallerLookup=true"
+            "disableCallerLookup=true&temporalGranularity=hourly"
         } else {
             "shouldUseFallbackCallerLookup=false"
         };
@@ -89,17 +100,20 @@ impl ElectricityMaps {
         Ok(body.to_vec())
     }
 
-    /// What was, oldest first: the last day, and the present hour where that is newer.
-    async fn past(&mut self, zone: &GridZone) -> Result<points::Steps, Error> {
+    /// What was, oldest first: the last day, and the present hour where that is newer; before it what `since` lacks,
+    /// where the plan gives it. Beside it, that the service asks to be left alone.
+    async fn past(
+        &mut self,
+        zone: &GridZone,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> Result<(points::Steps, Option<Error>), Error> {
         let body = self.get(zone, "history", "").await?;
         let field = Field { provider: NAME, zone, field: "history" };
         let reply: Reply = field.parse(&body)?;
         reply.check(field)?;
         let items = reply.history.ok_or_else(|| field.bad("no such field", "the last 24 hours"))?;
-        let mut raw = Vec::with_capacity(items.len() + 1);
-        for (i, item) in items.iter().enumerate() {
-            raw.push(item.raw(field.at(&format!("history[{i}]")), None)?);
-        }
+        let mut raw = points_of(field, &items, "history", None)?;
         // The history stands by itself: the present hour is missing for some minutes of each.
         match self.latest(zone).await {
             Ok(latest) => {
@@ -111,7 +125,49 @@ impl ElectricityMaps {
             Err(Error::Refused { .. } | Error::Denied { .. }) => {}
             Err(error) => return Err(error),
         }
-        points::check(field, &raw, Some(Span::HOUR))
+        let last_day = points::check(field, &raw, Some(Span::HOUR))?;
+        let from = since.unwrap_or(now - points::HISTORY).max(now - points::HISTORY).ceil_to(Span::HOUR);
+        let (mut whole, busy) = self.before(zone, from, last_day.start).await;
+        whole.append(&mut raw);
+        // What a range says is no reason to do without the last day.
+        Ok((points::check(field, &whole, Some(Span::HOUR)).unwrap_or(last_day), busy))
+    }
+
+    /// Hours from `from` until `to`, as far back from there as the plan gives them without a failure.
+    async fn before(&mut self, zone: &GridZone, from: Instant, to: Instant) -> (Vec<Raw>, Option<Error>) {
+        let (mut known, mut to) = (Vec::new(), to);
+        for _ in 0..RANGES_MAX {
+            if from >= to {
+                break;
+            }
+            let start = from.max(to - RANGE);
+            match self.range(zone, start, to).await {
+                Ok(mut part) => {
+                    part.append(&mut known);
+                    (known, to) = (part, start);
+                }
+                Err(busy @ Error::Busy { .. }) => return (known, Some(busy)),
+                Err(error) => {
+                    tracing::debug!(%zone, "no longer past: {error}");
+                    break;
+                }
+            }
+        }
+        (known, None)
+    }
+
+    /// Hours from `start` until `end`, at most [`RANGE`].
+    async fn range(&mut self, zone: &GridZone, start: Instant, end: Instant) -> Result<Vec<Raw>, Error> {
+        let period = format!("&start={}&end={}", start.to_rfc3339_seconds(), end.to_rfc3339_seconds());
+        let body = self.get(zone, "past-range", &period).await?;
+        let field = Field { provider: NAME, zone, field: "past-range" };
+        let reply: Reply = field.parse(&body)?;
+        reply.check(field)?;
+        let items = reply.data.ok_or_else(|| field.bad("no such field data", "hours of the past"))?;
+        let mut raw = points_of(field, &items, "data", None)?;
+        raw.retain(|point| point.at >= start && point.at < end);
+        points::check(field, &raw, Some(Span::HOUR))?;
+        Ok(raw)
     }
 
     async fn latest(&mut self, zone: &GridZone) -> Result<Raw, Error> {
@@ -121,20 +177,31 @@ impl ElectricityMaps {
         field.parse::<Point>(&body)?.raw(field, None)
     }
 
-    async fn ahead(&mut self, zone: &GridZone, now: Instant) -> Result<Ahead, Error> {
-        let asked = if self.horizon {
-            self.get(zone, "forecast", &format!("&horizonHours={HORIZON}")).await
-        } else {
-            self.get(zone, "forecast", "").await
-        };
-        let body = match asked {
-            // A plan may have a forecast, and not as long a one: tried once, not each time.
-            Err(Error::Denied { .. } | Error::Refused { status: 400, .. }) if self.horizon => {
-                self.horizon = false;
-                self.get(zone, "forecast", "").await?
+    /// The body of a forecast, as long as the plan gives it.
+    async fn longest(&mut self, zone: &GridZone, now: Instant) -> Result<Vec<u8>, Error> {
+        if self.lowered.is_some_and(|since| now < since || now - since >= HORIZON_LASTS) {
+            (self.horizon, self.lowered) = (0, None);
+        }
+        loop {
+            let more = match HORIZONS[self.horizon] {
+                Some(hours) => format!("&horizonHours={hours}"),
+                None => String::new(),
+            };
+            match self.get(zone, "forecast", &more).await {
+                // A plan may have a forecast, and not as long a one: tried once a day, not each time.
+                Err(Error::Denied { .. } | Error::Refused { status: 400, .. })
+                    if self.horizon + 1 < HORIZONS.len() =>
+                {
+                    self.horizon += 1;
+                    self.lowered = Some(now);
+                }
+                asked => return asked,
             }
-            asked => asked?,
-        };
+        }
+    }
+
+    async fn ahead(&mut self, zone: &GridZone, now: Instant) -> Result<Ahead, Error> {
+        let body = self.longest(zone, now).await?;
         let field = Field { provider: NAME, zone, field: "forecast" };
         let reply: Reply = field.parse(&body)?;
         reply.check(field)?;
@@ -143,10 +210,7 @@ impl ElectricityMaps {
             None => now,
         };
         let items = reply.forecast.ok_or_else(|| field.bad("no such field", "hours to come"))?;
-        let mut raw = Vec::with_capacity(items.len());
-        for (i, item) in items.iter().enumerate() {
-            raw.push(item.raw(field.at(&format!("forecast[{i}]")), Some(SignalKind::Forecast))?);
-        }
+        let raw = points_of(field, &items, "forecast", Some(SignalKind::Forecast))?;
         Ok(Ahead { steps: points::check(field, &raw, Some(Span::HOUR))?, made })
     }
 }
@@ -177,6 +241,17 @@ impl Reply {
         of_zone(field, self.zone.as_deref().unwrap_or("no zone"))?;
         hourly(field, self.temporal_granularity.as_deref())
     }
+}
+
+/// The points of a list called `name`. `kind`: as given, else as the service says of each.
+fn points_of(
+    field: Field<'_>,
+    items: &[Point],
+    name: &str,
+    kind: Option<SignalKind>,
+) -> Result<Vec<Raw>, Error> {
+    let raw = |(i, item): (usize, &Point)| item.raw(field.at(&format!("{name}[{i}]")), kind);
+    items.iter().enumerate().map(raw).collect()
 }
 
 /// The reply is about the zone that was asked for.
@@ -218,6 +293,9 @@ impl Provider for ElectricityMaps {
     fn source(&self, zone: &GridZone) -> String {
         format!("{NAME} v{} {zone} (average, life cycle)", self.version)
     }
+    fn address(&self) -> &str {
+        self.ask.address()
+    }
     fn basis(&self) -> Basis {
         Basis::Average
     }
@@ -227,12 +305,16 @@ impl Provider for ElectricityMaps {
     fn ask<'a>(
         &'a mut self,
         place: &'a Place,
-        _: Option<Instant>,
+        since: Option<Instant>,
         now: Instant,
     ) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
-            let past = self.past(&place.zone).await?;
-            Ok(Answer { past, ahead: self.ahead(&place.zone, now).await })
+            let (past, busy) = self.past(&place.zone, since, now).await?;
+            let ahead = match busy {
+                Some(busy) => Err(busy),
+                None => self.ahead(&place.zone, now).await,
+            };
+            Ok(Answer { past, ahead })
         }
         .boxed()
     }

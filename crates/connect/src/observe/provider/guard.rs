@@ -5,10 +5,11 @@
 //! last answer stands in, as old as it says it is, until it is older than [`STALE`]. `now` is the wall's.
 
 use super::points::Memory;
+use super::saved::{Restored, Saved};
 use super::{Ahead, Answer, Basis, Error, Place, Provider, Steps};
 use crate::observe::carbon::FILL_MAX;
 use fleet::{GridZone, Instant, Provenance, Series, SignalKind, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Failures in a row after which a provider is left alone: each has been tried several times already.
@@ -37,6 +38,19 @@ pub struct Known {
     pub forecast: Option<(Series, Provenance)>,
     /// What is not as it should be although it can be used.
     pub note: Option<String>,
+}
+
+/// How a provider stands to a zone: whether it is asked, and when next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// When it was asked last.
+    pub asked: Option<Instant>,
+    /// Not asked about the zone before: its answer is good until then, or what it denies is not asked for again.
+    pub again: Option<Instant>,
+    /// Left alone until then, whatever the zone: it failed too often, or said so.
+    pub rests_until: Option<Instant>,
+    /// Failures in a row.
+    pub failures: u32,
 }
 
 /// What is kept of a zone.
@@ -68,12 +82,65 @@ pub struct Guarded {
     failures: u32,
     /// Not asked before this instant, because of that.
     rest: Option<(Instant, Error)>,
+    /// Zones of which something new was told since they were last saved.
+    changed: BTreeSet<GridZone>,
 }
 
 impl Guarded {
     /// Guards `provider`.
     pub fn new(provider: Box<dyn Provider>) -> Guarded {
-        Guarded { provider, zones: BTreeMap::new(), failures: 0, rest: None }
+        Guarded { provider, zones: BTreeMap::new(), failures: 0, rest: None, changed: BTreeSet::new() }
+    }
+
+    /// What is known of a zone as it is kept over a restart, where that is more than was last saved.
+    pub fn save(&mut self, zone: &GridZone) -> Option<Saved> {
+        if !self.changed.remove(zone) {
+            return None;
+        }
+        let kept = self.zones.get(zone)?;
+        let busy = |(until, why): &(Instant, Error)| matches!(why, Error::Busy { .. }).then_some(*until);
+        let whole = Restored {
+            past: kept.memory.steps()?,
+            ahead: kept.ahead.as_ref().and_then(|ahead| ahead.as_ref().ok()).cloned(),
+            asked: kept.asked?,
+            busy_until: self.rest.as_ref().and_then(busy),
+        };
+        Some(Saved::new(self.provider.address(), self.provider.basis(), &whole))
+    }
+
+    /// Takes in what was saved of a zone in an earlier run, before the zone is asked about.
+    ///
+    /// # Errors
+    /// Why it is of no use, in words.
+    pub fn restore(&mut self, zone: &GridZone, saved: &Saved, now: Instant) -> Result<(), String> {
+        let Restored { past, ahead, asked, busy_until } =
+            saved.restore(self.provider.address(), self.provider.basis(), now)?;
+        let kept = self.zones.entry(zone.clone()).or_default();
+        if kept.asked.is_some() {
+            return Ok(());
+        }
+        kept.memory.take_in(&past, now);
+        kept.ahead = ahead.map(Ok);
+        // Never longer than the provider's answers last, whatever stands there.
+        kept.asked = Some((asked.0, asked.1.min(asked.0 + self.provider.lasts())));
+        if let Some(until) = busy_until.filter(|until| *until > now && self.rest.is_none()) {
+            let wait = Duration::from_nanos(u64::try_from((until - now).as_nanos()).unwrap_or(0));
+            let busy = Error::Busy { provider: self.provider.name(), status: 429, wait };
+            self.rest = Some((until.min(now + DENIED), busy));
+        }
+        Ok(())
+    }
+
+    /// How the provider stands to a zone.
+    pub fn standing(&self, zone: &GridZone, now: Instant) -> Standing {
+        let asked = self.zones.get(zone).and_then(|kept| kept.asked);
+        let rest = self.rest.as_ref().map(|(until, _)| *until);
+        Standing {
+            asked: asked.map(|(at, _)| at),
+            again: asked.map(|(_, until)| until).filter(|until| *until > now),
+            rests_until: rest.filter(|until| *until > now),
+            failures: self.failures,
+        }
     }
 
     /// What the provider says of a place: as kept, while that is good, else asked anew.
@@ -110,6 +177,7 @@ impl Guarded {
                     kept.memory.take_in(&answer.past, now);
                     kept.error = None;
                     kept.look_ahead(answer.ahead, now);
+                    self.changed.insert(place.zone.clone());
                 }
                 Err(error) => kept.error = Some(error),
             }
@@ -243,6 +311,9 @@ mod tests {
         }
         fn source(&self, _: &GridZone) -> String {
             "Test (average)".to_owned()
+        }
+        fn address(&self) -> &str {
+            "https://test"
         }
         fn basis(&self) -> Basis {
             Basis::Average
@@ -387,5 +458,47 @@ mod tests {
         );
         let known = guarded.known(&place("A"), at(190)).await.unwrap();
         assert!(known.forecast.is_none() && known.note.unwrap().contains("left alone for 600 s"));
+    }
+
+    #[tokio::test]
+    async fn a_restart_knows_what_was_known_and_asks_no_sooner() {
+        let told = Told::default();
+        let mut first = Guarded::new(Box::new(told.clone()));
+        let known = first.known(&place("A"), at(0)).await.unwrap();
+        let saved = first.save(&place("A").zone).unwrap();
+        assert_eq!(first.save(&place("A").zone), None, "nothing new since");
+        let mut second = Guarded::new(Box::new(told.clone()));
+        second.restore(&place("A").zone, &saved, at(29)).unwrap();
+        let standing = second.standing(&place("A").zone, at(29));
+        assert_eq!((standing.asked, standing.again), (Some(at(0)), Some(at(30))));
+        let again = second.known(&place("A"), at(29)).await.unwrap();
+        assert_eq!((again.forecast, told.asked()), (known.forecast, 1), "its terms hold over a restart");
+        second.known(&place("A"), at(30)).await.unwrap();
+        assert_eq!(told.asked(), 2);
+        let longer = second.known(&place("A"), at(60)).await.unwrap();
+        assert_eq!(longer.actual.start(), known.actual.start(), "the past goes on from what was saved");
+        // A long time later the past is still there, and nothing stands for the present but an answer.
+        let mut third = Guarded::new(Box::new(told.clone()));
+        third.restore(&place("A").zone, &saved, at(600)).unwrap();
+        told.fail(Some(unanswered()));
+        assert_eq!(third.known(&place("A"), at(600)).await.unwrap_err(), unanswered());
+        assert_eq!(third.standing(&place("A").zone, at(600)).failures, 1);
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_kept_to_over_a_restart() {
+        let told = Told::default();
+        let mut first = Guarded::new(Box::new(told.clone()));
+        let wait = Duration::from_secs(3000);
+        *told.1.lock().unwrap() = Some(Error::Busy { provider: "Test", status: 429, wait });
+        first.known(&place("A"), at(0)).await.unwrap();
+        let saved = first.save(&place("A").zone).unwrap();
+        let mut second = Guarded::new(Box::new(told.clone()));
+        second.restore(&place("A").zone, &saved, at(1)).unwrap();
+        assert_eq!(second.standing(&place("A").zone, at(1)).rests_until, Some(at(50)));
+        assert!(second.known(&place("A"), at(49)).await.unwrap().note.unwrap().contains("not asked until"));
+        assert_eq!(told.asked(), 1);
+        second.known(&place("A"), at(50)).await.unwrap();
+        assert_eq!(told.asked(), 2);
     }
 }

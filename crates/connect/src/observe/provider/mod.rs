@@ -1,24 +1,31 @@
-//! Carbon intensity from providers over HTTP: WattTime, Electricity Maps, UK Carbon Intensity.
+//! Carbon intensity from providers over HTTP: WattTime, Electricity Maps, UK Carbon Intensity, and (experimental)
+//! servers of the Carbon Aware SDK.
 //!
 //! A provider knows one service: addresses, sign-in, fields, units, how long an answer is good. What they
 //! share is here once: [`ask`] carries a request out within bounds of time, size and tries; [`points`] takes
-//! figures in and refuses what cannot be; [`guard`] keeps answers, and leaves a provider alone that fails.
+//! figures in and refuses what cannot be; [`guard`] keeps answers, and leaves a provider alone that fails;
+//! [`saved`] is what of them is kept over a restart; [`crate::proxy`] says through which proxy they are reached.
 //!
 //! Invariants: a zone's figures of one provider all count alike ([`Basis`]), past and forecast; what is
 //! refused names provider, zone, field, what was found and what was expected; no clock is read (`now` is the
 //! wall's, handed in); a secret is in no address, error, log or `Debug`. Left out: which provider is preferred.
 
 pub mod ask;
+pub mod carbon_aware_sdk;
 pub mod electricity_maps;
 pub mod guard;
 pub mod points;
+pub mod saved;
 pub mod uk_carbon;
 pub mod watttime;
 
-pub use ask::{Ask, Limits, Secret};
+pub use crate::proxy::Proxies;
+pub use ask::{Ask, Limits, Reach, Secret};
+pub use carbon_aware_sdk::CarbonAwareSdk;
 pub use electricity_maps::ElectricityMaps;
-pub use guard::{Guarded, Known};
+pub use guard::{Guarded, Known, Standing};
 pub use points::Steps;
+pub use saved::Saved;
 pub use uk_carbon::UkCarbon;
 pub use watttime::WattTime;
 
@@ -83,11 +90,13 @@ pub trait Provider: Send {
     fn name(&self) -> &'static str;
     /// What its figures are, for the provenance: name, basis, method.
     fn source(&self, zone: &GridZone) -> String;
+    /// Its base address, without a secret.
+    fn address(&self) -> &str;
     /// What its figures count.
     fn basis(&self) -> Basis;
     /// How long an answer is good: by the provider's terms, and because it says nothing new before.
     fn lasts(&self) -> Span;
-    /// Asks. `since`: what was before is known already.
+    /// Asks. `since`: what was before is known already; `None`: nothing is.
     fn ask<'a>(
         &'a mut self,
         place: &'a Place,

@@ -4,7 +4,7 @@
 //! on which clocks change is one like others. What was is measured, some half an hour late; what will be is
 //! the service's forecast. One request gives both. Left out: regions of Great Britain, the mix of fuels.
 
-use super::ask::{Ask, Limits};
+use super::ask::{Ask, Reach};
 use super::points::{self, Raw};
 use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
 use fleet::{GridZone, Instant, SignalKind, Span};
@@ -54,8 +54,8 @@ impl UkCarbon {
     ///
     /// # Errors
     /// When that is no address to ask.
-    pub fn new(base: &str, limits: Limits) -> Result<UkCarbon, String> {
-        Ok(UkCarbon { ask: Ask::new(NAME, base, limits)? })
+    pub fn new(base: &str, reach: impl Into<Reach>) -> Result<UkCarbon, String> {
+        Ok(UkCarbon { ask: Ask::new(NAME, base, reach)? })
     }
 
     async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
@@ -65,7 +65,7 @@ impl UkCarbon {
         }
         let from = since.unwrap_or(now - PAST).max(now - PAST).floor_to(SLOT);
         let path = format!("/intensity/{}/{}", minutes(from), minutes(now.floor_to(SLOT) + AHEAD));
-        let body = self.ask.get("zone GB", &path, None).await?;
+        let body = self.ask.get("zone GB", &path, None).await.map_err(explained)?;
         let field = Field { provider: NAME, zone: &place.zone, field: "data" };
         let reply: Reply = field.parse(&body)?;
         let (mut past, mut ahead) = (Vec::new(), Vec::new());
@@ -90,6 +90,17 @@ impl UkCarbon {
     }
 }
 
+/// Says what a denial means: there is no key, so it is about how often one asks, or from where.
+fn explained(error: Error) -> Error {
+    match error {
+        Error::Denied { provider, status, what, said, .. } => {
+            let hint = "it needs no key, and keeps out who asks too often: another program at this address may, or a gateway on the way refuses";
+            Error::Denied { provider, status, what, said, hint: hint.to_owned() }
+        }
+        other => other,
+    }
+}
+
 /// As the service takes times: `2026-05-02T10:00Z`.
 fn minutes(at: Instant) -> String {
     let text = at.floor_to(Span::MINUTE).to_rfc3339_seconds();
@@ -102,6 +113,9 @@ impl Provider for UkCarbon {
     }
     fn source(&self, _: &GridZone) -> String {
         format!("{NAME} (NESO, CC BY 4.0; average, direct)")
+    }
+    fn address(&self) -> &str {
+        self.ask.address()
     }
     fn basis(&self) -> Basis {
         Basis::Average

@@ -5,7 +5,7 @@
 //! data of one region; elsewhere they have an index of 0 to 100, which is no amount and is only told about.
 //! Invariant: the password goes to `/login` alone, the token nowhere but into a header.
 
-use super::ask::{Ask, Limits, Secret, base64};
+use super::ask::{Ask, Reach, Secret, base64};
 use super::points::{self, Raw};
 use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
 use fleet::{GridZone, Instant, SignalKind, Span};
@@ -31,8 +31,8 @@ const TOKEN_LASTS: Span = Span::from_seconds(25 * 60);
 const LASTS: Span = Span::from_seconds(300);
 /// Boundaries change: a region is looked up anew after this; at least monthly is asked for.
 const REGION_LASTS: Span = Span::from_seconds(7 * 86_400);
-/// How far back it is asked at first; one request may ask for 32 days.
-const PAST: Span = Span::from_seconds(7 * 86_400);
+/// How far back it is asked at first: all that is kept, within the 32 days one request may ask for.
+const PAST: Span = points::HISTORY;
 /// How far ahead, in hours: the most it gives.
 const HORIZON: u32 = 72;
 /// Longest name of a region.
@@ -89,8 +89,13 @@ impl WattTime {
     ///
     /// # Errors
     /// When that is no address to ask.
-    pub fn new(base: &str, user: &str, password: Secret, limits: Limits) -> Result<WattTime, String> {
-        let ask = Ask::new(NAME, base, limits)?;
+    pub fn new(
+        base: &str,
+        user: &str,
+        password: Secret,
+        reach: impl Into<Reach>,
+    ) -> Result<WattTime, String> {
+        let ask = Ask::new(NAME, base, reach)?;
         Ok(WattTime { ask, user: user.trim().to_owned(), password, token: None, regions: BTreeMap::new() })
     }
 
@@ -252,6 +257,9 @@ impl Provider for WattTime {
     fn source(&self, zone: &GridZone) -> String {
         let region = self.regions.get(zone).map_or(zone.as_str(), |(region, _)| region);
         format!("{NAME} v3 {SIGNAL} {region} (marginal)")
+    }
+    fn address(&self) -> &str {
+        self.ask.address()
     }
     fn basis(&self) -> Basis {
         Basis::Marginal
