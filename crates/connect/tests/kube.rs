@@ -133,6 +133,8 @@ fn short(observed: &Observed) -> Vec<String> {
     let name = |job: &k8s_openapi::api::batch::v1::Job| {
         let meta = &job.metadata;
         assert!(meta.managed_fields.is_none(), "managedFields are pruned");
+        let kept: Vec<&String> = meta.annotations.iter().flat_map(|all| all.keys()).collect();
+        assert_eq!(kept, ["kept"], "kubectl's copy of the object is pruned");
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         format!("{}/{} {}", text(&meta.namespace), text(&meta.name), text(&meta.uid))
     };
@@ -170,7 +172,8 @@ async fn until(inbox: &mut mpsc::Receiver<Observed>, last: &str) -> Vec<String> 
 }
 
 fn meta(name: &str, uid: &str, version: &str) -> Value {
-    json!({"name": name, "uid": uid, "resourceVersion": version, "managedFields": [{"manager": "kubectl"}]})
+    json!({"name": name, "uid": uid, "resourceVersion": version, "managedFields": [{"manager": "kubectl"}],
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"}})
 }
 fn node(name: &str, version: &str) -> Value {
     json!({"metadata": meta(name, name, version)})
@@ -253,7 +256,7 @@ async fn lists_in_pages_watches_and_lists_again_after_410() {
     }
     let seen = script.lock().unwrap().seen.clone();
     let nodes: Vec<&Seen> = seen.iter().filter(|request| request.what.ends_with(NODES)).collect();
-    assert!(nodes[0].query.contains("limit=500") && !nodes[0].query.contains("resourceVersion"), "{nodes:?}");
+    assert!(nodes[0].query.contains("limit=250") && !nodes[0].query.contains("resourceVersion"), "{nodes:?}");
     assert!(nodes[1].query.contains("continue=page2"), "{nodes:?}");
     assert!(
         nodes[2].query.contains("resourceVersion=10") && nodes[2].query.contains("allowWatchBookmarks=true")

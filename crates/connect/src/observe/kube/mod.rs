@@ -11,6 +11,7 @@
 mod follow;
 mod health;
 mod kinds;
+mod page;
 
 pub use super::backoff::{DELAY_FIRST, DELAY_MAX};
 pub use follow::{REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_SLACK};
