@@ -119,6 +119,11 @@ pub(crate) fn suspended(job: &Job) -> bool {
     job.spec.as_ref().and_then(|s| s.suspend).unwrap_or(false)
 }
 
+/// Name of the PriorityClass its pods are of.
+pub(crate) fn priority_class(job: &Job) -> Option<&str> {
+    job.spec.as_ref()?.template.spec.as_ref()?.priority_class_name.as_deref()
+}
+
 pub(crate) fn managed_by_us(job: &Job) -> bool {
     job.spec.as_ref().and_then(|s| s.managed_by.as_deref()) == Some(MANAGED_BY)
 }

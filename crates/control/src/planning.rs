@@ -6,8 +6,8 @@ use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
 use crate::work::Begun;
 use fleet::{
-    ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Snapshot, Span,
-    Workload, builtin,
+    ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Series, Snapshot,
+    Span, Workload, builtin,
 };
 use k8s_openapi::api::batch::v1::Job;
 use planner::placement::{self, Assignment};
@@ -27,6 +27,12 @@ const BULK_MARGIN: Span = Span::from_seconds(2 * 3600);
 /// From this part of a node or cluster on, in thousandths, half of the slack may go into that margin instead
 /// of a quarter.
 const BULKY_PERMILLE: i64 = 250;
+/// Of what happens together (nodes of a zone lost, forecasts of all zones) the first is planned for at once and the rest
+/// after so long.
+const PROMPT: Span = Span::from_seconds(1);
+/// A forecast that differs by so many thousandths of its mean over the next day is planned for promptly: by that much
+/// a planned Job may move (docs/decisions/0015). What differs less waits for the next regular plan.
+const NEWS_PERMILLE: i64 = 50;
 /// Round trip assumed between regions the tables do not know, in ms.
 const LATENCY_UNKNOWN_MS: f64 = 150.0;
 
@@ -59,6 +65,27 @@ pub(crate) struct CrowdedOut {
     /// Of late, in millionths: the mean over time, what was more than `CROWDED_OVER` ago counting less than half.
     /// One large Job that fits nowhere just now is no want of room.
     mean: i64,
+}
+
+/// How soon a plan is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Haste {
+    /// With the next regular one.
+    Regular,
+    /// Within [`PROMPT`]: there is less room, or the grid is not as foreseen.
+    Prompt,
+    /// In this step: somebody waits to hear when a Job will start.
+    AtOnce,
+}
+
+/// Whether a forecast says so much else about the next day that plans may change.
+pub(crate) fn says_more(before: &Series, after: &Series, now: Instant) -> bool {
+    let hours = |series: &Series| series.resample(now.floor_to(Span::HOUR), Span::HOUR, 24);
+    let (before, after) = (hours(before), hours(after));
+    let apart: u64 =
+        before.iter().zip(&after).map(|(a, b)| a.as_milligrams().abs_diff(b.as_milligrams())).sum();
+    let whole: i64 = before.iter().map(|value| value.as_milligrams()).sum();
+    i128::from(apart) * 1000 >= i128::from(whole) * i128::from(NEWS_PERMILLE) && apart > 0
 }
 
 impl CrowdedOut {
@@ -284,11 +311,16 @@ impl Control {
         }
     }
 
+    /// When the plan in force was made, and for how many Jobs.
+    pub fn planned(&self) -> Option<(Instant, usize)> {
+        Some((self.planned_at?, self.schedule.as_ref()?.assignments.len()))
+    }
+
     /// Plans when something changed: at once if it is urgent, else at most every plan interval.
     pub(crate) fn plan_if_due(&mut self) {
-        let Some(at_once) = self.plan_wanted else { return };
-        let rested = self.planned_at.is_none_or(|last| self.now - last >= self.settings.plan_interval);
-        if !(at_once || rested) || !self.ready() {
+        let Some(haste) = self.plan_wanted else { return };
+        let rested = self.planned_at.is_none_or(|last| self.now - last >= self.rest_before(haste));
+        if !rested || !self.ready() {
             return;
         }
         self.plan_wanted = None;
@@ -296,6 +328,15 @@ impl Control {
         self.crowded_out.pass(since);
         self.scarce = self.crowded_out.scarce(self.scarce);
         self.crowded_out.last = self.plan();
+    }
+
+    /// How long after a plan the next one is made.
+    fn rest_before(&self, haste: Haste) -> Span {
+        match haste {
+            Haste::Regular => self.settings.plan_interval,
+            Haste::Prompt => PROMPT,
+            Haste::AtOnce => Span::ZERO,
+        }
     }
 
     /// Plans, and says how much of what is thought to come found no room in time, in thousandths.
@@ -316,7 +357,7 @@ impl Control {
     /// When `Control` has something to do although nothing happens: a start, a pause or resume, a
     /// guard, a retry, a plan. Drivers of twins never let time pass this instant unasked.
     pub fn next_timer(&self) -> Option<Instant> {
-        let plan = self.plan_wanted.and(self.planned_at).map(|last| last + self.settings.plan_interval);
+        let plan = self.plan_wanted.zip(self.planned_at).map(|(haste, last)| last + self.rest_before(haste));
         let sweep = self.sweeping.values().min().copied();
         let later = |at: &Instant| *at > self.now;
         [self.timers.next(), plan, sweep].into_iter().flatten().filter(later).min()

@@ -2,12 +2,13 @@
 
 use crate::clusters::{Cluster, Signal};
 use crate::effect::{ApiCall, Effect, EffectId, Record};
-use crate::event::{Event, Failure, Order, Outcome};
+use crate::event::{Event, Failure, NodeObservation, Order, Outcome};
 use crate::expect;
 use crate::inventory::Inventory;
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
+use crate::planning::{Haste, says_more};
 use crate::timers::Timers;
 use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, SignalKind, Span, Workload};
 use k8s_openapi::api::batch::v1::Job;
@@ -101,8 +102,8 @@ pub struct Control {
     pub(crate) by_uid: BTreeMap<(ClusterId, String), JobKey>,
     /// Whether there may be copies whose original is gone.
     pub(crate) sweep_wanted: bool,
-    /// A plan is wanted, and whether at once.
-    pub(crate) plan_wanted: Option<bool>,
+    /// A plan is wanted, and how soon.
+    pub(crate) plan_wanted: Option<Haste>,
     pub(crate) planned_at: Option<Instant>,
     pub(crate) next_effect: u64,
     pub(crate) out: Vec<Effect>,
@@ -186,11 +187,16 @@ impl Control {
                 }
             }
             Event::Node { cluster, node, now } => {
-                self.on_cluster(&cluster, |c| match now {
-                    Some(observed) => c.nodes.insert(node, observed),
-                    None => c.nodes.remove(&node),
+                let takes_pods = |n: &NodeObservation| n.ready && n.schedulable;
+                let lost = self.on_cluster(&cluster, |c| {
+                    let after = now.as_ref().is_some_and(takes_pods);
+                    let before = match now {
+                        Some(observed) => c.nodes.insert(node, observed),
+                        None => c.nodes.remove(&node),
+                    };
+                    before.as_ref().is_some_and(takes_pods) && !after
                 });
-                self.want_plan(false);
+                self.want(if lost == Some(true) { Haste::Prompt } else { Haste::Regular });
             }
             Event::Pod { cluster, pod, now } => self.take_in_pod(&cluster, pod, now),
             Event::Job { cluster, job } => self.take_in_job(&cluster, job),
@@ -198,15 +204,19 @@ impl Control {
                 self.forget_job(&cluster, &namespace, &name, &uid)
             }
             Event::Priority { cluster, class, value } => {
+                // Classes may be listed after the Jobs that name them.
+                let names = |t: &&Tracked| {
+                    t.key.cluster == cluster && jobs::priority_class(&t.job) == Some(class.as_str())
+                };
+                let named: Vec<JobKey> = self.jobs.values().filter(names).map(|t| t.key.clone()).collect();
                 match value {
                     Some(value) => self.priorities.insert((cluster, class), value),
                     None => self.priorities.remove(&(cluster, class)),
                 };
-                // Classes may be listed after the Jobs that name them.
-                for key in self.jobs.keys().cloned().collect::<Vec<_>>() {
+                for key in named {
                     self.reread_contract(&key);
+                    self.want_plan(false);
                 }
-                self.want_plan(false);
             }
             Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
                 let now = self.now;
@@ -214,13 +224,18 @@ impl Control {
                 let learnt = forecast_from.kind != SignalKind::Assumed;
                 let spread = if learnt { planner::forecast::spread(&actual, now) } else { None };
                 let signal = Signal { actual, actual_from, forecast, forecast_from, spread };
+                let mut of_zone = self.clusters.values().filter(|c| c.facts.grid_zone == zone);
+                let news = of_zone.any(|c| {
+                    let before = c.signal.as_ref();
+                    before.is_none_or(|before| says_more(&before.forecast, &signal.forecast, now))
+                });
                 for c in self.clusters.values_mut().filter(|c| c.facts.grid_zone == zone) {
                     // The meter is read under the old series up to now, then goes on under the new.
                     c.measure(now);
                     c.signal = Some(signal.clone());
                     c.measure(now);
                 }
-                self.want_plan(false);
+                self.want(if news { Haste::Prompt } else { Haste::Regular });
             }
             Event::Usage { cluster, report } => {
                 self.on_cluster(&cluster, |c| c.usage = Some(report));
@@ -261,7 +276,12 @@ impl Control {
 
     /// Asks for a plan: at once, or with the next regular one.
     pub(crate) fn want_plan(&mut self, at_once: bool) {
-        self.plan_wanted = Some(self.plan_wanted.unwrap_or(false) || at_once);
+        self.want(if at_once { Haste::AtOnce } else { Haste::Regular });
+    }
+
+    /// Asks for a plan, so soon.
+    pub(crate) fn want(&mut self, haste: Haste) {
+        self.plan_wanted = self.plan_wanted.max(Some(haste));
     }
 
     fn take_in_job(&mut self, cluster: &ClusterId, job: Arc<Job>) {
@@ -372,7 +392,7 @@ impl Control {
         let created = job.metadata.creation_timestamp.as_ref().map_or(self.now, |t| Instant::from_jiff(t.0));
         let template = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
         let pod = template.map_or(Resources::ZERO, twin::apiserver::pod_requests);
-        let class = template.and_then(|s| s.priority_class_name.clone());
+        let class = jobs::priority_class(&job).map(str::to_owned);
         let stated = template.and_then(|s| s.priority);
         let priority =
             stated.or_else(|| self.priorities.get(&(key.cluster.clone(), class?)).copied()).unwrap_or(0);
