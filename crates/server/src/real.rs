@@ -162,7 +162,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let engine =
         Engine::start(control, clock.clone(), Arc::new(Hands { clients: hands }), store.clone(), inbox);
     let live = sources::read(&sources::environment, Limits::default());
-    let mut chain = Chain::new(&nothing_yet(), live, file);
+    let mut chain = Chain::new(&nothing_yet(), live, file).remembering(store.clone());
     let board = chain.board();
     let shared =
         Arc::new(Shared::new(engine.clone(), store.clone(), clients.clone(), chain.places(), options.mode));

@@ -4,8 +4,11 @@
 //!
 //! Invariants: a zone's past and forecast are from one source, so average and marginal figures are never in
 //! one series; a live source is asked only while the fleet's clock follows the wall's; why a better source is
-//! not used stands on the [`Board`].
+//! not used stands on the [`Board`]. How far off forecasts were is measured ([`errors`]), and that and what providers
+//! told outlives the process ([`keep`]).
 
+pub mod errors;
+pub mod keep;
 pub mod sources;
 
 use crate::backend::Speed;
@@ -15,10 +18,12 @@ use crate::wall;
 use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
 pub use connect::observe::provider::Basis;
-use connect::observe::provider::{Known, Place};
+use connect::observe::provider::{Known, Place, Standing};
 pub use connect::observe::table::plain;
 use control::Event;
+use errors::{ForecastError, Forecaster, ZoneErrors};
 use fleet::{FleetSpec, GridZone, Instant, Provenance, RegionId, Series, SignalKind, Span, builtin};
+use keep::Keep;
 use sources::LiveSource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -85,6 +90,24 @@ pub struct SourceState {
     pub used: bool,
     /// Why it is not used, or what is not as it should be although it is.
     pub why: Option<String>,
+    /// When its last figure was given, where it is used.
+    pub as_of: Option<Instant>,
+    /// Of a live one: whether it is asked, and when next.
+    pub standing: Standing,
+    /// How far off the forecasts made of it were, where that is known.
+    pub errors: Vec<ForecastError>,
+}
+
+impl SourceState {
+    /// Of a source of which nothing else is known.
+    pub fn new(source: impl Into<String>, basis: Basis, used: bool, why: Option<String>) -> SourceState {
+        let (standing, errors) = (Standing::default(), Vec::new());
+        SourceState { source: source.into(), basis, used, why, as_of: None, standing, errors }
+    }
+    /// Whether it says the same to people as another one.
+    fn says_what(&self, other: &SourceState) -> bool {
+        (&self.source, self.used, &self.why) == (&other.source, other.used, &other.why)
+    }
 }
 
 /// Each zone's sources, best first, down to the one in use.
@@ -160,6 +183,16 @@ impl Places {
 /// What the loop is told of a zone.
 type Told = (Series, Provenance, Series, Provenance);
 
+/// What is known of a zone, and how that came about.
+pub struct Found {
+    /// For the loop.
+    pub event: Event,
+    /// The zone's sources, best first, down to the one in use.
+    pub states: Vec<SourceState>,
+    /// Who made the forecast; `None`: a stand-in, which foresees nothing.
+    pub forecaster: Option<Forecaster>,
+}
+
 /// Where each zone's intensity comes from: live sources in order, then a file, then the typical year.
 pub struct Chain {
     live: Vec<LiveSource>,
@@ -167,6 +200,11 @@ pub struct Chain {
     places: Places,
     board: Board,
     told: BTreeMap<GridZone, Told>,
+    errors: BTreeMap<GridZone, ZoneErrors>,
+    /// Where an earlier run left what it knew, and this one does.
+    keep: Option<Keep>,
+    /// What has been read from there: zones, and of live sources by name.
+    restored: BTreeSet<(GridZone, &'static str)>,
 }
 
 impl Chain {
@@ -176,7 +214,22 @@ impl Chain {
         for cluster in &fleet.clusters {
             places.add(&cluster.region, &cluster.grid_zone);
         }
-        Chain { live, file, places, board: Board::default(), told: BTreeMap::new() }
+        Chain {
+            live,
+            file,
+            places,
+            board: Board::default(),
+            told: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            keep: None,
+            restored: BTreeSet::new(),
+        }
+    }
+
+    /// What it learns outlives the process in this store, and what an earlier run left there is known.
+    pub fn remembering(mut self, store: store::Store) -> Chain {
+        self.keep = Some(Keep::new(store));
+        self
     }
 
     /// Where zones are added.
@@ -191,16 +244,10 @@ impl Chain {
 
     /// What is known of a zone at `now`, and how that came about. `live`: why
     /// live sources are not asked.
-    pub async fn signal(
-        &mut self,
-        place: &Place,
-        now: Instant,
-        live: &Result<(), String>,
-    ) -> (Event, Vec<SourceState>) {
+    pub async fn signal(&mut self, place: &Place, now: Instant, live: &Result<(), String>) -> Found {
         let zone = &place.zone;
         let mut states = Vec::new();
         for source in self.live.iter_mut().filter(|source| source.may_know(zone)) {
-            let (name, basis) = (source.name.to_owned(), source.basis);
             let known = match (&mut source.provider, live) {
                 (Err(why), _) => Err(why.clone()),
                 (Ok(_), Err(why)) => Err(why.clone()),
@@ -210,43 +257,52 @@ impl Chain {
             let plain = |why: String| {
                 why.strip_prefix(&format!("{}: ", source.name)).map(str::to_owned).unwrap_or(why)
             };
-            match known {
-                Ok(known) => {
-                    states.push(SourceState { source: name, basis, used: true, why: known.note.clone() });
-                    return (as_event(zone, known, now), states);
-                }
-                Err(why) => {
-                    states.push(SourceState { source: name, basis, used: false, why: Some(plain(why)) });
-                }
+            let (note, known) = match known {
+                Ok(known) => (known.note.clone(), Some(known)),
+                Err(why) => (Some(plain(why)), None),
+            };
+            let mut state = SourceState::new(source.name, source.basis, known.is_some(), note);
+            state.as_of = known.as_ref().map(|known| known.actual_from.as_of);
+            if let Ok(provider) = &source.provider {
+                state.standing = provider.standing(zone, now);
+            }
+            states.push(state);
+            if let Some(known) = known {
+                let forecaster = Forecaster { source: source.name.to_owned(), own: known.forecast.is_some() };
+                return Found { event: as_event(zone, known, now), states, forecaster: Some(forecaster) };
             }
         }
+        self.stand_in(zone, now, live.is_ok(), states)
+    }
+
+    /// What stands in for live sources: the file, the typical year, the world's average.
+    fn stand_in(&self, zone: &GridZone, now: Instant, asked: bool, mut states: Vec<SourceState>) -> Found {
         let basis = Basis::Average;
         let marginal = |source: &LiveSource| source.provider.is_ok() && source.basis == Basis::Marginal;
         // Something must stand in, or nothing at all would be placed; but it is said.
-        let mixed = (live.is_ok() && self.live.iter().any(marginal)).then(|| {
+        let mixed = (asked && self.live.iter().any(marginal)).then(|| {
             "average figures stand in beside marginal ones of other zones: they do not compare".to_owned()
         });
         let hour = now.floor_to(Span::HOUR);
         match self.in_file(zone, hour) {
             Some(Ok(event)) => {
                 let source = self.file.as_ref().map(|file| file.name.clone()).unwrap_or_default();
-                states.push(SourceState { source, basis, used: true, why: mixed });
-                return (event, states);
+                let forecaster = Some(Forecaster { source: source.clone(), own: false });
+                states.push(SourceState::new(source, basis, true, mixed));
+                return Found { event, states, forecaster };
             }
-            Some(Err((source, why))) => {
-                states.push(SourceState { source, basis, used: false, why: Some(why) });
-            }
+            Some(Err((source, why))) => states.push(SourceState::new(source, basis, false, Some(why))),
             None => {}
         }
-        let (source, used) = ("typical year".to_owned(), true);
         if let Some(typical) = carbon::typical_year(zone, hour) {
-            states.push(SourceState { source, basis, used, why: mixed });
-            return (typical.into_event(zone.clone()), states);
+            states.push(SourceState::new("typical year", basis, true, mixed));
+            return Found { event: typical.into_event(zone.clone()), states, forecaster: None };
         }
         let why = Some(format!("the built-in table has no zone {zone}"));
-        states.push(SourceState { source, basis, used: false, why });
-        states.push(SourceState { source: "world average".to_owned(), basis, used, why: mixed });
-        (carbon::world_average(hour).into_event(zone.clone()), states)
+        states.push(SourceState::new("typical year", basis, false, why));
+        states.push(SourceState::new("world average", basis, true, mixed));
+        let event = carbon::world_average(hour).into_event(zone.clone());
+        Found { event, states, forecaster: None }
     }
 
     /// The file's hours up to now, and a forecast made from them; or its name and why it has none.
@@ -277,8 +333,15 @@ impl Chain {
             self.told.remove(&zone);
         }
         for place in self.places.all() {
-            let (event, states) = self.signal(&place, now, live).await;
+            self.restore(&place.zone, now, live.is_ok()).await;
+            let Found { event, mut states, forecaster } = self.signal(&place, now, live).await;
             let zone = place.zone;
+            self.learn(&zone, &event, forecaster.as_ref(), now);
+            self.save(&zone);
+            let errors = self.errors.get(&zone);
+            for state in &mut states {
+                state.errors = errors.map(|errors| errors.of(&state.source)).unwrap_or_default();
+            }
             let before = self.board.write(&zone, states.clone());
             self.warn(&zone, (&before, &states), live.is_ok());
             match event {
@@ -297,6 +360,45 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes in once what an earlier run left of a zone. What providers told is of the wall's time, so it waits until
+    /// the fleet's clock follows that.
+    async fn restore(&mut self, zone: &GridZone, now: Instant, asked: bool) {
+        let Some(keep) = &self.keep else { return };
+        if self.restored.insert((zone.clone(), "")) {
+            let errors = keep.errors(zone).await.and_then(|errors| errors.restored(now));
+            self.errors.insert(zone.clone(), errors.unwrap_or_default());
+        }
+        for source in self.live.iter_mut().filter(|source| asked && source.may_know(zone)) {
+            let Ok(provider) = &mut source.provider else { continue };
+            if self.restored.insert((zone.clone(), source.name))
+                && let Some(saved) = keep.provider(source.name, zone).await
+                && let Err(why) = provider.restore(zone, &saved, now)
+            {
+                tracing::info!(%zone, source = source.name, "what an earlier run left is not used: {why}");
+            }
+        }
+    }
+
+    /// Holds earlier forecasts against what is known now, and remembers the one in use.
+    fn learn(&mut self, zone: &GridZone, event: &Event, by: Option<&Forecaster>, now: Instant) {
+        if let (Some(by), Event::Intensity { actual, forecast, .. }) = (by, event) {
+            self.errors.entry(zone.clone()).or_default().take_in(by, actual, forecast, now);
+        }
+    }
+
+    /// Leaves what is known of a zone for the next run.
+    fn save(&mut self, zone: &GridZone) {
+        let Some(keep) = &mut self.keep else { return };
+        for source in &mut self.live {
+            if let Ok(provider) = &mut source.provider {
+                keep.put_provider(source.name, zone, || provider.save(zone));
+            }
+        }
+        if let Some(errors) = self.errors.get(zone).filter(|errors| **errors != ZoneErrors::default()) {
+            keep.put_errors(zone, errors);
+        }
+    }
+
     /// Says once what keeps a source from being used that somebody has set up and that was asked.
     fn warn(&self, zone: &GridZone, (before, states): (&[SourceState], &[SourceState]), asked: bool) {
         let set_up = |state: &SourceState| {
@@ -304,7 +406,8 @@ impl Chain {
             let file = self.file.as_ref().is_some_and(|file| file.name == state.source);
             file || asked && self.live.iter().any(live)
         };
-        for state in states.iter().filter(|state| !before.contains(state) && set_up(state)) {
+        let said = |state: &SourceState| before.iter().any(|earlier| earlier.says_what(state));
+        for state in states.iter().filter(|state| !said(state) && set_up(state)) {
             if let Some(why) = &state.why {
                 tracing::warn!(%zone, source = state.source, used = state.used, "{why}");
             }

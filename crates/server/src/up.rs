@@ -126,7 +126,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
     let throttle = Arc::new(Throttle::new(options.pace, options.paused));
     let live = sources::read(&sources::environment, Limits::default());
-    let mut chain = Chain::new(&fleet, live, file);
+    let mut chain = Chain::new(&fleet, live, file).remembering(store.clone());
     let board = chain.board();
     chain.tell(&engine, host.now(), &Err(signals::NOT_YET.to_owned())).await?;
     let clock: Arc<dyn FleetClock> = host.clone();

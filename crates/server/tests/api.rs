@@ -120,7 +120,9 @@ async fn plans_signals_journal_and_clock() {
     assert_eq!(
         signals["items"][1]["sources"],
         json!([{"source": "WattTime", "basis": "marginal", "used": false, "why": "no account: set KUBERCARBON_WATTTIME_USER"},
-            {"source": "typical year", "basis": "average", "used": true}])
+            {"source": "typical year", "basis": "average", "used": true, "forecastErrors": [
+                {"by": "learnt", "leadHours": 24, "mapePercent": 12.345, "hours": 96, "since": "2026-11-20T22:20:00Z"},
+                {"by": "learnt", "leadHours": 96, "mapePercent": 23.456, "hours": 96, "since": "2026-11-20T22:20:00Z"}]}])
     );
     let journal = get(&fake, "/api/v1/journal?after=3").await.json();
     assert_eq!(journal["items"].as_array().unwrap().len(), 2);

@@ -172,6 +172,33 @@ async fn words_from_clusters_cannot_break_out() {
 }
 
 #[tokio::test]
+async fn every_source_of_a_zone_says_why_it_is_not_used_and_how_far_off_it_was() {
+    let fake = Fake::new(Scene::Busy);
+    let page = get(&fake, "/signals").await.body;
+    for says in [
+        "Sources of each zone, best first",
+        "no account: set KUBERCARBON_WATTTIME_USER",
+        "marginal",
+        "in use",
+        "Forecast error 96 h ahead, %",
+        "title=\"over 96 hours\"",
+        "12.3 ",
+        "23.5 ",
+    ] {
+        assert!(page.contains(says), "{says}");
+    }
+    let korean = send(&fake, "GET", "/signals", &[("cookie", "kc-lang=ko")], "").await.body;
+    well_formed(&korean);
+    assert!(korean.contains("사용 중") && korean.contains("96시간 앞 예측 오차, %"), "{korean}");
+    assert!(page.contains("href=\"/signals?format=csv&amp;table=sources\""));
+    let table = get(&fake, "/signals?format=csv&table=sources").await.body;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 1 + 3, "{table}");
+    assert!(lines[1].starts_with("KR,WattTime,false,marginal,"), "{table}");
+    assert!(lines[3].contains(",learnt,96,23.456,96,"), "{table}");
+}
+
+#[tokio::test]
 async fn every_table_has_its_csv() {
     let fake = Fake::new(Scene::Busy);
     let view = fake.view();

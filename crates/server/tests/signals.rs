@@ -4,18 +4,23 @@
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use connect::Clients;
+use connect::act::kube::Hands;
 use connect::observe::provider::{Limits, Place};
-use control::Event;
-use fleet::{GridZone, Instant, Provenance, Series, SignalKind, Span};
+use control::{ClusterFacts, Control, Event, Settings, View};
+use fleet::{ClusterId, GridZone, Instant, Mode, Provenance, RegionId, Series, SignalKind, Span};
 use http::StatusCode;
 use serde_json::{Value, json};
 use server::Speed;
 use server::carbon::{CarbonFile, read_csv};
-use server::signals::{Basis, Chain, SourceState, follows_wall, sources};
+use server::engine::{self, Engine, FleetClock};
+use server::signals::{self, Basis, Chain, Found, SourceState, follows_wall, sources};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use store::Store;
+use tokio::sync::mpsc;
 
 const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
 kind: Fleet
@@ -59,9 +64,12 @@ type Answers = Arc<Mutex<fn(&str) -> Response>>;
 
 /// All providers at one address, which answers as the test says now.
 struct World {
+    url: String,
     chain: Chain,
     answers: Answers,
     asked: Arc<AtomicUsize>,
+    /// Of those, how many about zone KR.
+    asked_kr: Arc<AtomicUsize>,
 }
 
 impl World {
@@ -70,16 +78,26 @@ impl World {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answers: Answers = Arc::new(Mutex::new(electricity_maps));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (script, count) = (answers.clone(), asked.clone());
+        let asked_kr = Arc::new(AtomicUsize::new(0));
+        let (script, count, count_kr) = (answers.clone(), asked.clone(), asked_kr.clone());
         let router = axum::Router::new().fallback(move |request: Request| {
             count.fetch_add(1, Ordering::Relaxed);
+            if request.uri().query().is_some_and(|query| query.contains("zone=KR&")) {
+                count_kr.fetch_add(1, Ordering::Relaxed);
+            }
             let answer = script.lock().unwrap()(request.uri().path());
             async move { answer }
         });
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let chain = World::at(more, file, &url);
+        World { url, chain, answers, asked, asked_kr }
+    }
+
+    /// A chain of all providers at this address.
+    fn at(more: &[(&str, &str)], file: Option<CarbonFile>, url: &str) -> Chain {
         let mut set: BTreeMap<&str, &str> = more.iter().copied().collect();
         for name in [sources::ELECTRICITYMAPS_URL, sources::WATTTIME_URL, sources::UK_CARBON_URL] {
-            set.insert(name, &url);
+            set.insert(name, url);
         }
         let lookup = |name: &str| Ok(set.get(name).map(|value| (*value).to_owned()));
         let limits = Limits {
@@ -89,8 +107,7 @@ impl World {
             bytes_max: 1 << 16,
         };
         let live = sources::read(&lookup, limits);
-        let chain = Chain::new(&fleet::file::parse(FLEET).unwrap(), live, file);
-        World { chain, answers, asked }
+        Chain::new(&fleet::file::parse(FLEET).unwrap(), live, file)
     }
 
     fn answers(&self, with: fn(&str) -> Response) {
@@ -100,7 +117,7 @@ impl World {
     async fn signal(&mut self, zone: &str, at: Instant) -> (Signal, Vec<SourceState>) {
         let place = Place { zone: GridZone::new(zone).unwrap(), position: Some((37.6, 127.0)) };
         let live = follows_wall(Some((Speed::Times(1.0), false)), at, at);
-        let (event, states) = self.chain.signal(&place, at, &live).await;
+        let Found { event, states, .. } = self.chain.signal(&place, at, &live).await;
         (signal(event), states)
     }
 }
@@ -254,10 +271,194 @@ async fn live_sources_are_asked_only_while_the_clock_follows_the_wall() {
     }
     let mut world = World::new(&[KEY], None).await;
     let place = Place { zone: GridZone::new("GB").unwrap(), position: None };
-    let (event, states) = world.chain.signal(&place, now(), &Err("it runs at 600x".to_owned())).await;
+    let why = Err("it runs at 600x".to_owned());
+    let Found { event, states, forecaster } = world.chain.signal(&place, now(), &why).await;
+    assert_eq!(forecaster, None, "a stand-in foresees nothing");
     assert_eq!(signal(event).actual_from.kind, SignalKind::Assumed);
     let names: Vec<&str> = states.iter().map(|state| state.source.as_str()).collect();
     assert_eq!(names, ["Electricity Maps", "WattTime", "UK Carbon Intensity", "typical year"]);
     assert_eq!(states[2].why.as_deref(), Some("it runs at 600x"));
     assert_eq!(world.asked.load(Ordering::Relaxed), 0);
+}
+
+/// A clock that shows what a test says.
+#[derive(Clone)]
+struct Shown(Arc<Mutex<Instant>>);
+
+impl Shown {
+    fn at(at: Instant) -> Shown {
+        Shown(Arc::new(Mutex::new(at)))
+    }
+    fn set(&self, at: Instant) {
+        *self.0.lock().unwrap() = at;
+    }
+}
+
+impl FleetClock for Shown {
+    fn now(&self) -> Instant {
+        *self.0.lock().unwrap()
+    }
+}
+
+fn facts(cluster: &str, region: &str, zone: &str) -> ClusterFacts {
+    ClusterFacts {
+        id: ClusterId::new(cluster).unwrap(),
+        region: RegionId::new(region).unwrap(),
+        grid_zone: GridZone::new(zone).unwrap(),
+        pue_milli: 1100,
+        labels: BTreeMap::new(),
+        mode: Mode::Observe,
+        context: cluster.to_owned(),
+        uid: None,
+    }
+}
+
+/// A loop with the test's two clusters, on a clock.
+async fn engine_at(clock: &Shown, store: &Store) -> Engine {
+    let hands = Arc::new(Hands { clients: Clients::default() });
+    let inbox = mpsc::channel(engine::INBOX);
+    let control = Control::new(Settings::default());
+    let engine = Engine::start(control, Arc::new(clock.clone()), hands, store.clone(), inbox);
+    for facts in [facts("kr", "ap-northeast-2", "KR"), facts("gb", "eu-west-2", "GB")] {
+        engine.tell(Event::Cluster(facts)).await.unwrap();
+    }
+    engine
+}
+
+/// What the loop shows, once it is as wanted.
+async fn until(engine: &Engine, wanted: impl Fn(&View) -> bool) -> View {
+    let mut version = engine.version();
+    loop {
+        let view = engine.ask(Control::view);
+        if wanted(&view) {
+            return view;
+        }
+        version.changed().await.unwrap();
+    }
+}
+
+fn source(view: &View, cluster: &str) -> (String, SignalKind, Instant) {
+    let cluster = view.clusters.iter().find(|c| c.facts.id.as_str() == cluster).unwrap();
+    let from = cluster.intensity_from.clone().unwrap();
+    (from.source, from.kind, from.as_of)
+}
+
+fn told(view: &View, cluster: &str, begins: &str) -> bool {
+    let known = view.clusters.iter().find(|c| c.facts.id.as_str() == cluster);
+    known.and_then(|c| c.intensity_from.as_ref()).is_some_and(|from| from.source.starts_with(begins))
+}
+
+#[tokio::test]
+async fn the_loop_is_told_at_the_start_then_of_live_figures_and_of_zones_that_come_later() {
+    let World { mut chain, answers, asked, .. } = World::new(&[KEY], None).await;
+    let (store, clock) = (Store::memory().await.unwrap(), Shown::at(now()));
+    let engine = engine_at(&clock, &store).await;
+    let (places, board) = (chain.places(), chain.board());
+    chain.tell(&engine, now(), &Err(signals::NOT_YET.to_owned())).await.unwrap();
+    let known = |view: &View| view.clusters.iter().filter(|c| c.intensity.is_some()).count();
+    let view = until(&engine, |view| known(view) == 2).await;
+    assert_eq!(source(&view, "kr").1, SignalKind::Assumed, "the start waits for no network");
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(board.read()[&GridZone::new("KR").unwrap()][0].why.as_deref(), Some(signals::NOT_YET));
+
+    tokio::spawn(signals::run(chain, engine.clone(), Arc::new(clock.clone()), None));
+    let view = until(&engine, |view| told(view, "kr", "Electricity Maps")).await;
+    assert_eq!(
+        source(&view, "kr"),
+        ("Electricity Maps v3 KR (average, life cycle)".to_owned(), SignalKind::Measured, now())
+    );
+    let first = asked.load(Ordering::Relaxed);
+    // Within the time an answer lasts nobody is asked again; after it they are.
+    clock.set(now() + Span::from_seconds(1199));
+    places.add(&RegionId::new("eu-west-2").unwrap(), &GridZone::new("GB").unwrap());
+    *answers.lock().unwrap() = |path| match path.rsplit('/').next().unwrap() {
+        "history" => {
+            let point =
+                |i: i64| json!({"zone": "KR", "carbonIntensity": 77, "datetime": hour(i).to_string()});
+            let points: Vec<Value> = (-22..2).map(point).collect();
+            json!({"zone": "KR", "history": points}).to_string().into_response()
+        }
+        _ => StatusCode::NOT_FOUND.into_response(),
+    };
+    clock.set(hour(1) + Span::MINUTE.scaled(30, 1));
+    let newer = |view: &View| {
+        let kr = view.clusters.iter().find(|c| c.facts.id.as_str() == "kr").unwrap();
+        kr.intensity.is_some_and(|now| now.as_grams_f64() == 77.0)
+    };
+    until(&engine, newer).await;
+    assert!(asked.load(Ordering::Relaxed) > first);
+    // A cluster says where it stands long after the start: its zone is told at once.
+    engine.tell(Event::Cluster(facts("jp", "ap-northeast-1", "JP-TK"))).await.unwrap();
+    places.add(&RegionId::new("ap-northeast-1").unwrap(), &GridZone::new("JP-TK").unwrap());
+    let view = until(&engine, |view| known(view) == 3).await;
+    assert_eq!(source(&view, "jp").1, SignalKind::Assumed, "the provider knows no such zone");
+}
+
+#[tokio::test]
+async fn what_providers_told_and_how_far_off_forecasts_were_outlives_the_process() {
+    let store = Store::memory().await.unwrap();
+    let live = Ok(());
+    let engine = engine_at(&Shown::at(now()), &store).await;
+    let zone = GridZone::new("KR").unwrap();
+    let first = World::new(&[KEY], None).await;
+    let mut chain = first.chain.remembering(store.clone());
+    chain.tell(&engine, now(), &live).await.unwrap();
+    let asked = first.asked_kr.load(Ordering::Relaxed);
+    store.flush().await.unwrap();
+    assert!(
+        store
+            .setting("signals/provider/Electricity Maps/KR")
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("milligramsPerKwh")
+    );
+
+    // The next process listens at the same address: what was told still holds, and nobody is asked for it.
+    let mut second = World::at(&[KEY], None, &first.url).remembering(store.clone());
+    second.tell(&engine, now() + Span::MINUTE, &live).await.unwrap();
+    assert_eq!(first.asked_kr.load(Ordering::Relaxed), asked, "its terms hold over a restart");
+    let states = second.board().read()[&zone].clone();
+    assert_eq!((states[0].used, &states[0].why, states[0].as_of), (true, &None, Some(now() + Span::MINUTE)));
+    assert_eq!(states[0].standing.again, Some(now() + Span::from_seconds(1200)));
+
+    // Another address may be another service: nothing of the first is believed.
+    let other = World::new(&[KEY], None).await;
+    other.answers(|_| StatusCode::BAD_GATEWAY.into_response());
+    let mut chain = other.chain.remembering(store.clone());
+    chain.tell(&engine, now() + Span::MINUTE, &live).await.unwrap();
+    assert!(!chain.board().read()[&zone][0].used);
+}
+
+#[tokio::test]
+async fn the_error_of_forecasts_in_use_is_measured_shown_and_kept() {
+    let mut csv = "time_utc,KR\n".to_owned();
+    for i in -24 * 14..72 {
+        csv += &format!("{},{}\n", hour(i), 300 + (i * 7919).rem_euclid(60));
+    }
+    let file = || read_csv("carbon.csv", csv.as_bytes()).unwrap();
+    let store = Store::memory().await.unwrap();
+    let engine = engine_at(&Shown::at(now()), &store).await;
+    let (zone, asleep) = (GridZone::new("KR").unwrap(), Err("it runs at 600x".to_owned()));
+    let mut chain = World::new(&[], Some(file())).await.chain.remembering(store.clone());
+    for i in 0..30 {
+        chain.tell(&engine, hour(i), &asleep).await.unwrap();
+    }
+    let shown = |chain: &Chain| {
+        let states = chain.board().read()[&zone].clone();
+        states.last().map(|state| (state.used, state.errors.clone())).unwrap()
+    };
+    let (used, errors) = shown(&chain);
+    assert!(used && errors.len() == 2, "{errors:?}");
+    for error in &errors {
+        // What is foreseen of noise between 300 and 359 is off by some per cent, and by no more than its range.
+        assert!(!error.own && error.mape_percent > 1.0 && error.mape_percent < 20.0, "{error:?}");
+    }
+    assert_eq!((errors[0].lead_hours, errors[1].lead_hours), (24, 96));
+    store.flush().await.unwrap();
+    let kept = store.setting("signals/errors/KR").await.unwrap();
+    assert!(kept.is_some(), "written at the first sight, then once in a quarter of an hour");
+    // A stand-in is held against nothing.
+    let gb = chain.board().read()[&GridZone::new("GB").unwrap()].clone();
+    assert!(gb.iter().all(|state| state.errors.is_empty()));
 }

@@ -104,7 +104,60 @@ fn job_table(status: &Value, wide: bool) -> String {
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {
     let signals = Client::find(common)?.list("/api/v1/signals")?;
-    format::show(common.print(), &signals, |_| render_signals(&signals))
+    format::show(common.print(), &signals, |wide| {
+        let chain = if wide { format!("\n{}", render_chain(&signals)) } else { String::new() };
+        render_signals(&signals) + &chain
+    })
+}
+
+/// Each zone's sources, best first: whether used, how old, whether asked, how far off forecasts were.
+fn render_chain(signals: &Value) -> String {
+    let mut table = Table::new(&[
+        ("ZONE", Align::Left),
+        ("SOURCE", Align::Left),
+        ("STATE", Align::Left),
+        ("BASIS", Align::Left),
+        ("LAST FIGURE", Align::Left),
+        ("ASKED AGAIN", Align::Left),
+        ("FORECAST", Align::Left),
+        ("MAPE 24 h %", Align::Right),
+        ("MAPE 96 h %", Align::Right),
+        ("HOURS", Align::Right),
+    ]);
+    for signal in signals["items"].as_array().into_iter().flatten() {
+        for source in signal["sources"].as_array().into_iter().flatten() {
+            let alone = source["leftAloneUntil"].as_str();
+            let state = match (source["used"] == true, alone) {
+                (true, None) => "used".to_owned(),
+                (true, Some(until)) => format!("used, left alone until {until}"),
+                (false, None) => "not used".to_owned(),
+                (false, Some(until)) => format!("left alone until {until}"),
+            };
+            let errors: Vec<&Value> = source["forecastErrors"].as_array().into_iter().flatten().collect();
+            let row = |by: &str| {
+                let of = |lead: i64| errors.iter().find(|e| e["by"] == by && e["leadHours"] == lead);
+                let mape = |lead| of(lead).map_or_else(|| "-".to_owned(), |e| number(&e["mapePercent"]));
+                vec![
+                    text(&signal["zone"]),
+                    text(&source["source"]),
+                    state.clone(),
+                    text(&source["basis"]),
+                    text(&source["asOf"]),
+                    text(&source["askedAgainAt"]),
+                    by.to_owned(),
+                    mape(24),
+                    mape(96),
+                    of(96).map_or_else(|| "-".to_owned(), |e| e["hours"].to_string()),
+                ]
+            };
+            let made: Vec<&str> =
+                ["own", "learnt"].into_iter().filter(|by| errors.iter().any(|e| e["by"] == *by)).collect();
+            for by in if made.is_empty() { vec!["-"] } else { made } {
+                table.row(row(by));
+            }
+        }
+    }
+    table.render()
 }
 
 fn render_signals(signals: &Value) -> String {
@@ -258,6 +311,33 @@ mod tests {
         let marginal = json!({"source": "WattTime", "basis": "marginal", "used": true});
         let mixed = render_signals(&two(zone("KR", json!([marginal]))));
         assert!(mixed.contains("not all count alike"), "{mixed}");
+        let source = json!({"source": "UK Carbon Intensity", "basis": "average", "used": true,
+            "asOf": "2026-05-02T10:00:00Z", "leftAloneUntil": "2026-05-02T10:15:00Z",
+            "forecastErrors": [{"by": "own", "leadHours": 24, "mapePercent": 12.3456, "hours": 240},
+                {"by": "own", "leadHours": 96, "mapePercent": 20.0, "hours": 960},
+                {"by": "learnt", "leadHours": 24, "mapePercent": 25.0, "hours": 6}]});
+        let chain = render_chain(&two(zone("GB", json!([source]))));
+        let lines: Vec<Vec<&str>> = chain
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect())
+            .collect();
+        assert_eq!(lines[1], ["JP-TK", "WattTime", "not used", "marginal", "-", "-", "-", "-", "-", "-"]);
+        assert_eq!(
+            lines[3],
+            [
+                "GB",
+                "UK Carbon Intensity",
+                "used, left alone until 2026-05-02T10:15:00Z",
+                "average",
+                "2026-05-02T10:00:00Z",
+                "-",
+                "own",
+                "12.3",
+                "20",
+                "960"
+            ]
+        );
+        assert_eq!(lines[4][6..], ["learnt", "25", "-", "-"]);
         let old = json!({"items": [{"zone": "KR", "nowFrom": {"ageSeconds": 1}}]});
         assert_eq!(render_signals(&old).lines().count(), 2, "a server that says nothing of sources");
     }

@@ -173,9 +173,11 @@ async fn savings_page(State(backend): State<SharedBackend>, ask: Ask) -> Respons
 async fn signals_page(State(backend): State<SharedBackend>, ask: Ask) -> Response {
     let view = backend.view();
     if ask.csv() {
-        return signals::table(&view).response();
+        let sources = ask.get("table") == Some("sources");
+        let table = if sources { signals::sources_table(&backend.sources()) } else { signals::table(&view) };
+        return table.response();
     }
-    let body = signals::page(&ask, &view);
+    let body = signals::page(&ask, &view, &backend.sources());
     let title = ask.reader.say(M::Signals).to_owned();
     let worst = fleet::worst(&view);
     show(&backend, &ask, StatusCode::OK, Shown { here: "/signals", title, worst, body, view: &view })

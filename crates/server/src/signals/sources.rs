@@ -5,8 +5,8 @@
 //! in the chain stands in. No secret is in a text made here. All names of variables are here.
 
 use connect::observe::provider::{
-    Basis, ElectricityMaps, Guarded, Limits, Secret, UkCarbon, WattTime, electricity_maps, uk_carbon,
-    watttime,
+    Basis, CarbonAwareSdk, ElectricityMaps, Guarded, Limits, Provider, Proxies, Reach, Secret, UkCarbon,
+    WattTime, carbon_aware_sdk, electricity_maps, uk_carbon, watttime,
 };
 use fleet::GridZone;
 use std::path::Path;
@@ -25,12 +25,16 @@ pub const ELECTRICITYMAPS_TOKEN: &str = "KUBERCARBON_ELECTRICITYMAPS_TOKEN";
 pub const ELECTRICITYMAPS_URL: &str = "KUBERCARBON_ELECTRICITYMAPS_URL";
 /// UK Carbon Intensity's address.
 pub const UK_CARBON_URL: &str = "KUBERCARBON_UK_CARBON_URL";
+/// A Carbon Aware SDK server's address (experimental).
+pub const CARBON_AWARE_SDK_URL: &str = "KUBERCARBON_CARBON_AWARE_SDK_URL";
+/// What its data source counts: `average` or `marginal`. Its answers do not say.
+pub const CARBON_AWARE_SDK_BASIS: &str = "KUBERCARBON_CARBON_AWARE_SDK_BASIS";
 /// Put behind a secret's variable: the file it is in.
 const FILE: &str = "_FILE";
 
 /// Without a word on it: average before marginal, because ledger lines are location-based averages; what
 /// somebody has a key for before what needs none.
-const ORDER: &str = "electricity-maps,watttime,uk-carbon";
+const ORDER: &str = "electricity-maps,watttime,uk-carbon,carbon-aware-sdk";
 /// How the reason begins where nobody has set anything up, which is no mistake.
 const NOTHING: &str = "no ";
 /// Largest file with a secret, in bytes.
@@ -67,21 +71,54 @@ pub fn environment(name: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// What every provider is made with: the variables, and how it is reached.
+struct Means<'a> {
+    lookup: Lookup<'a>,
+    reach: Result<Reach, String>,
+}
+
+impl Means<'_> {
+    /// A guarded provider, made with how it is reached.
+    fn make<P: Provider + 'static>(
+        &self,
+        with: impl FnOnce(Reach) -> Result<P, String>,
+    ) -> Result<Guarded, String> {
+        with(self.reach.clone()?).map(|provider| Guarded::new(Box::new(provider)))
+    }
+    /// An address, unless told otherwise.
+    fn url(&self, name: &str, usual: &str) -> Result<String, String> {
+        Ok((self.lookup)(name)?.unwrap_or_else(|| usual.to_owned()))
+    }
+}
+
 /// The sources, in order.
 pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
     let order = match lookup(PROVIDERS) {
-        Ok(order) => order.unwrap_or_else(|| ORDER.to_owned()),
+        Ok(order) => order,
         Err(error) => {
             tracing::warn!(error, "the usual order of carbon providers is kept");
-            ORDER.to_owned()
+            None
         }
     };
+    let stated = order.is_some();
+    let order = order.unwrap_or_else(|| ORDER.to_owned());
+    let proxies = Proxies::read(lookup);
+    let lookup = &Means { lookup, reach: proxies.map(|proxies| Reach { limits, proxies }) };
     let mut sources: Vec<LiveSource> = Vec::new();
     for word in order.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != "none") {
         let source = match word {
-            "electricity-maps" => electricity_maps_source(lookup, limits),
-            "watttime" => watttime_source(lookup, limits),
-            "uk-carbon" => uk_carbon_source(lookup, limits),
+            "electricity-maps" => electricity_maps_source(lookup),
+            "watttime" => watttime_source(lookup),
+            "uk-carbon" => uk_carbon_source(lookup),
+            "carbon-aware-sdk" => {
+                let source = carbon_aware_sdk_source(lookup);
+                // Experimental: only who asks for it hears of it.
+                let unasked = source.provider.as_ref().is_err_and(|why| why.starts_with(NOTHING));
+                if unasked && !stated {
+                    continue;
+                }
+                source
+            }
             other => {
                 let other: String = other.chars().take(80).collect();
                 tracing::warn!("{PROVIDERS}: {other:?}: expected {ORDER}, in any order, or none");
@@ -114,43 +151,62 @@ fn keep_to_one_basis(sources: &mut [LiveSource]) {
     }
 }
 
-fn electricity_maps_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+fn electricity_maps_source(means: &Means<'_>) -> LiveSource {
     let provider = || {
-        let key = secret(lookup, ELECTRICITYMAPS_TOKEN)?.ok_or_else(|| {
+        let key = secret(means.lookup, ELECTRICITYMAPS_TOKEN)?.ok_or_else(|| {
             format!("{NOTHING}key: set {ELECTRICITYMAPS_TOKEN}, or {ELECTRICITYMAPS_TOKEN}{FILE}")
         })?;
-        let url = lookup(ELECTRICITYMAPS_URL)?;
-        let url = url.as_deref().unwrap_or(electricity_maps::URL);
-        ElectricityMaps::new(url, key, limits).map(|provider| Guarded::new(Box::new(provider)))
+        let url = means.url(ELECTRICITYMAPS_URL, electricity_maps::URL)?;
+        means.make(|reach| ElectricityMaps::new(&url, key, reach))
     };
     let (name, basis) = (electricity_maps::NAME, Basis::Average);
     LiveSource { name, basis, only: None, provider: provider() }
 }
 
-fn watttime_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+fn watttime_source(means: &Means<'_>) -> LiveSource {
     let provider = || {
-        let (user, password) = (value(lookup, WATTTIME_USER)?, secret(lookup, WATTTIME_PASSWORD)?);
+        let (user, password) =
+            (value(means.lookup, WATTTIME_USER)?, secret(means.lookup, WATTTIME_PASSWORD)?);
         let (Some(user), Some(password)) = (user, password) else {
             return Err(format!(
                 "{NOTHING}account: set {WATTTIME_USER} and {WATTTIME_PASSWORD}, or each with {FILE} behind it"
             ));
         };
-        let url = lookup(WATTTIME_URL)?;
-        let url = url.as_deref().unwrap_or(watttime::URL);
-        WattTime::new(url, &user, password, limits).map(|provider| Guarded::new(Box::new(provider)))
+        let url = means.url(WATTTIME_URL, watttime::URL)?;
+        means.make(|reach| WattTime::new(&url, &user, password, reach))
     };
     let (name, basis) = (watttime::NAME, Basis::Marginal);
     LiveSource { name, basis, only: None, provider: provider() }
 }
 
-fn uk_carbon_source(lookup: Lookup<'_>, limits: Limits) -> LiveSource {
+fn uk_carbon_source(means: &Means<'_>) -> LiveSource {
     let provider = || {
-        let url = lookup(UK_CARBON_URL)?;
-        let url = url.as_deref().unwrap_or(uk_carbon::URL);
-        UkCarbon::new(url, limits).map(|provider| Guarded::new(Box::new(provider)))
+        let url = means.url(UK_CARBON_URL, uk_carbon::URL)?;
+        means.make(|reach| UkCarbon::new(&url, reach))
     };
     let (name, basis) = (uk_carbon::NAME, Basis::Average);
     LiveSource { name, basis, only: Some(uk_carbon::ZONE), provider: provider() }
+}
+
+fn carbon_aware_sdk_source(means: &Means<'_>) -> LiveSource {
+    let basis = || match (means.lookup)(CARBON_AWARE_SDK_BASIS)?.as_deref().map(str::trim) {
+        Some("average") => Ok(Basis::Average),
+        Some("marginal") => Ok(Basis::Marginal),
+        found => {
+            let found: String = found.unwrap_or("nothing").chars().take(40).collect();
+            Err(format!(
+                "{CARBON_AWARE_SDK_BASIS}: found {found}: expected average or marginal, as the data source behind the server counts (WattTime: marginal; Electricity Maps: average)"
+            ))
+        }
+    };
+    let provider = || {
+        let url = (means.lookup)(CARBON_AWARE_SDK_URL)?;
+        let url = url.ok_or_else(|| format!("{NOTHING}address: set {CARBON_AWARE_SDK_URL}"))?;
+        let basis = basis()?;
+        means.make(|reach| CarbonAwareSdk::new(&url, basis, reach))
+    };
+    let name = carbon_aware_sdk::NAME;
+    LiveSource { name, basis: basis().unwrap_or(Basis::Average), only: None, provider: provider() }
 }
 
 /// A variable's value, or what is in the file that `…_FILE` names.
@@ -224,6 +280,38 @@ mod tests {
         let names = |order| sources(&[(PROVIDERS, order)]).into_iter().map(|s| s.0).collect::<Vec<_>>();
         assert_eq!(names("uk-carbon, watttime ,uk-carbon,other"), ["UK Carbon Intensity", "WattTime"]);
         assert!(names("none").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_carbon_aware_sdk_server_counts_as_it_is_said_to() {
+        assert_eq!(sources(&[]).len(), 3, "who did not ask for it does not hear of it");
+        let asked = sources(&[(PROVIDERS, "carbon-aware-sdk")]);
+        assert_eq!(asked[0].1.as_deref(), Some("no address: set KUBERCARBON_CARBON_AWARE_SDK_URL"));
+        let at = (CARBON_AWARE_SDK_URL, "http://localhost:8080");
+        let unknown = sources(&[at]).remove(3).1.unwrap();
+        assert!(
+            unknown.starts_with("KUBERCARBON_CARBON_AWARE_SDK_BASIS: found nothing: expected"),
+            "{unknown}"
+        );
+        let usable = |basis| -> Vec<_> {
+            let all = sources(&[at, (CARBON_AWARE_SDK_BASIS, basis)]);
+            all.into_iter().filter(|s| s.1.is_none()).map(|s| s.0).collect()
+        };
+        assert_eq!(usable("average"), ["UK Carbon Intensity", "Carbon Aware SDK"]);
+        assert_eq!(usable("marginal"), ["Carbon Aware SDK"], "and is not mixed");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_cannot_be_used_stops_every_provider_and_its_password_is_not_told() {
+        for (_, why) in
+            sources(&[("HTTPS_PROXY", "socks5://me:hunter2@proxy:1080"), (ELECTRICITYMAPS_TOKEN, "k")])
+        {
+            let why = why.unwrap();
+            let said = why.starts_with("HTTPS_PROXY: a proxy of \"socks5\"") || why.starts_with("no account");
+            assert!(said && !why.contains("hunter2"), "{why}");
+        }
+        let good = sources(&[("HTTPS_PROXY", "http://me:hunter2@proxy:3128"), (ELECTRICITYMAPS_TOKEN, "k")]);
+        assert_eq!(good[0].1, None);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
 use server::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
+use server::signals::errors::ForecastError;
 use server::signals::{Basis, SourceState, Sources};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -456,9 +457,16 @@ impl Backend for Fake {
     }
     fn sources(&self) -> Sources {
         let why = Some("no account: set KUBERCARBON_WATTTIME_USER".to_owned());
-        let live = SourceState { source: "WattTime".to_owned(), basis: Basis::Marginal, used: false, why };
-        let source = "typical year".to_owned();
-        let typical = SourceState { source, basis: Basis::Average, used: true, why: None };
+        let live = SourceState::new("WattTime", Basis::Marginal, false, why);
+        let mut typical = SourceState::new("typical year", Basis::Average, true, None);
+        let error = |lead_hours, mape_percent| ForecastError {
+            own: false,
+            lead_hours,
+            mape_percent,
+            hours: 96,
+            since: at(START) - Span::DAY,
+        };
+        typical.errors = vec![error(24, 12.345), error(96, 23.456)];
         Sources::from([(zone("kr"), vec![live, typical])])
     }
     fn version(&self) -> watch::Receiver<u64> {
