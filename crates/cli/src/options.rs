@@ -199,6 +199,13 @@ pub struct Up {
     /// Hourly carbon intensity (CSV or CSV.gz); where it does not reach, the typical year stands in
     #[arg(long, env = "KUBERCARBON_CARBON", value_name = "FILE")]
     pub carbon: Option<PathBuf>,
+    /// What is known of instance types better than by the built-in tables (CSV): instance_type, region, usd_per_hour,
+    /// idle_watts, full_watts, embodied_g_per_hour, vcpu, memory_gib; any value may be empty
+    #[arg(long, env = "KUBERCARBON_INSTANCES", value_name = "FILE")]
+    pub instances: Option<PathBuf>,
+    /// Prometheus of a real cluster, asked what is used before the cluster's metrics.k8s.io: NAME=URL; repeat for more
+    #[arg(long, env = "KUBERCARBON_PROMETHEUS", value_name = "NAME=URL", value_delimiter = ',', value_parser = prometheus)]
+    pub prometheus: Vec<(ClusterId, String)>,
     /// First instant of a new twin, e.g. 2022-03-01T00:00:00Z; default: the present hour
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub from: Option<Instant>,
@@ -366,6 +373,12 @@ fn zone(text: &str) -> Result<(ClusterId, GridZone), String> {
     let expected = || format!("\"{text}\" is no cluster's grid zone: expected NAME=ZONE, e.g. prod=KR");
     let (name, zone) = text.split_once('=').ok_or_else(expected)?;
     Ok((ClusterId::new(name).map_err(|_| expected())?, GridZone::new(zone).map_err(|_| expected())?))
+}
+
+fn prometheus(text: &str) -> Result<(ClusterId, String), String> {
+    let expected = || "not NAME=URL: expected e.g. prod=https://prometheus.example.org".to_owned();
+    let (name, url) = text.split_once('=').ok_or_else(expected)?;
+    Ok((ClusterId::new(name).map_err(|_| expected())?, url.to_owned()))
 }
 
 fn account(text: &str) -> Result<(ObjectName, ObjectName), String> {

@@ -20,7 +20,7 @@ pub struct Rule {
     pub verbs: &'static [&'static str],
 }
 
-const READ: [Rule; 4] = [
+const READ: [Rule; 10] = [
     Rule {
         why: "room, load, region and instance types",
         group: "",
@@ -46,6 +46,48 @@ const READ: [Rule; 4] = [
         why: "who goes first where not all can be in time",
         group: "scheduling.k8s.io",
         resources: &["priorityclasses"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "what nodes and pods really use, where a metrics server runs",
+        group: "metrics.k8s.io",
+        resources: &["nodes", "pods"],
+        names: &[],
+        verbs: &["list"],
+    },
+    Rule {
+        why: "inventory: workloads with pods missing",
+        group: "apps",
+        resources: &["deployments", "statefulsets", "daemonsets"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "inventory: schedules",
+        group: "batch",
+        resources: &["cronjobs"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "inventory: budgets that allow no disruption",
+        group: "policy",
+        resources: &["poddisruptionbudgets"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "inventory: volumes, and claims without one",
+        group: "",
+        resources: &["persistentvolumeclaims", "persistentvolumes"],
+        names: &[],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        why: "inventory: autoscalers at their maximum",
+        group: "autoscaling",
+        resources: &["horizontalpodautoscalers"],
         names: &[],
         verbs: &["list", "watch"],
     },

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, WatchParams};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -71,7 +72,7 @@ fn source(name: &str, client: kube::Client) -> Source {
         context: name.to_owned(),
         uid: None,
     };
-    Source { facts, client, known: BTreeMap::new() }
+    Source { facts, client, known: BTreeMap::new(), instances: Arc::default(), inventory: false }
 }
 
 /// Waits until what is wanted has been observed.

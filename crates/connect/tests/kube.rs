@@ -125,7 +125,7 @@ fn source(client: kube::Client) -> Source {
         context: "kr".to_owned(),
         uid: None,
     };
-    Source { facts, client, known: BTreeMap::new() }
+    Source { facts, client, known: BTreeMap::new(), instances: Arc::default(), inventory: false }
 }
 
 /// What was observed, in a short form: `node n1`, `-node n1`, `job a/b u1`, `seen Node 10`…
@@ -486,4 +486,53 @@ async fn patches_deletes_and_events() {
 async fn nobody_there_is_no_answer() {
     let at = tokio::net::TcpListener::bind(loopback()).await.unwrap().local_addr().unwrap();
     assert_eq!(code(&hands(at).carry_out(&kr(), create("o1", false)).await), "unanswered");
+}
+
+#[tokio::test]
+async fn a_kind_of_the_inventory_that_is_refused_is_unknown_and_the_cluster_is_reachable() {
+    let claim = json!({
+        "metadata": {"name": "data", "namespace": "a", "uid": "u", "resourceVersion": "3"},
+        "spec": {"volumeName": "v"}, "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}
+    });
+    let gone = change("DELETED", claim.clone());
+    let (script, at) = start(
+        loopback(),
+        vec![
+            ("GET /apis/apps/v1/deployments", answer(403, "Forbidden")),
+            ("GET /apis/autoscaling/v2/horizontalpodautoscalers", Answer::Json(404, Value::Null)),
+            ("GET /api/v1/persistentvolumeclaims", list("5", "", &[claim])),
+            ("WATCH /api/v1/persistentvolumeclaims", Answer::Watch(vec![gone], true)),
+        ],
+    )
+    .await;
+    let (sink, mut inbox) = mpsc::channel(4);
+    tokio::spawn(watch(Source { inventory: true, ..source(client(at)) }, sink));
+    let (mut told, mut reachable, mut inventory) =
+        (BTreeMap::new(), false, control::inventory::Inventory::default());
+    let all = async {
+        // Eight kinds, and a claim that comes and goes.
+        while told.len() < 10 || !reachable {
+            match inbox.recv().await.unwrap().event {
+                Some(Event::Reachable { reachable: now, .. }) => reachable = now.is_ok(),
+                Some(Event::Inventory { kind, told: what, .. }) => {
+                    inventory.take_in(kind, what.clone());
+                    told.insert(format!("{} {what:?}", kind.as_str()), ());
+                }
+                _ => {}
+            }
+        }
+    };
+    let found = timeout(PATIENCE, all).await;
+    assert!(found.is_ok(), "{told:#?}");
+    let view = inventory.view();
+    let why = |name: &str| {
+        let found = view.kinds.iter().find(|kind| kind.kind.as_str() == name).unwrap();
+        (found.count, found.unknown.clone())
+    };
+    assert_eq!(why("Deployment"), (0, Some("list: 403 Forbidden: its words".to_owned())));
+    assert!(why("HorizontalPodAutoscaler").1.unwrap().starts_with("list: 404"));
+    assert_eq!((why("PersistentVolumeClaim"), why("StatefulSet")), ((0, None), (0, None)));
+    assert!(told.keys().any(|line| line.contains("Bound") && line.contains("\"v\"")), "{told:#?}");
+    let asked = script.lock().unwrap().seen.iter().filter(|seen| seen.what.ends_with("/deployments")).count();
+    assert_eq!(asked, 1, "a refusal is not asked about again at once");
 }

@@ -4,7 +4,7 @@
 use control::{ClusterFacts, Control, Event, NodeObservation, Settings};
 use fleet::{
     Bytes, ClusterId, Cpu, GramsCo2PerKwh, GridZone, Instant, Mode, MoneyPerHour, NodeName, NodePower,
-    Provenance, RegionId, Resources, Series, SignalKind, Span, Watts,
+    Provenance, RatesFrom, RegionId, Resources, Series, SignalKind, Span, Watts,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ fn node(name: &str, ready: Option<bool>) -> Event {
         schedulable: true,
         power: NodePower { idle: Watts::from_watts_f64(6.0), full: Watts::from_watts_f64(28.0) },
         price: MoneyPerHour::ZERO,
+        rates_from: RatesFrom::default(),
         embodied: None,
     });
     Event::Node { cluster: id("kr"), node: NodeName::new(name).unwrap(), now }

@@ -6,6 +6,7 @@
 //! is wired, and every rule (they belong in `control`).
 
 use crate::signals::Sources;
+use control::inventory::InventoryView;
 use control::{Decision, Order, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Plan};
 use futures::future::BoxFuture;
@@ -154,6 +155,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Each grid zone's sources of carbon, best first, down to the one in use; empty where nothing says.
     fn sources(&self) -> Sources {
         Sources::new()
+    }
+    /// What a cluster has beside nodes, pods and Jobs; `None`: no such cluster.
+    fn inventory(&self, _cluster: &ClusterId) -> Option<InventoryView> {
+        None
     }
     /// Changes whenever the view does.
     fn version(&self) -> watch::Receiver<u64>;

@@ -159,8 +159,10 @@ impl Loop {
                 match input {
                     Input::Observed(observed) => {
                         events.extend(observed.event);
-                        if let Some(mark) = observed.seen {
-                            let at = seen.entry((mark.cluster, kind(mark.kind))).or_default();
+                        if let Some(mark) = observed.seen
+                            && let Some(kind) = kind(mark.kind)
+                        {
+                            let at = seen.entry((mark.cluster, kind)).or_default();
                             *at = mark.version.max(*at);
                         }
                     }
@@ -245,12 +247,14 @@ impl Loop {
     }
 }
 
-fn kind(kind: connect::observe::kube::WatchedKind) -> Kind {
+/// What a twin calls it; `None`: no pace waits for it.
+fn kind(kind: connect::observe::kube::WatchedKind) -> Option<Kind> {
     use connect::observe::kube::WatchedKind;
     match kind {
-        WatchedKind::Node => Kind::Node,
-        WatchedKind::Pod => Kind::Pod,
-        WatchedKind::Job => Kind::Job,
-        WatchedKind::PriorityClass => Kind::PriorityClass,
+        WatchedKind::Node => Some(Kind::Node),
+        WatchedKind::Pod => Some(Kind::Pod),
+        WatchedKind::Job => Some(Kind::Job),
+        WatchedKind::PriorityClass => Some(Kind::PriorityClass),
+        WatchedKind::Inventory(_) => None,
     }
 }

@@ -5,6 +5,7 @@ use crate::engine::{Engine, FleetClock};
 use crate::pacer::Throttle;
 use crate::signals::{Board, Sources};
 use connect::Clients;
+use control::inventory::InventoryView;
 use control::{Decision, Order, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Mode, Plan, Span};
 use futures::future::BoxFuture;
@@ -132,6 +133,10 @@ impl Backend for Live {
 
     fn sources(&self) -> Sources {
         self.parts.board.read()
+    }
+
+    fn inventory(&self, cluster: &ClusterId) -> Option<InventoryView> {
+        self.parts.engine.ask(|control, _| control.inventory(cluster))
     }
 
     fn version(&self) -> watch::Receiver<u64> {

@@ -6,6 +6,7 @@
 //! else one Job would be two, or work be taken for somebody else's.
 
 mod member;
+pub mod usage;
 
 use crate::backend::Speed;
 use crate::engine::{self, Engine, FleetClock, WallClock};
@@ -53,6 +54,10 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Carbon CSV.
     pub carbon: Option<PathBuf>,
+    /// CSV of instance types.
+    pub instances: Option<PathBuf>,
+    /// Addresses of the clusters' Prometheuses.
+    pub prometheus: BTreeMap<ClusterId, String>,
     /// What may be done to the clusters.
     pub mode: Mode,
     /// Forget an earlier state.
@@ -146,6 +151,9 @@ fn read_fleet(path: &Path) -> anyhow::Result<FleetSpec> {
 pub async fn up(options: Options) -> anyhow::Result<Running> {
     let (mut stated, settings) = stated(&options)?;
     let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
+    let instances = Arc::new(up::read_instances(options.instances.as_deref())?);
+    let ids = options.contexts.iter().map(|context| &context.id);
+    let mut prometheuses = usage::prometheuses(ids, &options.prometheus, &sources::environment)?;
     let state = options.state.join(STATE);
     let store = up::open_store(&state, options.fresh).await?;
     let console = match options.listen {
@@ -164,11 +172,18 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let live = sources::read(&sources::environment, Limits::default());
     let mut chain = Chain::new(&nothing_yet(), live, file).remembering(store.clone());
     let board = chain.board();
-    let shared =
-        Arc::new(Shared::new(engine.clone(), store.clone(), clients.clone(), chain.places(), options.mode));
+    let shared = Arc::new(Shared::new(
+        engine.clone(),
+        store.clone(),
+        clients.clone(),
+        chain.places(),
+        options.mode,
+        instances,
+    ));
     let members = options.contexts.iter().map(|context| {
         let stated = stated.remove(&context.id).unwrap_or_default();
-        Member { context: context.clone(), stated, shared: shared.clone() }
+        let prometheus = prometheuses.remove(&context.id);
+        Member { context: context.clone(), stated, prometheus, shared: shared.clone() }
     });
     let members: Vec<Member> = members.collect();
     let asked = join_all(members.iter().map(Member::ask)).await;

@@ -11,10 +11,11 @@ use crate::wall;
 use anyhow::Context;
 use connect::Clients;
 use connect::act::kube::Hands;
+use connect::observe::instances;
 use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
 use control::{Control, Event, twin_driver};
-use fleet::{ClusterId, FleetSpec, Instant, Mode, Span};
+use fleet::{ClusterId, FleetSpec, Instances, Instant, Mode, Span};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ pub struct Options {
     pub seed: u64,
     /// Carbon CSV.
     pub carbon: Option<PathBuf>,
+    /// CSV of instance types.
+    pub instances: Option<PathBuf>,
     /// First instant of a new twin; `None`: the present hour.
     pub start: Option<Instant>,
     /// Who may change clusters.
@@ -90,21 +93,29 @@ impl Running {
 }
 
 /// Reads the fleet file.
-pub fn read_fleet(path: Option<&Path>) -> anyhow::Result<FleetSpec> {
+pub fn read_fleet(path: Option<&Path>, instances: &Instances) -> anyhow::Result<FleetSpec> {
     let example = Path::new("examples/fleet.yaml");
     let path = path.or_else(|| example.exists().then_some(example));
     let Some(path) = path else {
-        return fleet::file::parse(EXAMPLE_FLEET).context("read the built-in example fleet");
+        return fleet::file::parse_with(EXAMPLE_FLEET, instances).context("read the built-in example fleet");
     };
     let bytes = signals::read_bounded(path)?;
     let text =
         String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
-    fleet::file::parse(&text).with_context(|| path.display().to_string())
+    fleet::file::parse_with(&text, instances).with_context(|| path.display().to_string())
+}
+
+/// Reads what is stated of instance types; nothing, where no file is named.
+pub fn read_instances(path: Option<&Path>) -> anyhow::Result<Instances> {
+    let Some(path) = path else { return Ok(Instances::default()) };
+    let bytes = signals::read_bounded(path)?;
+    Ok(instances::read_csv(&path.display().to_string(), &bytes)?)
 }
 
 /// Starts everything and comes back when it is ready.
 pub async fn up(options: Options) -> anyhow::Result<Running> {
-    let mut fleet = read_fleet(options.fleet.as_deref())?;
+    let instances = read_instances(options.instances.as_deref())?;
+    let mut fleet = read_fleet(options.fleet.as_deref(), &instances)?;
     if !options.demo {
         fleet.demo = None;
     }
@@ -241,7 +252,7 @@ async fn start_loop(
 
         let rates = |name: String| Some((name.clone(), twin_driver::known_rates(spec, &name)?));
         let known = host.node_names(&spec.id).into_iter().filter_map(rates).collect();
-        let source = Source { facts, client, known };
+        let source = Source { facts, client, known, instances: Arc::default(), inventory: false };
         tokio::spawn(engine.clone().follow(source));
     }
     Ok(engine)

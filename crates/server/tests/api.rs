@@ -231,6 +231,7 @@ async fn every_address_is_described() {
         [
             "/api/v1/clock",
             "/api/v1/clusters",
+            "/api/v1/clusters/{name}/inventory",
             "/api/v1/events",
             "/api/v1/jobs",
             "/api/v1/jobs/{cluster}/{namespace}/{name}",

@@ -1,6 +1,7 @@
 //! Commands that ask the running server one thing: status, signals, plans, release, approve, the clock.
 
 use crate::client::Client;
+use crate::commands::inventory;
 use crate::commands::place::path;
 use crate::format::{self, number, text};
 use crate::options::{Common, JobName, Output, Release, Twin};
@@ -17,7 +18,8 @@ pub fn status(common: &Common) -> anyhow::Result<()> {
         (client.list("/api/v1/clusters")?, client.list("/api/v1/jobs")?, client.get("/api/v1/clock")?);
     let plans = client.get("/api/v1/plans")?;
     let plan = json!({"policy": plans["policy"], "gap": plans["gap"], "roomIsScarce": plans["roomIsScarce"]});
-    let status = json!({"clock": clock, "plan": plan, "clusters": clusters["items"], "jobs": jobs["items"]});
+    let inventory = inventory::of(&client, &clusters["items"], common.print())?;
+    let status = json!({"clock": clock, "plan": plan, "clusters": clusters["items"], "jobs": jobs["items"], "inventory": inventory});
     format::show(common.print(), &status, |wide| render_status(&status, wide))
 }
 
@@ -71,6 +73,9 @@ fn render_status(status: &Value, wide: bool) -> String {
         out += &format!("{name}: unknown since {since}: {why}\n");
     }
     out.push('\n');
+    if wide {
+        out += &inventory::render(&status["inventory"]);
+    }
     out.push_str(&job_table(status, wide));
     out
 }

@@ -1,6 +1,7 @@
 //! One module a command, or a few that ask the server alike.
 
 mod ask;
+mod inventory;
 mod logs;
 mod place;
 mod rbac;

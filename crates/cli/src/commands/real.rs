@@ -70,6 +70,8 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
         state: client::state_dir(common)?,
         listen: options.listen,
         carbon: options.carbon.clone(),
+        instances: options.instances.clone(),
+        prometheus: options.prometheus.iter().cloned().collect(),
         mode: options.mode.unwrap_or(Mode::Observe),
         fresh: options.fresh,
     })

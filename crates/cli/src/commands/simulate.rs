@@ -23,7 +23,7 @@ struct Result {
 }
 
 pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
-    let fleet = server::up::read_fleet(options.fleet.as_deref())?;
+    let fleet = server::up::read_fleet(options.fleet.as_deref(), &fleet::Instances::default())?;
     let to = options.from + Span::DAY.scaled(i64::from(options.days), 1);
     let mut notes = Vec::new();
     let carbon = zones(options, &fleet, options.from, to, &mut notes)?;

@@ -15,6 +15,10 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
     if real::wanted(options) {
         return real::run(common, options, begun);
     }
+    anyhow::ensure!(
+        options.prometheus.is_empty(),
+        "--prometheus: twins have no meters: expected real clusters (--context)"
+    );
     let options = server::up::Options {
         fleet: options.fleet.clone(),
         state: client::state_dir(common)?,
@@ -24,6 +28,7 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
         demo: !options.no_demo,
         seed: options.seed.unwrap_or(SEED),
         carbon: options.carbon.clone(),
+        instances: options.instances.clone(),
         start: options.from,
         mode: options.mode.unwrap_or(fleet::Mode::Auto),
         fresh: options.fresh,

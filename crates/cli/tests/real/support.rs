@@ -141,8 +141,8 @@ impl Plane {
         self.run(&["apply", "-f", &file.display().to_string()]);
     }
 
-    /// What the product asked of this cluster, `VERB RESOURCE` or `VERB RESOURCE/SUBRESOURCE`, and which of it was
-    /// answered 403.
+    /// What the product asked of this cluster, `VERB RESOURCE` or `VERB RESOURCE/SUBRESOURCE`, the metrics API's with its
+    /// group, and which of it was answered 403.
     pub fn asked(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let path = self.run.parent().unwrap().join(format!("{}-audit.log", self.name));
         let log = std::fs::read_to_string(path).unwrap_or_default();
@@ -156,7 +156,10 @@ impl Plane {
             }
             let sub = Some(part("subresource")).filter(|sub| !sub.is_empty());
             let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
-            let what = format!("{} {}{sub}", line["verb"].as_str().unwrap(), part("resource"));
+            // Nodes and pods are the names of two things each.
+            let group = Some(part("apiGroup")).filter(|group| group == "metrics.k8s.io");
+            let group = group.map(|group| format!(".{group}")).unwrap_or_default();
+            let what = format!("{} {}{group}{sub}", line["verb"].as_str().unwrap(), part("resource"));
             if line["responseStatus"]["code"] == 403 {
                 refused.insert(what.clone());
             }

@@ -8,6 +8,7 @@ mod ask;
 mod clock;
 mod events;
 mod guard;
+mod inventory;
 pub mod model;
 mod read;
 mod source;
@@ -33,6 +34,7 @@ use utoipa::OpenApi;
     ),
     paths(
         read::clusters,
+        inventory::inventory,
         read::jobs,
         read::job,
         read::plans,
@@ -54,6 +56,7 @@ pub struct ApiDoc;
 pub fn router(backend: SharedBackend) -> Router {
     Router::new()
         .route("/api/v1/clusters", get(read::clusters))
+        .route("/api/v1/clusters/{name}/inventory", get(inventory::inventory))
         .route("/api/v1/jobs", get(read::jobs))
         .route("/api/v1/jobs/{cluster}/{namespace}/{name}", get(read::job))
         .route("/api/v1/plans", get(read::plans))

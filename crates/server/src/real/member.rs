@@ -5,16 +5,19 @@
 use super::First;
 use crate::engine::Engine;
 use crate::signals::Places;
+use crate::wall;
 use anyhow::Context as _;
 use connect::contexts::Context;
 use connect::observe::about::{self, About};
 use connect::observe::kube::Source;
+use connect::observe::usage::{Pace, Poller, Prometheus};
 use connect::{Clients, client, client_that_reads};
 use control::whereabouts::{self, Stated, UNKNOWN, Whereabouts};
 use control::{ClusterFacts, Event};
-use fleet::{ClusterId, GridZone, Mode, RegionId};
+use fleet::{ClusterId, GridZone, Instances, Mode, RegionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{Store, Write};
@@ -32,14 +35,22 @@ pub struct Shared {
     clients: Clients,
     places: Places,
     mode: Mode,
+    instances: Arc<Instances>,
     /// Names by uid of the clusters that have answered.
     names: Mutex<BTreeMap<String, ClusterId>>,
 }
 
 impl Shared {
     /// Of these parts.
-    pub fn new(engine: Engine, store: Store, clients: Clients, places: Places, mode: Mode) -> Shared {
-        Shared { engine, store, clients, places, mode, names: Mutex::default() }
+    pub fn new(
+        engine: Engine,
+        store: Store,
+        clients: Clients,
+        places: Places,
+        mode: Mode,
+        instances: Arc<Instances>,
+    ) -> Shared {
+        Shared { engine, store, clients, places, mode, instances, names: Mutex::default() }
     }
 }
 
@@ -47,6 +58,8 @@ impl Shared {
 pub struct Member {
     pub context: Context,
     pub stated: Stated,
+    /// Where it is asked what is used, before the cluster itself.
+    pub prometheus: Option<Prometheus>,
     pub shared: Arc<Shared>,
 }
 
@@ -91,7 +104,7 @@ impl Member {
     }
 
     /// Asks until it answers, then watches it, for ever.
-    async fn run(self, mut joined: Result<Joined, String>) {
+    async fn run(mut self, mut joined: Result<Joined, String>) {
         loop {
             match joined {
                 Ok(joined) => {
@@ -99,7 +112,9 @@ impl Member {
                         tracing::warn!(cluster = %self.context.id, "{assumed}");
                     }
                     if self.tell_facts(&joined.source.facts).await.is_ok() {
-                        self.shared.engine.clone().follow(joined.source).await;
+                        let usage = self.usage(joined.source.client.clone());
+                        let watched = self.shared.engine.clone().follow(joined.source);
+                        tokio::join!(watched, usage);
                     }
                     return;
                 }
@@ -113,6 +128,24 @@ impl Member {
             tokio::time::sleep(ASK_AGAIN).await;
             joined = self.join(self.ask().await).await;
         }
+    }
+
+    /// Tells the loop what is used, as long as it lives.
+    fn usage(&mut self, client: kube::Client) -> impl Future<Output = ()> + use<> {
+        let (id, engine) = (self.context.id.clone(), self.shared.engine.clone());
+        let now = Arc::new(wall::now);
+        let mut poller = Poller::new(id.as_str(), client, self.prometheus.take(), now, Pace::default());
+        Box::pin(async move {
+            loop {
+                let report = poller.next().await;
+                if let Err(why) = &report {
+                    tracing::info!(cluster = %id, "nobody says what is used: {why}");
+                }
+                if engine.tell(Event::Usage { cluster: id.clone(), report }).await.is_err() {
+                    return;
+                }
+            }
+        })
     }
 
     /// Connects and asks who and where it is. The error is in words.
@@ -140,7 +173,8 @@ impl Member {
         let place = whereabouts::find(&self.context.name, &self.stated, &about.regions);
         let facts = self.facts(&place, uid);
         self.shared.clients.put(self.context.id.clone(), client.clone());
-        let source = Source { facts, client, known: BTreeMap::new() };
+        let instances = self.shared.instances.clone();
+        let source = Source { facts, client, known: BTreeMap::new(), instances, inventory: true };
         Ok(Joined { source, assumed: place.assumed })
     }
 

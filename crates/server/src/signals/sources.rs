@@ -225,7 +225,7 @@ fn value(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn secret(lookup: Lookup<'_>, name: &str) -> Result<Option<Secret>, String> {
+pub(crate) fn secret(lookup: Lookup<'_>, name: &str) -> Result<Option<Secret>, String> {
     let wrong = |error| format!("{name}: {error}");
     value(lookup, name)?.map(|text| Secret::new(&text).map_err(wrong)).transpose()
 }

@@ -6,7 +6,7 @@
 //! watch that brought more than is read, only one that ends as it was asked to shows that the kind is fine:
 //! such a server opens every watch.
 
-use super::kinds::{Key, Place, Watched};
+use super::kinds::{Key, Place, Watched, WatchedKind};
 use super::page;
 use super::{Observed, Report, Seen};
 use crate::client::TooLarge;
@@ -37,6 +37,9 @@ const PAGES_MAX: usize = 2000;
 /// Attempts that lead nowhere before a version is given up and the kind listed anew: the server may have
 /// been restored to an earlier state and not know the version at all.
 const RELIST_AFTER: u32 = 3;
+/// A kind of the inventory that is refused or not served is asked for again after this: rights are given by hand, and
+/// the API server writes each refusal down.
+const DENIED_AGAIN: Duration = Duration::from_secs(300);
 /// Most characters of an error that are passed on: servers put in them what they like.
 const WORDS_MAX: usize = 500;
 
@@ -51,6 +54,8 @@ enum Stop {
     Gone,
     /// More was answered than is read, in words.
     TooLarge(String),
+    /// Refused for want of rights (403), or not served (404), in words.
+    Denied(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -125,7 +130,15 @@ impl<K: Watched> Follower<K> {
                 Ok(()) => continue,
                 Err(Stop::Closed) => return,
                 Err(Stop::Gone) => self.version = None,
-                Err(Stop::Failed(why) | Stop::TooLarge(why)) => {
+                Err(Stop::Denied(why)) if matches!(K::KIND, WatchedKind::Inventory(_)) => {
+                    self.version = None;
+                    if self.report(Report::Denied(K::KIND, why)).await.is_err() {
+                        return;
+                    }
+                    sleep(DENIED_AGAIN).await;
+                    continue;
+                }
+                Err(Stop::Failed(why) | Stop::TooLarge(why) | Stop::Denied(why)) => {
                     if self.report(Report::Failing(K::KIND, why)).await.is_err() {
                         return;
                     }
@@ -276,7 +289,9 @@ fn stop(what: &str, error: kube::Error) -> Stop {
     match error {
         kube::Error::Api(status) if status.code == 410 => Stop::Gone,
         kube::Error::Api(status) => {
-            Stop::Failed(words(format!("{} {}: {}", status.code, status.reason, status.message)))
+            let denied = matches!(status.code, 403 | 404);
+            let why = words(format!("{} {}: {}", status.code, status.reason, status.message));
+            if denied { Stop::Denied(why) } else { Stop::Failed(why) }
         }
         error if TooLarge::is_behind(&error) => Stop::TooLarge(words(error.to_string())),
         error => Stop::Failed(words(error.to_string())),
@@ -316,7 +331,7 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(body)) }
         };
         let client = kube::Client::new(Bounded(tower::service_fn(answer)), "default");
-        let place = Place { cluster: fleet::ClusterId::new("kr").unwrap(), known: BTreeMap::new() };
+        let place = Place::of(fleet::ClusterId::new("kr").unwrap());
         let (reports, inbox) = mpsc::channel(4);
         tokio::spawn(Follower::<Node>::new(Api::all(client), Arc::new(place), reports).run());
         inbox
@@ -327,7 +342,9 @@ mod tests {
             Report::Observed(observed) => format!("seen {}", observed.seen.map_or(0, |seen| seen.version)),
             Report::Listed(_) => "listed".to_owned(),
             Report::Fine(_) => "fine".to_owned(),
-            Report::Failing(_, why) => why.split(": expected").next().unwrap_or_default().to_owned(),
+            Report::Failing(_, why) | Report::Denied(_, why) => {
+                why.split(": expected").next().unwrap_or_default().to_owned()
+            }
         }
     }
 

@@ -3,8 +3,9 @@
 //! Invariant: conversions are `control::observe`'s, the same for every driver. Objects whose name cannot
 //! be (the API server takes none) give no event.
 
+use control::inventory::InventoryKind;
 use control::{Event, observe};
-use fleet::{ClusterId, NodeName, NodeRates};
+use fleet::{ClusterId, Instances, NodeName, NodeRates};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -23,10 +24,12 @@ pub enum WatchedKind {
     Job,
     /// `scheduling.k8s.io/v1` PriorityClass.
     PriorityClass,
+    /// One that only the inventory is made of.
+    Inventory(InventoryKind),
 }
 
 impl WatchedKind {
-    /// All of them.
+    /// Those without which a cluster is not known; the others may be missing.
     pub const ALL: [WatchedKind; 4] =
         [WatchedKind::Node, WatchedKind::Pod, WatchedKind::Job, WatchedKind::PriorityClass];
 
@@ -37,6 +40,7 @@ impl WatchedKind {
             WatchedKind::Pod => "Pod",
             WatchedKind::Job => "Job",
             WatchedKind::PriorityClass => "PriorityClass",
+            WatchedKind::Inventory(kind) => kind.as_str(),
         }
     }
 }
@@ -53,6 +57,16 @@ pub(crate) struct Place {
     pub cluster: ClusterId,
     /// Power, price and embodied emissions by node name, where they are configured.
     pub known: BTreeMap<String, NodeRates>,
+    /// What is stated of instance types.
+    pub instances: Arc<Instances>,
+}
+
+#[cfg(test)]
+impl Place {
+    /// A cluster of which nothing is configured.
+    pub fn of(cluster: ClusterId) -> Place {
+        Place { cluster, known: BTreeMap::new(), instances: Arc::default() }
+    }
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
@@ -76,7 +90,7 @@ impl Watched for Node {
     fn event(self, place: &Place) -> Option<Event> {
         let name = self.metadata.name.as_deref()?;
         let node = NodeName::new(name).ok()?;
-        let now = observe::node(&self, place.known.get(name).copied());
+        let now = observe::node_with(&self, place.known.get(name).copied(), &place.instances);
         Some(Event::Node { cluster: place.cluster.clone(), node, now: Some(now) })
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {

@@ -1,4 +1,5 @@
-//! One cluster as its API tells it: Nodes, Pods, Jobs and PriorityClasses, listed and then watched.
+//! One cluster as its API tells it: Nodes, Pods, Jobs and PriorityClasses, listed and then watched; and where it is
+//! asked for, the kinds of the inventory.
 //!
 //! The loop is our own and not `kube_runtime::watcher`, because whoever drives a twin must know which
 //! resourceVersion each list and event brought us to: virtual time may go on only when `control` has
@@ -6,10 +7,12 @@
 //!
 //! Invariants: the events of one kind come in the order of its stream, gone objects included; nothing is
 //! written; an answer of the API is taken in pages, each under a timeout and, with a client of
-//! [`crate::client()`], within a bound. Left out: kinds of other groups.
+//! [`crate::client()`], within a bound. A kind of the inventory that is refused or not served is unknown, and the cluster
+//! is reachable all the same.
 
 mod follow;
 mod health;
+mod inventory;
 mod kinds;
 mod page;
 
@@ -18,18 +21,21 @@ pub use follow::{REQUEST_TIMEOUT, WATCH_SECONDS, WATCH_SLACK};
 pub use health::UNREACHABLE_AFTER;
 pub use kinds::WatchedKind;
 
+use control::inventory::{InventoryKind, Told};
 use control::{ClusterFacts, Event};
-use fleet::{ClusterId, NodeRates};
+use fleet::{ClusterId, Instances, NodeRates};
 use follow::Follower;
+use futures::FutureExt;
 use health::Health;
+use inventory::Item;
 use kinds::Place;
 use kube::Api;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
 
-/// Reports that may wait between the four streams and the sink; a full sink holds the streams back.
+/// Reports that may wait between the streams and the sink; a full sink holds the streams back.
 const REPORTS_MAX: usize = 64;
 
 /// A cluster to watch.
@@ -41,6 +47,10 @@ pub struct Source {
     /// Power, price and embodied emissions of nodes by name, where the fleet file states them; other nodes' are looked up in
     /// the built-in tables by instance type.
     pub known: BTreeMap<String, NodeRates>,
+    /// What a person states of instance types: that comes before the tables.
+    pub instances: Arc<Instances>,
+    /// Whether the kinds of the inventory are watched as well.
+    pub inventory: bool,
 }
 
 /// Something seen: take in the event first, then the version.
@@ -70,6 +80,8 @@ enum Report {
     Listed(WatchedKind),
     Fine(WatchedKind),
     Failing(WatchedKind, String),
+    /// Refused or not served: asked for again after a while.
+    Denied(WatchedKind, String),
 }
 
 /// Watches a cluster until the sink is closed or the future dropped; it never gives up by itself.
@@ -79,8 +91,8 @@ enum Report {
 /// [`UNREACHABLE_AFTER`], with `Ok` at the first answer and, later, when no kind fails any more. Failed requests
 /// are tried again after delays that grow from [`DELAY_FIRST`] to [`DELAY_MAX`].
 pub async fn watch(cluster: Source, sink: Sender<Observed>) {
-    let Source { facts, client, known } = cluster;
-    let place = Arc::new(Place { cluster: facts.id.clone(), known });
+    let Source { facts, client, known, instances, inventory } = cluster;
+    let place = Arc::new(Place { cluster: facts.id.clone(), known, instances });
     let first = Observed { event: Some(Event::Cluster(facts)), seen: None };
     if sink.send(first).await.is_err() {
         return;
@@ -88,7 +100,8 @@ pub async fn watch(cluster: Source, sink: Sender<Observed>) {
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
     macro_rules! follow {
         ($kind:ty) => {
-            Follower::<$kind>::new(Api::all(client.clone()), place.clone(), reports.clone()).run()
+            // On the heap: a dozen of them side by side are more than a thread's stack should hold.
+            Follower::<$kind>::new(Api::all(client.clone()), place.clone(), reports.clone()).run().boxed()
         };
     }
     let streams = async {
@@ -99,10 +112,29 @@ pub async fn watch(cluster: Source, sink: Sender<Observed>) {
             follow!(k8s_openapi::api::scheduling::v1::PriorityClass),
         )
     };
+    macro_rules! inventory {
+        ($($kind:ident),+) => {
+            tokio::join!($(follow!(Item<inventory::$kind>)),+)
+        };
+    }
+    let more = async {
+        if inventory {
+            let _ended = inventory!(
+                Deployment,
+                StatefulSet,
+                DaemonSet,
+                CronJob,
+                PodDisruptionBudget,
+                PersistentVolumeClaim,
+                PersistentVolume,
+                HorizontalPodAutoscaler
+            );
+        }
+    };
     // Streams of a quiet cluster would not notice that the sink is closed.
     tokio::select! {
         () = relay(&place.cluster, inbox, &sink) => {}
-        _ = streams => {}
+        _ = async { tokio::join!(streams, more) } => {}
         () = sink.closed() => {}
     }
 }
@@ -111,6 +143,7 @@ pub async fn watch(cluster: Source, sink: Sender<Observed>) {
 /// nobody listens.
 async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<Observed>) {
     let mut health = Health::default();
+    let mut listed = BTreeSet::new();
     loop {
         let due = health.due();
         let report = tokio::select! {
@@ -127,7 +160,10 @@ async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<O
         let told = match report {
             None => return,
             Some(Report::Observed(observed)) => sink.send(*observed).await.map_err(|_| Closed),
-            Some(Report::Failing(kind, why)) => {
+            Some(report) if let Some(kind) = report.inventory() => {
+                inventory_report(cluster, kind, report, &mut listed, sink).await
+            }
+            Some(Report::Failing(kind, why) | Report::Denied(kind, why)) => {
                 tracing::info!(%cluster, %kind, "{why}");
                 health.failed(kind, Instant::now(), why);
                 Ok(())
@@ -142,6 +178,42 @@ async fn relay(cluster: &ClusterId, mut inbox: Receiver<Report>, sink: &Sender<O
             return;
         }
     }
+}
+
+impl Report {
+    /// Of which kind of the inventory it is.
+    fn inventory(&self) -> Option<InventoryKind> {
+        let kind = match self {
+            Report::Listed(kind) | Report::Fine(kind) => kind,
+            Report::Failing(kind, _) | Report::Denied(kind, _) => kind,
+            Report::Observed(_) => return None,
+        };
+        if let WatchedKind::Inventory(kind) = kind { Some(*kind) } else { None }
+    }
+}
+
+/// What the stream of a kind of the inventory says of itself. What was listed once stands, as old as it is, while the
+/// stream fails; refused, it does not.
+async fn inventory_report(
+    cluster: &ClusterId,
+    kind: InventoryKind,
+    report: Report,
+    listed: &mut BTreeSet<InventoryKind>,
+    sink: &Sender<Observed>,
+) -> Result<(), Closed> {
+    let seen = match report {
+        Report::Listed(_) if listed.insert(kind) => Ok(()),
+        Report::Denied(_, why) => {
+            listed.remove(&kind);
+            Err(why)
+        }
+        Report::Failing(_, why) if !listed.contains(&kind) => Err(why),
+        _ => return Ok(()),
+    };
+    if let Err(why) = &seen {
+        tracing::debug!(%cluster, kind = kind.as_str(), "{why}");
+    }
+    tell(sink, Event::Inventory { cluster: cluster.clone(), kind, told: Told::Seen(seen) }).await
 }
 
 /// Nobody listens.

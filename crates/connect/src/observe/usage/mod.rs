@@ -15,6 +15,7 @@ pub use prometheus::{Prometheus, Scope, limits as prometheus_limits};
 use super::backoff::Backoff;
 use control::usage::{AGE_MAX, UsageReport};
 use fleet::Instant;
+use futures::FutureExt;
 use metrics::Metrics;
 use std::future::Future;
 use std::sync::Arc;
@@ -87,13 +88,13 @@ impl Poller {
         let now = (self.now)();
         let mut without = None;
         if let Some((prometheus, guard)) = &mut self.prometheus {
-            match guard.ask(prometheus.look(now)).await {
+            match guard.ask(prometheus.look(now).boxed()).await {
                 Ok(report) => return Ok(Arc::new(report)),
                 Err(why) => without = Some(why),
             }
         }
         let (metrics, guard) = &mut self.metrics;
-        match (guard.ask(metrics.look(now)).await, without) {
+        match (guard.ask(metrics.look(now).boxed()).await, without) {
             (Ok(mut report), Some(why)) => {
                 report.from.source = format!("{} (not {why})", report.from.source);
                 Ok(Arc::new(report))
