@@ -13,9 +13,8 @@
 
 use super::draw::Draw;
 use super::interruptible::Search;
-use super::menu::Menu;
-use super::prices::Prices;
-use super::problem::{Job, Place, Value, fits};
+use super::menu::{Choice, Menu};
+use super::problem::{Job, Place, Problem, Value, fits};
 use super::scan::Scan;
 use super::state::State;
 
@@ -29,6 +28,8 @@ const CORNERS: f64 = 0.1;
 const CORNER_MAX: usize = 8;
 /// Choices that say which corners a job would rather be in.
 const CORNER_CHOICES: usize = 32;
+/// Share of steps of a job that may pause that force it into one run: it has many of those to draw from.
+const WHOLE: f64 = 0.5;
 /// Share of free places passed over.
 const BLINKS: f64 = 0.03;
 /// Share of steps that rank free places at a part of the prices.
@@ -42,10 +43,16 @@ const ABOUT_MISSED: usize = 4;
 /// inverse root of the heat, by so many times for each heat that ends with more weight out of time than the
 /// best plan has, and from that share of the first heat on no more weight is given up.
 const MISSING: f64 = 1.7;
-/// Where less than this part of all weight is out of time at first, all of it may soon be in time: none is given up.
+/// Where no more than this part of all weight is out of time, all of it may soon be in time: none is given up.
 const FEW_PART: i128 = 50;
 const FIRMER: f64 = 2.0;
 const HARD_AT: f64 = 0.004;
+
+/// Whether so much weight is out of time that not all of it can be in time.
+pub fn overloaded(problem: &Problem, missed: i128) -> bool {
+    let all: i128 = problem.jobs.iter().map(|job| job.weight).fold(0, i128::saturating_add);
+    missed > all / FEW_PART
+}
 
 /// Grams a unit of weight out of time counts at first; without end where nobody is out of time, or somebody has to
 /// run in any case: to leave out what is only thought to come gains nothing.
@@ -57,8 +64,7 @@ fn missing(state: &State<'_>) -> f64 {
     let weights = jobs.iter().map(|job| job.weight).filter(|weight| *weight > 0);
     let Value { missed, cost, .. } = state.total();
     let mean = cost / state.places.len().max(1) as f64;
-    let all: i128 = jobs.iter().map(|job| job.weight).fold(0, i128::saturating_add);
-    let least = weights.min().filter(|_| missed > all / FEW_PART);
+    let least = weights.min().filter(|_| overloaded(state.problem, missed));
     least.map_or(f64::INFINITY, |least| MISSING * mean / least as f64)
 }
 
@@ -66,9 +72,9 @@ fn missing(state: &State<'_>) -> f64 {
 const BACK_SWEEPS: usize = 2;
 
 /// An annealing under way.
-pub struct Anneal<'s, 'p> {
+pub struct Anneal<'s, 'p, 'm> {
     state: &'s mut State<'p>,
-    menu: Menu<'s>,
+    menu: &'s mut Menu<'m>,
     draw: Draw,
     total: Value,
     best_total: Value,
@@ -143,11 +149,15 @@ impl Limit {
     }
 }
 
-impl<'s, 'p> Anneal<'s, 'p> {
+impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
     /// Goes on from the plan in `state`.
-    pub fn new(state: &'s mut State<'p>, prices: &'s Prices, about: About<'_>, seed: u64) -> Anneal<'s, 'p> {
+    pub fn new(
+        state: &'s mut State<'p>,
+        menu: &'s mut Menu<'m>,
+        about: About<'_>,
+        seed: u64,
+    ) -> Anneal<'s, 'p, 'm> {
         let jobs = state.places.len();
-        let mut menu = Menu::new(state.problem, prices);
         let mut by_cost: Vec<(f64, usize)> = match about {
             About::All => (0..jobs).map(|job| (menu.least(job, &mut state.work), job)).collect(),
             About::These(some) => some.iter().map(|job| (state.values[*job].cost, *job)).collect(),
@@ -351,14 +361,7 @@ impl<'s, 'p> Anneal<'s, 'p> {
         if held.missed == 0 && !item.prompt && choice.cost - held.cost > worst {
             return;
         }
-        let place = if item.pausable {
-            match self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true) {
-                Some((_, place)) => place,
-                None => return,
-            }
-        } else {
-            choice.place(item)
-        };
+        let Some(place) = self.wanted(job, choice) else { return };
         let mut now = problem.value(item, &place);
         if self.state.places[job].as_ref() == Some(&place) || self.limit(held, worst).exceeded(&now) {
             return;
@@ -374,6 +377,21 @@ impl<'s, 'p> Anneal<'s, 'p> {
         self.out_by_size();
         let keep = self.put_back(&mut now, &mut limit) && limit.keeps(&now);
         self.settle(keep, now - limit.before);
+    }
+
+    /// The place a choice stands for. Of a job that may pause: its cheapest runs on that cluster, whoever is there,
+    /// which is always the same, or one run among all.
+    fn wanted(&mut self, job: usize, choice: Choice) -> Option<Place> {
+        let item = &self.state.problem.jobs[job];
+        if !item.pausable {
+            return Some(choice.place(item));
+        }
+        if self.draw.share() < WHOLE {
+            let choices = self.menu.whole(job, &mut self.state.work);
+            let at = self.draw.share() * self.draw.share() * choices.len() as f64;
+            return choices.get(at as usize).map(|choice| choice.place(item));
+        }
+        self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true).map(|found| found.1)
     }
 
     /// Takes a job and a few others out of one corner (its own, or one it would rather be in) and puts
@@ -518,31 +536,10 @@ impl<'s, 'p> Anneal<'s, 'p> {
     }
 
     fn free_choice(&mut self, job: usize) -> Option<Place> {
-        let problem = self.state.problem;
-        let item = &problem.jobs[job];
-        let mut best: Option<(f64, usize)> = None;
-        let choices = self.menu.of(job, &mut self.state.work);
-        for (index, choice) in choices.iter().enumerate() {
-            self.state.work += 1;
-            let score = choice.cost + self.part * (choice.priced - choice.cost);
-            if best.is_some_and(|best| score >= best.0) {
-                continue;
-            }
-            let base = usize::from(choice.cluster) * problem.slots;
-            let mode = item.mode(choice.mode);
-            let mut slots = problem.overlapped((choice.start, choice.start + mode.length));
-            if slots.all(|slot| {
-                self.state.work += 1;
-                fits(&mode.demand, &self.state.room[base + slot])
-            }) && self.draw.share() >= BLINKS
-            {
-                best = Some((score, index));
-                if self.part == 1.0 || item.prompt {
-                    break;
-                }
-            }
-        }
-        best.map(|(_, index)| choices[index].place(item))
+        let State { problem, room, work, .. } = &mut *self.state;
+        let draw = &mut self.draw;
+        let choice = self.menu.free(job, self.part, room, work, || draw.share() >= BLINKS)?;
+        Some(choice.place(&problem.jobs[job]))
     }
 
     fn free_runs(&mut self, job: usize) -> Option<Place> {

@@ -1,6 +1,8 @@
 //! Tests of the solver against trying everything, on cases small enough for that.
 
 use super::interruptible::Search;
+use super::menu::Menu;
+use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, Problem, Site, Value};
 use super::solve::solve;
 use proptest::prelude::*;
@@ -238,6 +240,35 @@ proptest! {
                 let last = (deadline - (length - (needed - 1) * 100)) / 100;
                 prop_assert!(expect.is_infinite() || needed > last - first, "{expect}");
             }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_free_choice_is_the_cheapest_that_fits_whatever_was_full_before(
+        intensity in prop::collection::vec(1i64..9, 3..16),
+        length in 30i64..350,
+        rooms in prop::collection::vec(prop::collection::vec(0i64..4, 32), 1..6),
+        part in prop::sample::select(vec![0.0, 0.5, 1.0])
+    ) {
+        let item = job(120, length, 1400, 2, [1.0, 1.5]);
+        let problem = problem(16, [3, 3], &intensity, vec![item.clone()]);
+        let price: Vec<f64> = (0..2 * 4 * 16).map(|i| f64::from((i * 7 % 5) as u8) * 1e-4).collect();
+        let prices = Prices::given(&problem, &price);
+        let mut menu = Menu::new(&problem, &prices);
+        let choices = menu.of(0, &mut 0);
+        for cores in rooms {
+            let room: Vec<Amounts> = cores.iter().map(|cores| [*cores, 0, 0, 100]).collect();
+            let score = |cost: f64, priced: f64| cost + part * (priced - cost);
+            let open = choices.iter().filter(|choice| problem.has_room(&room, &item, &choice.place(&item)));
+            let least = open.map(|choice| score(choice.cost, choice.priced)).min_by(f64::total_cmp);
+            let found = menu.free(0, part, &room, &mut 0, || true);
+            prop_assert_eq!(found.map(|choice| score(choice.cost, choice.priced)), least);
+            if let Some(choice) = found {
+                prop_assert!(problem.has_room(&room, &item, &choice.place(&item)));
+            }
+            prop_assert!(menu.free(0, part, &room, &mut 0, || false).is_none());
         }
     }
 }

@@ -118,7 +118,8 @@ impl Search<'_> {
         let mut row: Vec<f64> = Vec::new();
         for k in 0..w.needed {
             let closing = k + 1 == w.needed;
-            let score = |i: usize| if closing { self.slot_score(&site, w.first + i, share) } else { full[i] };
+            let part = closing && share < 1.0;
+            let score = |i: usize| if part { self.slot_score(&site, w.first + i, share) } else { full[i] };
             let mut next = vec![f64::INFINITY; w.width];
             // Cheapest end of a run at least one slot of pause before `i`.
             let mut paused = (f64::INFINITY, 0u32);

@@ -1,9 +1,9 @@
 //! For each job the places worth trying: those that cost least at the prices of capacity. Worked out for all jobs
-//! at once, or job by job when first asked for.
+//! at once, or job by job when first asked for, and kept for every search at the same prices.
 
 use super::alone::Alone;
 use super::prices::Prices;
-use super::problem::{Job, Place, Problem};
+use super::problem::{Amounts, Job, Place, Problem, fits};
 use std::rc::Rc;
 
 /// Places kept of each job that runs at one go.
@@ -40,14 +40,21 @@ pub struct Menu<'a> {
     alone: Alone<'a>,
     /// Of those asked for so far.
     choices: Vec<Option<Rc<[Choice]>>>,
+    /// The same for one run, of jobs that may pause.
+    whole: Vec<Option<Rc<[Choice]>>>,
+    /// For each of the choices of one run the slot that had no room when it was last looked at, or one it holds: most
+    /// that were full still are.
+    full: Vec<Vec<u32>>,
     found: Vec<Choice>,
 }
 
 impl<'a> Menu<'a> {
     /// Choices at `prices`, none worked out yet.
     pub fn new(problem: &'a Problem, prices: &'a Prices) -> Menu<'a> {
-        let choices = vec![None; problem.jobs.len()];
-        Menu { problem, prices, alone: Alone::new(problem), choices, found: Vec::new() }
+        let none = || vec![None; problem.jobs.len()];
+        let full = vec![Vec::new(); problem.jobs.len()];
+        let (choices, whole, alone) = (none(), none(), Alone::new(problem));
+        Menu { problem, prices, alone, choices, whole, full, found: Vec::new() }
     }
 
     /// The choices of a job, cheapest at the prices first; nothing where it cannot be in time even alone, or
@@ -56,9 +63,69 @@ impl<'a> Menu<'a> {
         if let Some(known) = &self.choices[job] {
             return known.clone();
         }
-        let found: Rc<[Choice]> = self.work_out(job, work).into();
+        let pauses = self.problem.jobs[job].pausable;
+        let found: Rc<[Choice]> = self.work_out(job, pauses, work).into();
         self.choices[job] = Some(found.clone());
         found
+    }
+
+    /// The choices of a job for one run, although it may pause.
+    pub fn whole(&mut self, job: usize, work: &mut u64) -> Rc<[Choice]> {
+        if !self.problem.jobs[job].pausable {
+            return self.of(job, work);
+        }
+        if let Some(known) = &self.whole[job] {
+            return known.clone();
+        }
+        let found: Rc<[Choice]> = self.work_out(job, false, work).into();
+        self.whole[job] = Some(found.clone());
+        found
+    }
+
+    /// The cheapest of a job's choices of one run that have room and that `pass` lets pass, ranked at a part of the
+    /// prices; the first of those where only the first will do.
+    pub fn free(
+        &mut self,
+        job: usize,
+        part: f64,
+        room: &[Amounts],
+        work: &mut u64,
+        mut pass: impl FnMut() -> bool,
+    ) -> Option<Choice> {
+        let choices = self.of(job, work);
+        let (problem, item) = (self.problem, &self.problem.jobs[job]);
+        let full = &mut self.full[job];
+        if full.is_empty() {
+            let first = |choice: &Choice| (choice.start / problem.slot).min(problem.slots as i64 - 1) as u32;
+            full.extend(choices.iter().map(first));
+        }
+        let mut best: Option<(f64, Choice)> = None;
+        for (choice, full) in choices.iter().zip(full) {
+            *work += 1;
+            let score = choice.cost + part * (choice.priced - choice.cost);
+            if best.is_some_and(|best| score >= best.0) {
+                continue;
+            }
+            let mode = item.mode(choice.mode);
+            let room = &room[usize::from(choice.cluster) * problem.slots..][..problem.slots];
+            if !room.get(*full as usize).is_some_and(|room| fits(&mode.demand, room)) {
+                continue;
+            }
+            let mut slots = problem.overlapped((choice.start, choice.start + mode.length));
+            let blocked = slots.find(|slot| {
+                *work += 1;
+                !fits(&mode.demand, &room[*slot])
+            });
+            if let Some(slot) = blocked {
+                *full = slot as u32;
+            } else if pass() {
+                best = Some((score, *choice));
+                if part == 1.0 || item.prompt {
+                    break;
+                }
+            }
+        }
+        best.map(|best| best.1)
     }
 
     /// What a job costs at least.
@@ -66,15 +133,19 @@ impl<'a> Menu<'a> {
         self.of(job, work).iter().map(|choice| choice.cost).fold(f64::INFINITY, f64::min)
     }
 
-    fn work_out(&mut self, job: usize, work: &mut u64) -> &[Choice] {
+    fn work_out(&mut self, job: usize, pauses: bool, work: &mut u64) -> &[Choice] {
         let Menu { problem, prices, alone, found, .. } = self;
         let job = &problem.jobs[job];
         found.clear();
         // What leaves work undone is for when nothing else is in time: no choice of its own.
         for mode in job.modes().filter(|mode| !mode.running && mode.short == 0) {
-            collect(problem, alone, prices, mode, found, work);
+            if pauses {
+                by_cluster(alone, prices, mode, found, work);
+            } else {
+                collect(problem, alone, prices, mode, found, work);
+            }
         }
-        let most = if job.pausable { CLUSTERS_MAX } else { PLACES_MAX };
+        let most = if pauses { CLUSTERS_MAX } else { PLACES_MAX };
         // What may not wait takes the earliest.
         let order = |a: &Choice, b: &Choice| {
             let order = if job.prompt { a.start.cmp(&b.start) } else { std::cmp::Ordering::Equal };
@@ -90,6 +161,21 @@ impl<'a> Menu<'a> {
     }
 }
 
+/// What a job that may pause costs at least in each cluster.
+fn by_cluster(alone: &mut Alone<'_>, prices: &Prices, job: &Job, found: &mut Vec<Choice>, work: &mut u64) {
+    alone.look_at(job, job.deadline);
+    for (cluster, site) in job.sites.iter().enumerate() {
+        let Some(site) = site else { continue };
+        let cost = alone.best(None, job, cluster, site, work);
+        let priced = alone.best(Some(prices), job, cluster, site, work);
+        if let (Some((cost, _)), Some((priced, _))) = (cost, priced) {
+            let (cluster, mode) = (cluster as u16, job.mode);
+            found.push(Choice { priced, cost, start: job.from, cluster, mode });
+        }
+    }
+}
+
+/// Every start of one run.
 fn collect(
     problem: &Problem,
     alone: &mut Alone<'_>,
@@ -107,14 +193,6 @@ fn collect(
     let mode = job.mode;
     for (cluster, site) in job.sites.iter().enumerate() {
         let Some(site) = site else { continue };
-        if job.pausable {
-            let cost = alone.best(None, job, cluster, site, work);
-            let priced = alone.best(Some(prices), job, cluster, site, work);
-            if let (Some((cost, _)), Some((priced, _))) = (cost, priced) {
-                found.push(Choice { priced, cost, start: job.from, cluster: cluster as u16, mode });
-            }
-            continue;
-        }
         let begin = found.len();
         alone.each(None, job, cluster, site, work, &mut |start, grams| {
             let cost = problem.value_at(job, cluster, start, grams).cost;
@@ -130,7 +208,8 @@ fn collect(
         });
     }
     // Where it was planned may lie off every boundary.
-    if let Some((place, _)) = job.sticky.as_ref().filter(|sticky| !job.pausable && sticky.0.mode == mode)
+    if let Some((place, _)) =
+        job.sticky.as_ref().filter(|sticky| sticky.0.runs.len() == 1 && sticky.0.mode == mode)
         && place.end() <= job.deadline
         && problem.has_room(&problem.room, job, place)
     {

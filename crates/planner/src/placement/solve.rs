@@ -6,10 +6,11 @@
 //! were planned before and to ask each of them once is more than there is time for, only what changed is looked
 //! at, at the prices known.
 
-use super::anneal::{About, Anneal};
+use super::anneal::{About, Anneal, overloaded};
 use super::branch;
 use super::construct::{fill, warm};
 use super::dual::{Asked, Dual};
+use super::menu::Menu;
 use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
 use super::state::State;
@@ -139,7 +140,8 @@ pub fn solve_changes(problem: &Problem, prices: &[f64], restless: &[usize], effo
     about.extend(others.copied());
     let mut share = |work: u64| if effort == 0 { 1.0 } else { work as f64 / effort as f64 };
     let mut budget = Budget { share: &mut share, stride: (effort / 400).max(1) };
-    anneal_once(&mut state, &prices, About::These(&about), HEAT_WARM, 1.0, 0, &mut budget);
+    let mut menu = Menu::new(problem, &prices);
+    anneal_once(&mut state, &mut menu, About::These(&about), HEAT_WARM, 1.0, 0, &mut budget);
     settle(&mut state, &about);
     Solution { bound: None, priced: false, prices: prices.price, work: state.work, places: state.places }
 }
@@ -165,14 +167,18 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     let left_out = |state: &State<'_>| state.places.iter().any(Option::is_none);
     let heat = if known { HEAT_WARM } else { HEAT };
     let end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
-    anneal(&mut state, dual.prices(), heat, end, seed, &mut budget);
+    let mut menu = Menu::new(problem, dual.prices());
+    anneal(&mut state, &mut menu, heat, end, seed, &mut budget);
     if end < 1.0 {
-        if left_out(&state) && (budget.share)(state.work) < 1.0 {
-            // With those left out the prices were as high as they could get.
+        let missed = state.total().missed;
+        if left_out(&state) && overloaded(problem, missed) && (budget.share)(state.work) < 1.0 {
+            // With those left out the prices were as high as they could get. Where they are few, there is little to it,
+            // and to begin anew takes long.
             dual.restart(limits(&state), &mut state.work);
             price(&mut dual, &mut state, PACE, REPRICED_AT, &mut budget);
+            menu = Menu::new(problem, dual.prices());
         }
-        anneal(&mut state, dual.prices(), HEAT_AGAIN, 1.0, seed, &mut budget);
+        anneal(&mut state, &mut menu, HEAT_AGAIN, 1.0, seed, &mut budget);
     }
     settle(&mut state, &(0..jobs).collect::<Vec<_>>());
     if jobs <= branch::EXACT_JOBS {
@@ -226,14 +232,14 @@ fn settle(state: &mut State<'_>, jobs: &[usize]) {
 /// plan, since each search ends in one of a few corners.
 fn anneal(
     state: &mut State<'_>,
-    prices: &Prices,
+    menu: &mut Menu<'_>,
     heat: (f64, f64),
     end: f64,
     seed: u64,
     budget: &mut Budget<'_>,
 ) {
     if state.places.len() > AGAIN_JOBS {
-        anneal_once(state, prices, About::All, heat, end, seed, budget);
+        anneal_once(state, menu, About::All, heat, end, seed, budget);
         return;
     }
     let (begin, first) = ((budget.share)(state.work), state.clone());
@@ -243,7 +249,7 @@ fn anneal(
         let mut other = State { work: state.work, ..first.clone() };
         let until = begin + (end - begin) * time as f64 / times as f64;
         let seed = seed.wrapping_mul(times).wrapping_add(time);
-        anneal_once(&mut other, prices, About::All, heat, until, seed, budget);
+        anneal_once(&mut other, menu, About::All, heat, until, seed, budget);
         state.work = other.work;
         if other.total().better_than(&state.total()) {
             *state = other;
@@ -254,7 +260,7 @@ fn anneal(
 /// Anneals until `end`, a share of the whole budget.
 fn anneal_once(
     state: &mut State<'_>,
-    prices: &Prices,
+    menu: &mut Menu<'_>,
     about: About<'_>,
     (from, cooler): (f64, f64),
     end: f64,
@@ -266,7 +272,7 @@ fn anneal_once(
         return;
     }
     let mut heat = grams(state) / state.places.len() as f64 * from;
-    let mut anneal = Anneal::new(state, prices, about, seed);
+    let mut anneal = Anneal::new(state, menu, about, seed);
     let mut part = 0;
     loop {
         let share = ((budget.share)(anneal.work()) - begin) / (end - begin);
@@ -283,7 +289,7 @@ fn anneal_once(
     anneal.finish();
     // Where not all can be in time, every place counts.
     if state.problem.calm && state.total().missed == 0 {
-        let back = Anneal::new(state, prices, About::These(&[]), seed);
+        let back = Anneal::new(state, menu, About::These(&[]), seed);
         back.go_back(|work| (budget.share)(work) < end + BACK);
     }
 }
