@@ -42,6 +42,7 @@ fn node(name: &str, ready: Option<bool>) -> Event {
         power: NodePower { idle: Watts::from_watts_f64(6.0), full: Watts::from_watts_f64(28.0) },
         price: MoneyPerHour::ZERO,
         embodied: None,
+        rates_from: Default::default(),
     });
     Event::Node { cluster: id("kr"), node: NodeName::new(name).unwrap(), now }
 }
