@@ -10,7 +10,7 @@ use crate::learnt::Learnt;
 use crate::notices::Tone;
 use crate::planning::{Haste, says_more};
 use crate::timers::Timers;
-use fleet::{ClusterId, Instant, JobKey, Mode, Policy, Resources, SignalKind, Span, Workload};
+use fleet::{ClusterId, Instant, JobKey, Mode, NodeName, Policy, Resources, SignalKind, Span, Workload};
 use k8s_openapi::api::batch::v1::Job;
 use planner::arrivals::Arrivals;
 use planner::placement::{Effort, Schedule};
@@ -186,38 +186,13 @@ impl Control {
                     self.look_at_all();
                 }
             }
-            Event::Node { cluster, node, now } => {
-                let takes_pods = |n: &NodeObservation| n.ready && n.schedulable;
-                let lost = self.on_cluster(&cluster, |c| {
-                    let after = now.as_ref().is_some_and(takes_pods);
-                    let before = match now {
-                        Some(observed) => c.nodes.insert(node, observed),
-                        None => c.nodes.remove(&node),
-                    };
-                    before.as_ref().is_some_and(takes_pods) && !after
-                });
-                self.want(if lost == Some(true) { Haste::Prompt } else { Haste::Regular });
-            }
+            Event::Node { cluster, node, now } => self.take_in_node(&cluster, node, now),
             Event::Pod { cluster, pod, now } => self.take_in_pod(&cluster, pod, now),
             Event::Job { cluster, job } => self.take_in_job(&cluster, job),
             Event::JobGone { cluster, namespace, name, uid } => {
                 self.forget_job(&cluster, &namespace, &name, &uid)
             }
-            Event::Priority { cluster, class, value } => {
-                // Classes may be listed after the Jobs that name them.
-                let names = |t: &&Tracked| {
-                    t.key.cluster == cluster && jobs::priority_class(&t.job) == Some(class.as_str())
-                };
-                let named: Vec<JobKey> = self.jobs.values().filter(names).map(|t| t.key.clone()).collect();
-                match value {
-                    Some(value) => self.priorities.insert((cluster, class), value),
-                    None => self.priorities.remove(&(cluster, class)),
-                };
-                for key in named {
-                    self.reread_contract(&key);
-                    self.want_plan(false);
-                }
-            }
+            Event::Priority { cluster, class, value } => self.take_in_priority(cluster, class, value),
             Event::Intensity { zone, actual, actual_from, forecast, forecast_from } => {
                 let now = self.now;
                 // A stand-in says nothing of the weather: how far off it is, no past of its own tells.
@@ -255,6 +230,34 @@ impl Control {
         let changed = change(c);
         c.measure(now);
         Some(changed)
+    }
+
+    fn take_in_node(&mut self, cluster: &ClusterId, node: NodeName, now: Option<NodeObservation>) {
+        let takes_pods = |n: &NodeObservation| n.ready && n.schedulable;
+        let lost = self.on_cluster(cluster, |c| {
+            let after = now.as_ref().is_some_and(takes_pods);
+            let before = match now {
+                Some(observed) => c.nodes.insert(node, observed),
+                None => c.nodes.remove(&node),
+            };
+            before.as_ref().is_some_and(takes_pods) && !after
+        });
+        self.want(if lost == Some(true) { Haste::Prompt } else { Haste::Regular });
+    }
+
+    /// Classes may be listed after the Jobs that name them.
+    fn take_in_priority(&mut self, cluster: ClusterId, class: String, value: Option<i32>) {
+        let names =
+            |t: &&Tracked| t.key.cluster == cluster && jobs::priority_class(&t.job) == Some(class.as_str());
+        let named: Vec<JobKey> = self.jobs.values().filter(names).map(|t| t.key.clone()).collect();
+        match value {
+            Some(value) => self.priorities.insert((cluster, class), value),
+            None => self.priorities.remove(&(cluster, class)),
+        };
+        for key in named {
+            self.reread_contract(&key);
+            self.want_plan(false);
+        }
     }
 
     fn take_in_pod(&mut self, cluster: &ClusterId, pod: String, now: Option<crate::PodObservation>) {

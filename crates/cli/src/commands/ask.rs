@@ -338,11 +338,11 @@ mod tests {
                 "-",
                 "own",
                 "12.3",
-                "20",
+                "20.0",
                 "960"
             ]
         );
-        assert_eq!(lines[4][6..], ["learnt", "25", "-", "-"]);
+        assert_eq!(lines[4][6..], ["learnt", "25.0", "-", "-"]);
         let old = json!({"items": [{"zone": "KR", "nowFrom": {"ageSeconds": 1}}]});
         assert_eq!(render_signals(&old).lines().count(), 2, "a server that says nothing of sources");
     }
