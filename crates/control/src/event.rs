@@ -7,6 +7,7 @@ use fleet::{
     PolicyKind, Provenance, RegionId, Resources, Series,
 };
 use k8s_openapi::api::batch::v1::Job;
+use ledger::allocation::{Labels, Owner};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,6 +148,9 @@ pub struct NodeObservation {
     /// Embodied emissions of the node, amortised; `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embodied: Option<GramsCo2PerHour>,
+    /// Its labels that say where it stands and what it is: zone, instance type, pool ([`crate::observe::NODE_LABELS`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A pod that still holds resources, or is about to.
@@ -171,6 +175,11 @@ pub struct PodObservation {
     pub job: Option<String>,
     /// Its namespace.
     pub namespace: String,
+    /// What it belongs to, as people call it.
+    pub owner: Owner,
+    /// Its labels, without those that tell single pods apart.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A Job's identity and version, from a write's answer.

@@ -13,7 +13,7 @@ use connect::Clients;
 use connect::act::kube::Hands;
 use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
-use control::{Control, Event, twin_driver};
+use control::{CORRECTED_WITHIN, Control, Event, twin_driver};
 use fleet::{ClusterId, FleetSpec, Instant, Mode, Span};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,6 +68,7 @@ pub struct Running {
     /// Virtual time at the start.
     pub at: Instant,
     host: Arc<TwinHost>,
+    engine: Engine,
     store: Store,
     state: PathBuf,
     /// What moves the clock on and writes it down.
@@ -80,6 +81,7 @@ impl Running {
         for task in self.clockwork {
             task.abort();
         }
+        self.engine.close_books(&self.store).await?;
         self.host.save_clock().await?;
         self.host.snapshot().await?;
         self.store.close().await?;
@@ -139,7 +141,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     };
     let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
     let live = Live::new(Parts {
-        engine,
+        engine: engine.clone(),
         clock: host.clone(),
         throttle: Some(throttle),
         store: store.clone(),
@@ -162,6 +164,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         fleet,
         at,
         host,
+        engine,
         store,
         state: options.state,
         clockwork,
@@ -211,12 +214,21 @@ fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<Clu
     addresses.iter().map(client).collect()
 }
 
-/// The loop, with the durations it learnt from earlier runs.
-pub(crate) async fn remembering(mut control: Control, store: &Store) -> anyhow::Result<Control> {
+/// The loop, with what earlier runs wrote: durations it learnt, and the accounts it goes on from at `now`.
+pub(crate) async fn remembering(
+    mut control: Control,
+    store: &Store,
+    now: Instant,
+) -> anyhow::Result<Control> {
     for row in store.ledger_all().await? {
         if let Ok(entry) = serde_json::from_str(&row.body) {
             control.remember(&entry);
         }
+    }
+    let hours = (now - CORRECTED_WITHIN, now + Span::HOUR);
+    // Accounts that cannot be read keep no Job from its start.
+    if let Err(error) = crate::hours::read(store, hours, |entry| control.recall(entry)).await {
+        tracing::error!(error = format!("{error:#}"), "go on from the accounts of earlier hours");
     }
     Ok(control)
 }
@@ -229,7 +241,7 @@ async fn start_loop(
     store: &Store,
     clients: &Clients,
 ) -> anyhow::Result<Engine> {
-    let control = remembering(Control::new(twin_driver::settings(fleet)), store).await?;
+    let control = remembering(Control::new(twin_driver::settings(fleet)), store, host.now()).await?;
     let (inbox, receiver) = mpsc::channel(engine::INBOX);
     let hands = Arc::new(Hands { clients: clients.clone() });
     let clock: Arc<dyn FleetClock> = host.clone();

@@ -227,6 +227,7 @@ async fn every_address_is_described() {
     assert_eq!(
         described,
         [
+            "/api/v1/accounts",
             "/api/v1/clock",
             "/api/v1/clusters",
             "/api/v1/events",
@@ -238,7 +239,8 @@ async fn every_address_is_described() {
             "/api/v1/place",
             "/api/v1/place/apply",
             "/api/v1/plans",
-            "/api/v1/signals"
+            "/api/v1/signals",
+            "/api/v1/top"
         ]
     );
     let schemas = document["components"]["schemas"].as_object().unwrap();
