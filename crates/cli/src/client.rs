@@ -134,11 +134,16 @@ impl Client {
 
     /// GET of a whole list, page by page; what stands beside the items is that of the first page.
     pub fn list(&self, path: &str) -> anyhow::Result<Value> {
-        let mut whole = self.get(&format!("{path}?limit={PAGE}"))?;
+        self.list_of(&format!("{path}?"))
+    }
+
+    /// The same of a path that has a query already.
+    pub fn list_of(&self, path: &str) -> anyhow::Result<Value> {
+        let mut whole = self.get(&format!("{path}&limit={PAGE}"))?;
         let mut next = whole["next"].as_str().map(str::to_owned);
         for _ in 0..PAGES_MAX {
             let Some(after) = next else { break };
-            let mut page = self.get(&format!("{path}?limit={PAGE}&after={}", escape(&after)))?;
+            let mut page = self.get(&format!("{path}&limit={PAGE}&after={}", escape(&after)))?;
             next = page["next"].as_str().map(str::to_owned);
             if let (Some(all), Some(more)) = (whole["items"].as_array_mut(), page["items"].as_array_mut()) {
                 all.append(more);
@@ -152,7 +157,7 @@ impl Client {
 }
 
 /// Percent-encodes a query value.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

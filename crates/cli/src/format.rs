@@ -34,7 +34,8 @@ pub fn shown<T: Serialize>(
         Output::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
         Output::Yaml => serde_saphyr::to_string(value).context("write YAML")?,
         Output::Table => table(false),
-        Output::Wide => table(true),
+        // Commands with one table make it themselves; for the others it is refused as the command line is read.
+        Output::Wide | Output::Csv => table(true),
     })
 }
 
@@ -46,4 +47,52 @@ pub fn number(value: &Value) -> String {
 /// A text of an answer; `-` where there is none.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
+}
+
+/// What stands at `job.name` in an answer.
+pub fn field<'a>(value: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(value, |value, part| &value[part])
+}
+
+/// `carbonGrams` gives `carbon_grams`, `job.name` gives `job_name`.
+fn snake(path: &str) -> String {
+    let part =
+        |c: char| if c.is_ascii_uppercase() { format!("_{}", c.to_ascii_lowercase()) } else { c.to_string() };
+    path.replace('.', "_").chars().map(part).collect()
+}
+
+/// Fields of an answer's items as comma-separated values (RFC 4180), safe to open in a spreadsheet. Numbers stay numbers, in
+/// full; what is absent is empty.
+pub fn csv<'a>(items: impl Iterator<Item = &'a Value>, fields: &[&str]) -> String {
+    let cell = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    };
+    let mut out = fields.iter().map(|field| snake(field)).collect::<Vec<_>>().join(",") + "\r\n";
+    for item in items {
+        out += &fields.iter().map(|path| cell(field(item, path))).collect::<Vec<_>>().join(",");
+        out += "\r\n";
+    }
+    out
+}
+
+/// Text that no spreadsheet takes for a formula.
+fn quoted(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|']);
+    let safe = if formula { format!("'{text}") } else { text.to_owned() };
+    if safe.contains([',', '"', '\n', '\r']) { format!("\"{}\"", safe.replace('"', "\"\"")) } else { safe }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn hostile_cells_stay_text() {
+        let item = json!({"a": "=1+1", "b": {"carbonGrams": "x,\"y\""}, "c": -1.5, "d": null});
+        let text = csv([&item].into_iter(), &["a", "b.carbonGrams", "c", "d"]);
+        assert_eq!(text, "a,b_carbon_grams,c,d\r\n'=1+1,\"x,\"\"y\"\"\",-1.5,\r\n");
+    }
 }

@@ -80,7 +80,7 @@ impl TypedValueParser for DestinationParser {
 
 fn unknown_output(command: &clap::Command, found: &OsStr) -> clap::Error {
     let found = found.display();
-    let text = format!("\"{found}\" is no way to print a result: expected table, wide, json or yaml\n");
+    let text = format!("\"{found}\" is no way to print a result: expected table, wide, csv, json or yaml\n");
     clap::Error::raw(ErrorKind::InvalidValue, text).with_cmd(command)
 }
 
@@ -102,6 +102,12 @@ impl Options {
             (Destination::File(found), command) if !matches!(command, Command::Solve(_)) => {
                 Err(unknown_output(&Options::command(), found.as_os_str()))
             }
+            (Destination::Print(Output::Csv), command)
+                if !matches!(command, Command::Top(_) | Command::Report(_)) =>
+            {
+                let text = "csv: this command has no single table: expected table, wide, json or yaml\n";
+                Err(clap::Error::raw(ErrorKind::InvalidValue, text).with_cmd(&Options::command()))
+            }
             _ => Ok(options),
         }
     }
@@ -113,6 +119,8 @@ pub enum Output {
     Table,
     /// A table with every column
     Wide,
+    /// Comma-separated values with full figures, where a command has one table
+    Csv,
     /// JSON with full figures
     Json,
     /// YAML with full figures
@@ -127,8 +135,10 @@ pub enum Command {
     Place(Place),
     /// Why a Job is where it is, or will be
     Why(JobName),
-    /// Energy, carbon and money per cluster and Job, and what was saved against "at once, at home"
-    Report,
+    /// What flows now: power, carbon, money, CPU and memory by cluster, node, namespace, workload, pod or label
+    Top(Top),
+    /// Energy, carbon and money per cluster and Job, and what was saved against "at once, at home"; with --by, accounts
+    Report(Report),
     /// Clusters, Jobs held and running, clock and mode
     Status,
     /// Carbon signals: value, source, kind and age for each grid zone
@@ -271,6 +281,64 @@ pub struct Release {
 }
 
 #[derive(Debug, Args)]
+pub struct Top {
+    /// What rows are of
+    #[arg(value_enum, default_value = "clusters")]
+    pub of: TopOf,
+    /// Rows by values of a label of pods: label:KEY
+    #[arg(long, value_name = "label:KEY", value_parser = label, conflicts_with = "of")]
+    pub by: Option<String>,
+    #[command(flatten)]
+    pub period: Period,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOf {
+    Clusters,
+    Nodes,
+    Namespaces,
+    Workloads,
+    Pods,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Accounts by cluster, namespace, workload, node or label:KEY: usage, requests, capacity, idle, cost, carbon, and
+    /// what the month will come to
+    #[arg(long, value_name = "WHAT", value_parser = by)]
+    pub by: Option<String>,
+    #[command(flatten)]
+    pub period: Period,
+}
+
+/// A stretch of time; with neither, this month so far (UTC).
+#[derive(Clone, Debug, Default, Args)]
+pub struct Period {
+    /// From this day or instant on, e.g. 2026-11-01; default: this month (UTC), or --days ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: Option<Instant>,
+    /// For so many days (1 to 366); default: until now
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub days: Option<u32>,
+}
+
+impl Period {
+    /// Whether any time was given.
+    pub fn is_given(&self) -> bool {
+        self.from.is_some() || self.days.is_some()
+    }
+    /// Start and end, as far as they are given; `now` on the fleet's clock.
+    pub fn range(&self, now: Instant) -> (Option<Instant>, Option<Instant>) {
+        let length = self.days.map(|days| Span::DAY.scaled(i64::from(days), 1));
+        match (self.from, length) {
+            (Some(from), Some(length)) => (Some(from), Some(from + length)),
+            (None, Some(length)) => (Some((now - length).floor_to(Span::HOUR)), None),
+            (from, None) => (from, None),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct Simulate {
     /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
@@ -353,6 +421,20 @@ fn time(text: &str) -> Result<Instant, String> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     Instant::parse(&whole)
         .map_err(|_| format!("\"{text}\" is not a time: expected 2022-01-01 or 2022-01-01T00:00:00Z"))
+}
+
+fn by(text: &str) -> Result<String, String> {
+    text.parse::<ledger::accounts::By>().map(|by| by.to_string()).map_err(|error| error.to_string())
+}
+
+fn label(text: &str) -> Result<String, String> {
+    let by = text.parse::<ledger::accounts::By>().map_err(|error| error.to_string())?;
+    match by {
+        ledger::accounts::By::Label(_) => Ok(by.to_string()),
+        _ => Err(format!(
+            "\"{text}\" is no label: expected label:KEY; the others are arguments, e.g. kubercarbon top {text}s"
+        )),
+    }
 }
 
 fn budget(text: &str) -> Result<Span, String> {

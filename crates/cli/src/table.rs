@@ -9,13 +9,17 @@ pub enum Align {
 
 /// A table with its head.
 pub struct Table {
-    head: Vec<(&'static str, Align)>,
+    head: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     pub fn new(head: &[(&'static str, Align)]) -> Table {
-        Table { head: head.to_vec(), rows: Vec::new() }
+        Table::with_head(head.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect())
+    }
+    /// With names that are only known as it is made, e.g. a currency.
+    pub fn with_head(head: Vec<(String, Align)>) -> Table {
+        Table { head, rows: Vec::new() }
     }
     pub fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.head.len());
@@ -40,12 +44,22 @@ impl Table {
             }
             format!("{}\n", text.trim_end())
         };
-        let mut text = line(&mut self.head.iter().map(|(name, _)| *name));
+        let mut text = line(&mut self.head.iter().map(|(name, _)| name.as_str()));
         for row in &self.rows {
             text.push_str(&line(&mut row.iter().map(String::as_str)));
         }
         text
     }
+}
+
+/// At most `most` characters of a name: its end tells most.
+pub fn fitted(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        return name.to_owned();
+    }
+    let tail: String = name.chars().skip(length + 1 - most).collect();
+    format!("…{tail}")
 }
 
 #[cfg(test)]
@@ -58,5 +72,11 @@ mod tests {
         table.row(vec!["optimal".to_owned(), "1.5".to_owned()]);
         table.row(vec!["a".to_owned(), "120".to_owned()]);
         assert_eq!(table.render(), "POLICY    kg\noptimal  1.5\na        120\n");
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_end() {
+        assert_eq!(fitted("kr/demo/Deployment/web", 12), "…loyment/web");
+        assert_eq!(fitted("web", 3), "web");
     }
 }

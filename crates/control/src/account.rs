@@ -57,6 +57,7 @@ impl Control {
             if succeeded {
                 self.learnt.take_in(jobs::stem(&tracked.job), entry.baseline.to - entry.baseline.from);
             }
+            self.recent.take_in(&entry);
             self.out.push(Effect::Ledger(Box::new(entry.clone())));
         }
         Some(entry)
@@ -154,6 +155,24 @@ impl Control {
             kind_word(entry.provenance().kind)
         );
         self.tell(&tracked.key, Tone::Normal, "Accounted", &text);
+    }
+
+    /// Tells the owner of a Job that is still there what it saved as it is known now; its annotation follows.
+    pub(crate) fn tell_corrected(&mut self, entry: &Entry) {
+        let there = self.jobs.get(&entry.job).is_some_and(|t| jobs::uid(&t.job) == entry.uid);
+        if !there || !self.may_write(&entry.job.cluster) {
+            return;
+        }
+        let why = entry.replaces.as_ref().map_or("", |replaces| replaces.why.as_str());
+        let text = format!("saved {} CO2e against at once at home: {why}", entry.saved_carbon());
+        self.tell(&entry.job, Tone::Normal, "Corrected", &text);
+        self.dirty.insert(entry.job.clone());
+    }
+
+    /// What a Job saved as its annotation should say, where its line has been corrected.
+    pub(crate) fn corrected_grams(&self, tracked: &Tracked) -> Option<String> {
+        let entry = self.recent.latest(jobs::uid(&tracked.job)).filter(|entry| entry.replaces.is_some())?;
+        Some(fleet::quantity::significant(entry.saved_carbon().as_grams_f64()))
     }
 
     /// A finished run's interval for display: start and end, the latest run last.

@@ -1,14 +1,17 @@
 //! What is known of one cluster: nodes, pods, and the power they draw.
 
+use crate::books::Books;
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
-use crate::usage::UsageReport;
+use crate::usage::{AGE_MAX, UsageReport};
+use crate::view::Draw;
 use crate::work::{Begun, PodRuns};
 use fleet::{
     EmbodiedRate, GramsCo2PerHour, Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series,
     Spread, Watts,
 };
 use k8s_openapi::api::batch::v1::Job;
-use ledger::meter::{Load, Meter, Totals};
+use ledger::allocation::{NodeLoad, PodLoad, Used, Work};
+use ledger::meter::Totals;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +26,7 @@ pub(crate) struct Cluster {
     pub synced: bool,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
+    held: Held,
     /// What the pods of Jobs have done, ended ones included.
     runs: PodRuns,
     /// Jobs of ours here (copies, and home Jobs shifted in place), as (namespace, name).
@@ -32,14 +36,66 @@ pub(crate) struct Cluster {
     pub signal: Option<Signal>,
     /// What its nodes and pods used lately, or why nobody says; `None`: nobody was asked.
     pub usage: Option<Result<Arc<UsageReport>, String>>,
-    meter: Option<Meter>,
+    /// Its account, by work and node.
+    pub books: Books,
 }
 
-/// A pod, and whether it belongs to a Job of ours.
+/// A pod that holds something, and whether it belongs to a Job of ours.
 #[derive(Clone, Debug)]
 struct Pod {
-    seen: PodObservation,
+    node: Option<NodeName>,
+    requests: Resources,
+    running: bool,
+    work: Arc<Work>,
     ours: bool,
+}
+
+/// What pods hold, kept up to date by single changes: plans and starts ask often.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// Requests of pods that are not ours.
+    others: Resources,
+    /// Requests of pods bound to a node, in all and by node.
+    bound: Resources,
+    on: BTreeMap<NodeName, Resources>,
+    /// Requests of pods that wait for a node.
+    waiting: BTreeMap<String, Resources>,
+}
+
+impl Held {
+    fn add(&mut self, name: &str, pod: &Pod) {
+        match &pod.node {
+            Some(node) => {
+                self.bound += pod.requests;
+                *self.on.entry(node.clone()).or_default() += pod.requests;
+            }
+            None => {
+                self.waiting.insert(name.to_owned(), pod.requests);
+            }
+        }
+        if !pod.ours {
+            self.others += pod.requests;
+        }
+    }
+    fn take(&mut self, name: &str, pod: &Pod) {
+        match &pod.node {
+            Some(node) => {
+                self.bound = self.bound - pod.requests;
+                if let Some(on) = self.on.get_mut(node) {
+                    *on = *on - pod.requests;
+                    if *on == Resources::ZERO {
+                        self.on.remove(node);
+                    }
+                }
+            }
+            None => {
+                self.waiting.remove(name);
+            }
+        }
+        if !pod.ours {
+            self.others = self.others - pod.requests;
+        }
+    }
 }
 
 /// The intensity of a cluster's zone.
@@ -64,21 +120,28 @@ pub struct Silence {
 }
 
 impl Cluster {
-    pub fn new(facts: ClusterFacts) -> Cluster {
+    pub fn new(facts: ClusterFacts, now: Instant) -> Cluster {
         Cluster {
+            books: Books::new(facts.pue_milli, now),
             facts,
             reachable: true,
             silence: None,
             synced: false,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            held: Held::default(),
             runs: PodRuns::default(),
             ours: BTreeSet::new(),
             expected: BTreeMap::new(),
             signal: None,
             usage: None,
-            meter: None,
         }
+    }
+
+    /// What is configured about it, anew.
+    pub fn set_facts(&mut self, facts: ClusterFacts) {
+        self.books.running.set_pue(facts.pue_milli);
+        self.facts = facts;
     }
 
     /// Whether it answers, from `now` on.
@@ -86,6 +149,22 @@ impl Cluster {
         self.reachable = reachable.is_ok();
         let since = self.silence.take().map_or(now, |silence| silence.since);
         self.silence = reachable.err().map(|why| Silence { since, why });
+        self.look();
+    }
+    /// Its first lists are complete.
+    pub fn lists_complete(&mut self) {
+        self.synced = true;
+        self.look();
+    }
+    /// The intensity of its zone, from here on.
+    pub fn set_signal(&mut self, signal: Signal) {
+        self.books.running.set_intensity(signal.actual.clone());
+        self.signal = Some(signal);
+        self.look();
+    }
+    /// Whether what it does is counted from here on: not while nobody can say.
+    pub(crate) fn look(&mut self) {
+        self.books.running.see(self.reachable && self.synced && self.signal.is_some());
     }
 
     fn usable(&self) -> impl Iterator<Item = &NodeObservation> {
@@ -99,13 +178,19 @@ impl Cluster {
     pub fn allocatable(&self) -> Resources {
         self.usable().map(|n| n.allocatable).sum()
     }
+    /// Takes in a node as it is now; `None`: gone.
+    pub fn see_node(&mut self, name: NodeName, now: Option<NodeObservation>) {
+        match now {
+            Some(observed) => self.nodes.insert(name.clone(), observed),
+            None => self.nodes.remove(&name),
+        };
+        self.book_node(&name);
+    }
     /// Takes in a pod as it is now; pods that hold nothing any more are forgotten. Says whether what
     /// other people's pods hold has changed.
     pub fn see_pod(&mut self, name: String, now: Option<PodObservation>) -> bool {
         self.runs.see(&name, now.as_ref());
-        let held = |pod: Option<&Pod>| pod.filter(|p| !p.ours).map(|p| p.seen.requests);
-        let known = self.pods.get(&name);
-        let before = held(known);
+        let known = self.pods.remove(&name);
         if known.is_none()
             && let Some(job) = now.as_ref().and_then(|seen| Some((seen.namespace.clone(), seen.job.clone()?)))
             && let Some((_, count)) = self.expected.get_mut(&job)
@@ -115,16 +200,24 @@ impl Cluster {
                 self.expected.remove(&job);
             }
         }
-        let pod = now.filter(|seen| seen.active).map(|seen| {
-            let job = seen.job.as_ref().map(|job| (seen.namespace.clone(), job.clone()));
-            Pod { ours: job.is_some_and(|job| self.ours.contains(&job)), seen }
-        });
-        let after = held(pod.as_ref());
-        match pod {
-            Some(pod) => self.pods.insert(name, pod),
-            None => self.pods.remove(&name),
-        };
-        before != after
+        let others = self.held.others;
+        if let Some(pod) = &known {
+            self.held.take(&name, pod);
+        }
+        if let Some(seen) = now.filter(|seen| seen.active) {
+            let ours = seen.job.is_some_and(|job| self.ours.contains(&(seen.namespace.clone(), job)));
+            // One copy of a node's name for all its pods.
+            let node =
+                seen.node.map(|node| self.nodes.get_key_value(&node).map_or(node, |(name, _)| name.clone()));
+            let work = self.books.work(&seen.namespace, seen.owner, seen.labels);
+            let pod = Pod { node, requests: seen.requests, running: seen.running, work, ours };
+            self.held.add(&name, &pod);
+            self.pods.insert(name.clone(), pod);
+        }
+        if known.is_some() || self.pods.contains_key(&name) {
+            self.book_pod(&name);
+        }
+        others != self.held.others
     }
     /// Pods of a Job will come; until they are seen they count against the room.
     pub fn expect(&mut self, namespace: &str, name: &str, pods: Option<(Resources, i64)>) {
@@ -139,8 +232,15 @@ impl Cluster {
         let job = (namespace.to_owned(), name.to_owned());
         let changed = if here { self.ours.insert(job) } else { self.ours.remove(&job) };
         if changed {
-            let of_it = |p: &&mut Pod| p.seen.namespace == namespace && p.seen.job.as_deref() == Some(name);
-            self.pods.values_mut().filter(of_it).for_each(|p| p.ours = here);
+            let pods: Vec<String> =
+                self.runs.pods(&(namespace.to_owned(), name.to_owned())).cloned().collect();
+            for name in pods {
+                let Some(pod) = self.pods.get_mut(&name) else { continue };
+                self.held.take(&name, pod);
+                pod.ours = here;
+                self.held.add(&name, pod);
+                self.book_pod(&name);
+            }
         }
     }
     /// How the run of a Job began that is under way, or was its last.
@@ -150,28 +250,22 @@ impl Cluster {
     }
     /// Whether pods of a Job wait for a node.
     pub fn waits_for_node(&self, job: &Job) -> bool {
-        let (namespace, name) = (job.metadata.namespace.as_deref(), job.metadata.name.as_deref());
-        let of_it = |p: &&Pod| Some(p.seen.namespace.as_str()) == namespace && p.seen.job.as_deref() == name;
-        self.pods.values().filter(of_it).any(|p| p.seen.node.is_none())
+        let named = |text: &Option<String>| text.clone().unwrap_or_default();
+        let owner = (named(&job.metadata.namespace), named(&job.metadata.name));
+        self.runs.pods(&owner).any(|pod| self.held.waiting.contains_key(pod))
     }
     /// Requests of pods that are not ours and hold a place, or will.
     pub fn held_by_others(&self) -> Resources {
-        self.pods.values().filter(|p| !p.ours).map(|p| p.seen.requests).sum()
+        self.held.others
     }
     /// Requests of all pods bound to a node.
     pub fn requested(&self) -> Resources {
-        self.pods.values().filter(|p| p.seen.node.is_some()).map(|p| p.seen.requests).sum()
+        self.held.bound
     }
     /// What each ready, schedulable node has left now.
     pub fn room(&self) -> Vec<Resources> {
-        let mut used: BTreeMap<&NodeName, Resources> = BTreeMap::new();
-        for pod in self.pods.values() {
-            if let Some(node) = &pod.seen.node {
-                *used.entry(node).or_default() += pod.seen.requests;
-            }
-        }
         let free = |(name, node): (&NodeName, &NodeObservation)| {
-            node.allocatable.saturating_sub(used.get(name).copied().unwrap_or_default())
+            node.allocatable.saturating_sub(self.held.on.get(name).copied().unwrap_or_default())
         };
         self.nodes.iter().filter(|(_, n)| n.ready && n.schedulable).map(free).collect()
     }
@@ -179,7 +273,7 @@ impl Cluster {
     /// that wait for a node, or are expected, counted against it first.
     pub fn has_room_for(&self, pod: Resources, count: i64) -> bool {
         let mut room = self.room();
-        let waiting = self.pods.values().filter(|p| p.seen.node.is_none()).map(|p| (p.seen.requests, 1));
+        let waiting = self.held.waiting.values().map(|requests| (*requests, 1));
         for (need, pods) in waiting.chain(self.expected.values().copied()) {
             for _ in 0..pods {
                 if let Some(node) = room.iter_mut().find(|free| need.fits(**free)) {
@@ -221,45 +315,65 @@ impl Cluster {
         }
     }
 
-    /// The load now: idle power of every node, what running pods add, ours and others' apart.
-    fn load(&self) -> Load {
-        let mut load = Load {
-            idle: Watts::ZERO,
-            managed: Watts::ZERO,
-            other: Watts::ZERO,
-            price: self.nodes.values().map(|n| n.price).sum(),
-        };
-        for node in self.nodes.values() {
-            load.idle += node.power.idle.scaled(self.facts.pue_milli, 1000);
-        }
-        for Pod { seen: pod, ours } in self.pods.values().filter(|p| p.seen.running) {
-            let Some(node) = pod.node.as_ref().and_then(|name| self.nodes.get(name)) else { continue };
-            let power = node.power.dynamic(pod.requests.cpu.as_nanos(), node.capacity.cpu.as_nanos());
-            let power = power.scaled(self.facts.pue_milli, 1000);
-            if *ours {
-                load.managed += power;
-            } else {
-                load.other += power;
-            }
-        }
-        load
+    /// Brings the account up to `now`; what changes next changes then.
+    pub fn advance(&mut self, now: Instant) {
+        self.books.running.advance(now);
     }
-    /// Brings the meter up to `now` after nodes or pods changed.
-    pub fn measure(&mut self, now: Instant) {
-        let load = self.load();
-        let Some(signal) = &self.signal else { return };
-        match &mut self.meter {
-            Some(meter) => meter.set(now, load, &signal.actual),
-            None => self.meter = Some(Meter::new(now, load)),
+    /// The report of use that counts now.
+    fn report(&self) -> Option<&UsageReport> {
+        self.usage.as_ref()?.as_ref().ok().filter(|_| !self.books.stale).map(Arc::as_ref)
+    }
+    /// Takes in what its nodes and pods used lately, or that nobody says any more. O(pods).
+    pub fn take_usage(&mut self, report: Result<Arc<UsageReport>, String>) {
+        self.usage = Some(report);
+        self.books.stale = false;
+        self.book_all();
+    }
+    /// A report that is too old says nothing any more: requests stand in again.
+    pub fn forget_stale_usage(&mut self, now: Instant) {
+        let old = self.report().is_some_and(|report| now - report.at > AGE_MAX);
+        if old {
+            self.books.stale = true;
+            self.book_all();
         }
+    }
+    fn book_all(&mut self) {
+        let nodes: Vec<NodeName> = self.nodes.keys().cloned().collect();
+        nodes.iter().for_each(|node| self.book_node(node));
+        let pods: Vec<String> = self.pods.keys().cloned().collect();
+        pods.iter().for_each(|pod| self.book_pod(pod));
+    }
+    fn book_node(&mut self, name: &NodeName) {
+        let used = self.report().and_then(|report| report.nodes.get(name)).copied();
+        let load = self.nodes.get(name).map(|node| NodeLoad {
+            capacity: node.capacity,
+            power: node.power,
+            measured: used.and_then(|used| used.power),
+            price: used.and_then(|used| used.price).unwrap_or(node.price),
+        });
+        self.books.running.set_node(name, load);
+    }
+    fn book_pod(&mut self, name: &str) {
+        let measured = self.report().and_then(|report| report.pods.get(name)).copied();
+        let bound = self.pods.get(name).and_then(|pod| Some((pod.node.clone()?, pod)));
+        let load = bound.map(|(node, pod)| {
+            let used = measured.map(|used| Used { cpu: used.cpu, memory: used.memory, power: used.power });
+            let (requests, running, managed) = (pod.requests, pod.running, pod.ours);
+            (node, pod.work.clone(), PodLoad { requests, running, managed, used })
+        });
+        self.books.running.set_pod(name, load);
     }
     /// Energy, carbon and money of the cluster since it was first seen.
     pub fn totals(&self, now: Instant) -> Option<Totals> {
-        Some(self.meter.as_ref()?.read(now, &self.signal.as_ref()?.actual))
+        self.books.running.totals(now)
     }
-    /// Power drawn and money spent now.
-    pub fn draw(&self) -> (Watts, MoneyPerHour) {
-        let load = self.load();
-        (load.idle + load.managed + load.other, load.price)
+    /// What flows now.
+    pub fn draw(&self) -> Draw {
+        let [idle, managed, other] = self.books.running.rates();
+        Draw { idle, managed, other }
+    }
+    /// Who measured the use that counts now; `None`: requests stand for it.
+    pub fn use_from(&self) -> Option<&Provenance> {
+        self.report().map(|report| &report.from)
     }
 }

@@ -27,6 +27,8 @@ pub enum Effect {
     Record(Record),
     /// A line of the ledger; a second one with the same id changes nothing.
     Ledger(Box<ledger::Entry>),
+    /// What a cluster used in an hour, or a correction of it; a second one with the same id changes nothing.
+    Usage(Box<ledger::usage::HourLine>),
 }
 
 /// A call of the Kubernetes API under the field manager `kubercarbon`.

@@ -8,6 +8,7 @@ use fleet::{
     PolicyKind, Provenance, RatesFrom, RegionId, Resources, Series,
 };
 use k8s_openapi::api::batch::v1::Job;
+use ledger::allocation::{Labels, Owner};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -160,6 +161,9 @@ pub struct NodeObservation {
     /// Where power and price came from.
     #[serde(default)]
     pub rates_from: RatesFrom,
+    /// Its labels that say where it stands and what it is: zone, instance type, pool ([`crate::observe::NODE_LABELS`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A pod that still holds resources, or is about to.
@@ -184,6 +188,11 @@ pub struct PodObservation {
     pub job: Option<String>,
     /// Its namespace.
     pub namespace: String,
+    /// What it belongs to, as people call it.
+    pub owner: Owner,
+    /// Its labels, without those that tell single pods apart.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A Job's identity and version, from a write's answer.

@@ -31,7 +31,7 @@ impl Learnt {
     }
     /// Takes in a ledger line, after a restart. The line has no owner, so only names teach again.
     pub fn take_in_entry(&mut self, entry: &ledger::Entry) {
-        if entry.succeeded {
+        if entry.succeeded && entry.replaces.is_none() {
             let name = entry.job.name.as_str();
             let head = name.rsplit_once('-').map_or(name, |(head, _)| head);
             // As its owner asked for it, whatever it ran with.

@@ -9,6 +9,7 @@
 //! done twice. A held Job is released at its latest safe start whatever planner and signals do ([`guard`]).
 
 mod account;
+mod books;
 mod clusters;
 mod effect;
 mod event;
@@ -29,6 +30,7 @@ pub mod simulate;
 mod start;
 mod state;
 mod timers;
+mod top;
 pub mod twin_driver;
 pub mod usage;
 mod view;
@@ -36,6 +38,7 @@ mod what_if;
 pub mod whereabouts;
 mod work;
 
+pub use books::CORRECTED_WITHIN;
 pub use clusters::Silence;
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
@@ -45,5 +48,6 @@ pub use jobs::{
     PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
 pub use state::{Control, Settings};
-pub use view::{ClusterView, JobPhase, JobView, RunView, TotalsView, View};
+pub use top::{Top, TopOf, TopRow};
+pub use view::{ClusterView, Draw, JobPhase, JobView, RunView, TotalsView, View};
 pub use what_if::{Decision, Error as WhatIfError};

@@ -324,6 +324,7 @@ impl Control {
             return;
         }
         self.plan_wanted = None;
+        self.plans += 1;
         let since = self.planned_at.replace(self.now).map_or(Span::ZERO, |last| self.now - last);
         self.crowded_out.pass(since);
         self.scarce = self.crowded_out.scarce(self.scarce);
@@ -355,12 +356,12 @@ impl Control {
     }
 
     /// When `Control` has something to do although nothing happens: a start, a pause or resume, a
-    /// guard, a retry, a plan. Drivers of twins never let time pass this instant unasked.
+    /// guard, a retry, a plan, the end of an hour to be accounted for. Drivers of twins never let time pass this instant unasked.
     pub fn next_timer(&self) -> Option<Instant> {
         let plan = self.plan_wanted.zip(self.planned_at).map(|(haste, last)| last + self.rest_before(haste));
         let sweep = self.sweeping.values().min().copied();
         let later = |at: &Instant| *at > self.now;
-        [self.timers.next(), plan, sweep].into_iter().flatten().filter(later).min()
+        [self.timers.next(), plan, sweep, self.hour_ends()].into_iter().flatten().filter(later).min()
     }
 
     /// When a Job wants to be looked at next although nothing happens.

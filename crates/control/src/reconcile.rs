@@ -343,7 +343,11 @@ impl Control {
 
     /// A finished Job: account for it, then say on it what it saved.
     fn close(&mut self, tracked: &Tracked) {
-        if jobs::annotation(&tracked.job, jobs::SAVED_ANNOTATION).is_some() {
+        if let Some(written) = jobs::annotation(&tracked.job, jobs::SAVED_ANNOTATION) {
+            if let Some(grams) = self.corrected_grams(tracked).filter(|grams| grams != written) {
+                let annotations = json!({jobs::SAVED_ANNOTATION: grams});
+                self.patch_home(tracked, json!({"metadata": {"annotations": annotations}}), false);
+            }
             return;
         }
         let Some(entry) = self.account(tracked) else { return };

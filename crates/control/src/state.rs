@@ -1,5 +1,6 @@
 //! [`Control`]: its state and its step.
 
+use crate::books::Recent;
 use crate::clusters::{Cluster, Signal};
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, NodeObservation, Order, Outcome};
@@ -39,6 +40,9 @@ pub struct Settings {
     /// A planned end stays this far from the deadline (at most a quarter of the slack), so that a start
     /// that finds no room can still be moved; of Jobs that take much of a node or cluster farther.
     pub plan_margin: Span,
+    /// Where the clock is the wall's: after so long without a step nobody looked (the machine slept), and what clusters did
+    /// meanwhile is not counted. `None`: time passes only from step to step.
+    pub unseen_after: Option<Span>,
 }
 
 impl Default for Settings {
@@ -52,6 +56,7 @@ impl Default for Settings {
             currency: "USD".to_owned(),
             packing_percent: 85,
             plan_margin: Span::from_seconds(900),
+            unseen_after: None,
         }
     }
 }
@@ -105,7 +110,13 @@ pub struct Control {
     /// A plan is wanted, and how soon.
     pub(crate) plan_wanted: Option<Haste>,
     pub(crate) planned_at: Option<Instant>,
+    /// Plans made so far.
+    pub(crate) plans: u64,
     pub(crate) next_effect: u64,
+    /// Hours' lines of an earlier process, until their clusters come.
+    pub(crate) recalled: BTreeMap<ClusterId, Vec<ledger::usage::HourEntry>>,
+    /// Lines of Jobs that may yet be corrected.
+    pub(crate) recent: Recent,
     pub(crate) out: Vec<Effect>,
 }
 
@@ -135,7 +146,10 @@ impl Control {
             sweep_wanted: true,
             plan_wanted: None,
             planned_at: None,
+            plans: 0,
             next_effect: 0,
+            recalled: BTreeMap::new(),
+            recent: Recent::default(),
             out: Vec::new(),
         }
     }
@@ -143,7 +157,9 @@ impl Control {
     /// Takes in what happened up to `now` and says what is to be done. Time never goes back: an
     /// earlier `now` counts as the latest one seen.
     pub fn step(&mut self, now: Instant, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        let before = self.now;
         self.now = self.now.max(now);
+        self.keep_books(before);
         for event in events {
             self.take_in(event);
         }
@@ -158,18 +174,25 @@ impl Control {
         self.under_way.len()
     }
 
+    /// Plans made so far.
+    pub fn plans(&self) -> u64 {
+        self.plans
+    }
+
     /// Teaches durations of earlier runs, from the ledger, after a restart.
     pub fn remember(&mut self, entry: &ledger::Entry) {
         self.learnt.take_in_entry(entry);
+        self.recent.take_in(entry);
     }
 
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Cluster(mut facts) => {
                 facts.mode = self.ordered.map_or(facts.mode, |ordered| ordered.min(facts.mode));
-                let fresh = Cluster::new(facts.clone());
-                let id = facts.id.clone();
-                self.clusters.entry(id).or_insert(fresh).facts = facts;
+                let (id, now) = (facts.id.clone(), self.now);
+                let fresh = Cluster::new(facts.clone(), now);
+                self.clusters.entry(id.clone()).or_insert(fresh).set_facts(facts);
+                self.give_back(&id);
             }
             Event::Reachable { cluster, reachable } => {
                 let now = self.now;
@@ -181,7 +204,7 @@ impl Control {
             }
             Event::Synced { cluster } => {
                 if let Some(c) = self.clusters.get_mut(&cluster) {
-                    c.synced = true;
+                    c.lists_complete();
                     self.want_plan(true);
                     self.look_at_all();
                 }
@@ -204,16 +227,19 @@ impl Control {
                     let before = c.signal.as_ref();
                     before.is_none_or(|before| says_more(&before.forecast, &signal.forecast, now))
                 });
+                let mut corrected = false;
+                // What flowed up to now was counted under the old series, in `keep_books`.
                 for c in self.clusters.values_mut().filter(|c| c.facts.grid_zone == zone) {
-                    // The meter is read under the old series up to now, then goes on under the new.
-                    c.measure(now);
-                    c.signal = Some(signal.clone());
-                    c.measure(now);
+                    corrected |= c.signal.as_ref().is_none_or(|known| known.actual != signal.actual);
+                    c.set_signal(signal.clone());
+                }
+                if corrected {
+                    self.correct(&zone);
                 }
                 self.want(if news { Haste::Prompt } else { Haste::Regular });
             }
             Event::Usage { cluster, report } => {
-                self.on_cluster(&cluster, |c| c.usage = Some(report));
+                self.on_cluster(&cluster, |c| c.take_usage(report));
             }
             Event::Inventory { cluster, kind, told } => {
                 self.inventories.entry(cluster).or_default().take_in(kind, told);
@@ -223,24 +249,18 @@ impl Control {
         }
     }
 
-    /// Changes a cluster and brings its meter up to now around the change.
+    /// Changes a cluster. Its account has come up to now already, in `keep_books`.
     fn on_cluster<T>(&mut self, cluster: &ClusterId, change: impl FnOnce(&mut Cluster) -> T) -> Option<T> {
-        let now = self.now;
-        let c = self.clusters.get_mut(cluster)?;
-        let changed = change(c);
-        c.measure(now);
-        Some(changed)
+        self.clusters.get_mut(cluster).map(change)
     }
 
     fn take_in_node(&mut self, cluster: &ClusterId, node: NodeName, now: Option<NodeObservation>) {
         let takes_pods = |n: &NodeObservation| n.ready && n.schedulable;
         let lost = self.on_cluster(cluster, |c| {
             let after = now.as_ref().is_some_and(takes_pods);
-            let before = match now {
-                Some(observed) => c.nodes.insert(node, observed),
-                None => c.nodes.remove(&node),
-            };
-            before.as_ref().is_some_and(takes_pods) && !after
+            let before = c.nodes.get(&node).is_some_and(takes_pods);
+            c.see_node(node, now);
+            before && !after
         });
         self.want(if lost == Some(true) { Haste::Prompt } else { Haste::Regular });
     }

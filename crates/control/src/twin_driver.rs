@@ -28,6 +28,10 @@ pub struct TwinDriver {
     pub control: Control,
     /// Ledger lines, first of each id, in the order they came.
     pub ledger: Vec<ledger::Entry>,
+    /// Lines of clusters' hours, in the order they came, where [`TwinDriver::keep_usage`] says so.
+    pub usage: Vec<ledger::usage::HourLine>,
+    /// Whether those are kept: months of them are many.
+    pub keep_usage: bool,
     /// Calls carried out so far.
     pub calls: u64,
     ids: std::collections::BTreeSet<String>,
@@ -124,6 +128,8 @@ impl TwinDriver {
         let mut driver = TwinDriver {
             control: Control::new(settings),
             ledger: Vec::new(),
+            usage: Vec::new(),
+            keep_usage: false,
             calls: 0,
             ids: std::collections::BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -214,7 +220,8 @@ impl TwinDriver {
                     self.ledger.push(*entry);
                 }
             }
-            Effect::Record(_) => {}
+            Effect::Usage(line) if self.keep_usage => self.usage.push(*line),
+            Effect::Usage(_) | Effect::Record(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use fleet::{
     Provenance, Resources, Series, Watts, builtin,
 };
 use ledger::Footprint;
-use ledger::meter::Totals;
+use ledger::meter::{Rate, Totals};
 use serde::{Deserialize, Serialize};
 
 /// Everything, at one instant.
@@ -68,16 +68,48 @@ pub struct ClusterView {
     pub actual: Option<Series>,
     /// Where the forecast came from.
     pub forecast_from: Option<Provenance>,
-    /// Power drawn now, by the model (requests stand for use).
+    /// Power drawn now: measured where a meter says, else by the model.
     pub power: Watts,
     /// What its nodes cost.
     pub price: MoneyPerHour,
+    /// What flows now, by part.
+    pub draw: Draw,
+    /// Who measured use; `None`: requests stand for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_from: Option<Provenance>,
     /// Since it was first seen in this run.
     pub totals: Option<Totals>,
     /// Jobs held, running, paused that run or are planned here.
     pub held: usize,
     /// Running here.
     pub running: usize,
+}
+
+/// What flows in a cluster now: power, money, CPU and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Draw {
+    /// To nobody: idle power, and what no pod holds.
+    pub idle: Rate,
+    /// To Jobs of ours.
+    pub managed: Rate,
+    /// To all other pods.
+    pub other: Rate,
+}
+
+impl Draw {
+    /// What pods bear.
+    pub fn busy(&self) -> Rate {
+        self.managed + self.other
+    }
+    /// Power of all.
+    pub fn power(&self) -> Watts {
+        self.idle.power + self.busy().power
+    }
+    /// Price of all.
+    pub fn price(&self) -> MoneyPerHour {
+        self.idle.price + self.busy().price
+    }
 }
 
 /// Where a Job stands.
@@ -266,7 +298,7 @@ impl Control {
 }
 
 fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterView {
-    let (power, price) = cluster.draw();
+    let draw = cluster.draw();
     let here = |phases: &[JobPhase]| {
         let at = |j: &&JobView| j.cluster.as_ref() == Some(&cluster.facts.id) && phases.contains(&j.phase);
         jobs.iter().filter(at).count()
@@ -285,8 +317,10 @@ fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterVie
         forecast: signal.map(|s| s.forecast.clone()),
         actual: signal.map(|s| s.actual.clone()),
         forecast_from: signal.map(|s| s.forecast_from.clone()),
-        power,
-        price,
+        power: draw.power(),
+        price: draw.price(),
+        draw,
+        use_from: cluster.use_from().cloned(),
         totals: cluster.totals(now),
         held: here(&[JobPhase::Held, JobPhase::Paused]),
         running: here(&[JobPhase::Running, JobPhase::Starting]),

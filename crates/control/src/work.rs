@@ -55,6 +55,11 @@ impl PodRuns {
         }
     }
 
+    /// Names of the pods of a Job, ended ones included.
+    pub fn pods(&self, owner: &Owner) -> impl Iterator<Item = &String> {
+        self.of.get(owner).into_iter().flat_map(BTreeMap::keys)
+    }
+
     /// How the run of a Job began that is under way, or was its last; `None` before any of its pods runs.
     /// Where its pods are gone, the Job's own start has to do.
     pub fn begun(&self, owner: &Owner, job: &Job) -> Option<Begun> {
@@ -85,6 +90,7 @@ impl PodRuns {
 mod tests {
     use super::*;
     use fleet::Resources;
+    use ledger::allocation::{Labels, Owner};
     use serde_json::json;
 
     fn at(seconds: i64) -> Instant {
@@ -113,6 +119,8 @@ mod tests {
                 failed: *failed,
                 job: Some("j".to_owned()),
                 namespace: "n".to_owned(),
+                owner: Owner { kind: "Job".into(), name: "j".into() },
+                labels: Labels::new(),
             };
             runs.see(&format!("n/j-{i}"), Some(&seen));
         }

@@ -101,6 +101,26 @@ impl Series {
         }
         total
     }
+    /// The intensity integrated over `[from, to)`, exactly, in mg/kWh · ns: power times it is what a constant power emits.
+    /// Nothing when `to` is not after `from`.
+    pub fn dose(&self, from: Instant, to: Instant) -> i128 {
+        let (mut at, mut total) = (from, 0i128);
+        while at < to {
+            let index = self.index(at);
+            let boundary = if index < 0 {
+                self.start
+            } else if index as usize >= self.values.len() - 1 {
+                to
+            } else {
+                self.start + self.step.scaled(index + 1, 1)
+            };
+            let until = boundary.min(to);
+            let value = i128::from(self.value(index).as_milligrams());
+            total += value * i128::from((until - at).as_nanos());
+            at = until;
+        }
+        total
+    }
     /// The mean intensity over `[from, to)`, weighted by time; the value at `from` when empty.
     pub fn mean(&self, from: Instant, to: Instant) -> GramsCo2PerKwh {
         if to <= from {
@@ -187,6 +207,19 @@ mod tests {
         let found = [0, 1, 23, 24, 99].map(|hours| spread.permille(Span::HOUR.scaled(hours, 1)));
         assert_eq!(found, [40, 40, 40, 190, 190]);
         assert_eq!(Spread::default().permille(Span::DAY), 0);
+    }
+
+    #[test]
+    fn a_dose_times_a_power_is_what_it_emits() {
+        let series = grams(&[100.0, 300.0]);
+        let kw = Watts::from_watts_f64(1000.0);
+        for (from, to) in [(1800, 5400), (-3600, 0), (7200, 14_400), (5, 5), (9, 3)] {
+            let dose = series.dose(at(from), at(to));
+            // µW · mg/kWh · ns to µg: 3.6 × 10¹⁸.
+            let grams =
+                GramsCo2::from_micrograms(i128::from(kw.as_microwatts()) * dose / 3_600_000_000_000_000_000);
+            assert_eq!(grams, series.emissions(kw, at(from), at(to)), "{from} to {to}");
+        }
     }
 
     proptest! {

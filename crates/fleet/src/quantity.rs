@@ -320,6 +320,10 @@ impl MoneyPerHour {
     pub const fn from_nanos(nanos: i64) -> MoneyPerHour {
         MoneyPerHour(nanos)
     }
+    /// In 10⁻⁹ units per hour.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
     /// From units per hour; anything not finite becomes zero.
     pub fn from_units_f64(units: f64) -> MoneyPerHour {
         MoneyPerHour((units * 1e9).round() as i64)

@@ -188,6 +188,7 @@ impl Account<'_> {
             from: self.created,
             to,
             footprint: footprint(demand, place.rates, &place.intensity, self.created, to) + moved,
+            transfer: moved,
             intensity: place.provenance.clone(),
             what: BASELINE.to_owned(),
         })
@@ -204,6 +205,7 @@ pub fn account(a: &Account<'_>) -> Result<Entry, Error> {
     let burnt: Footprint = runs.iter().map(|line| line.footprint).sum();
     Ok(Entry {
         id: format!("job/{}", a.uid),
+        replaces: None,
         job: a.job.clone(),
         uid: a.uid.clone(),
         recorded: a.recorded,

@@ -1,12 +1,15 @@
 //! Ledger lines: what one finished Job burnt, and what it would have burnt at once, at home.
 //!
 //! Invariants: `actual` is the sum of the runs and the transfer; a line is never changed after it was
-//! written (its id is stable, so a second writing of the same line changes nothing). Times are the
-//! fleet's own.
+//! written (its id is stable, so a second writing of the same line changes nothing): a later version is a line of its
+//! own, and readers take the latest ([`latest`]). Times are the fleet's own.
 
+use crate::correction::{base, version};
 use crate::footprint::Footprint;
+use crate::usage::Replaces;
 use fleet::{ClusterId, GramsCo2, Instant, JobKey, Money, Provenance, Span};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a Job is measured against (PRODUCT row A2).
 pub const BASELINE: &str = "at once, at home";
@@ -47,18 +50,24 @@ pub struct Baseline {
     pub to: Instant,
     /// What it would have burnt.
     pub footprint: Footprint,
+    /// Of that, what moving its data would have burnt.
+    #[serde(default, skip_serializing_if = "Footprint::is_zero")]
+    pub transfer: Footprint,
     /// Where the intensity came from.
     pub intensity: Provenance,
     /// The counterfactual in words: [`BASELINE`].
     pub what: String,
 }
 
-/// A ledger line: one per finished Job.
+/// A ledger line: one per finished Job, and one more each time it is corrected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// `job/UID`.
+    /// `job/UID`; of a later version `job/UID#N` ([`crate::correction`]).
     pub id: String,
+    /// Of a later version: which line it replaces, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaces>,
     /// Which Job.
     pub job: JobKey,
     /// Its uid at home.
@@ -123,4 +132,26 @@ impl Entry {
 pub fn worst<'a>(a: &'a Provenance, b: &'a Provenance) -> &'a Provenance {
     let older = b.kind == a.kind && b.as_of < a.as_of;
     if b.kind > a.kind || older { b } else { a }
+}
+
+/// Of each Job the latest version of its line, in the order in which Jobs first had one. `lines` come as they were written.
+pub fn latest(lines: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    let mut all: Vec<Entry> = Vec::new();
+    let mut place: BTreeMap<String, usize> = BTreeMap::new();
+    for line in lines {
+        take_in(&mut all, &mut place, line);
+    }
+    all
+}
+
+/// One more line: beside the others, or in place of the version before. `place`: where each Job's line stands.
+pub fn take_in(all: &mut Vec<Entry>, place: &mut BTreeMap<String, usize>, line: Entry) {
+    match place.get(base(&line.id)) {
+        Some(at) if version(&line.id) > version(&all[*at].id) => all[*at] = line,
+        Some(_) => {}
+        None => {
+            place.insert(base(&line.id).to_owned(), all.len());
+            all.push(line);
+        }
+    }
 }

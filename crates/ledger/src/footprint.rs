@@ -38,6 +38,11 @@ impl Footprint {
         cost: Money::ZERO,
     };
 
+    /// Whether it is nothing at all.
+    pub fn is_zero(&self) -> bool {
+        *self == Footprint::ZERO
+    }
+
     /// Of `carbon`, what the energy emitted; operational and embodied emissions sum to `carbon` exactly.
     pub fn operational(&self) -> GramsCo2 {
         self.carbon - self.embodied

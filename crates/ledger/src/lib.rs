@@ -6,11 +6,17 @@
 //! stores anything. Embodied emissions are counted where the rates have them.
 
 mod account;
+pub mod accounts;
+pub mod allocation;
+pub mod correction;
 mod entry;
+mod expected;
 mod footprint;
 pub mod meter;
 pub mod summary;
+pub mod usage;
 
 pub use account::{Account, EMBODIED_METHOD, Error, METHOD, Place, RUNS_MAX, account, method};
-pub use entry::{BASELINE, Baseline, Entry, Run, RunLine, worst};
+pub use entry::{BASELINE, Baseline, Entry, Run, RunLine, latest, take_in, worst};
+pub use expected::{Expected, month};
 pub use footprint::{Footprint, embodied, footprint, power, price, transfer, transfer_intensity};

@@ -7,10 +7,11 @@
 
 use crate::signals::Sources;
 use control::inventory::InventoryView;
-use control::{Decision, Order, View, WhatIfError};
+use control::{Decision, Order, Top, TopOf, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Plan};
 use futures::future::BoxFuture;
 use ledger::Entry;
+use ledger::accounts::{Accounts, Question};
 use serde_json::Value;
 use std::fmt;
 use std::str::FromStr;
@@ -144,6 +145,21 @@ pub enum OrderError {
     Stopping,
 }
 
+/// What the loop has done since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Steps taken.
+    pub steps: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Wall time of the steps, in seconds.
+    pub step_seconds: f64,
+    /// Plans made.
+    pub plans: u64,
+    /// Wall time of the step that made the last plan, in seconds.
+    pub plan_seconds: Option<f64>,
+}
+
 /// The running product, as seen from pages and API. Calls are cheap (no I/O) unless they give a future;
 /// [`Backend::place`] and [`Backend::why`] may compute for some milliseconds and are called off the
 /// async threads.
@@ -160,10 +176,18 @@ pub trait Backend: Send + Sync + 'static {
     fn inventory(&self, _cluster: &ClusterId) -> Option<InventoryView> {
         None
     }
+    /// How much the loop has done; nothing where nobody counts.
+    fn work(&self) -> Work {
+        Work::default()
+    }
     /// Changes whenever the view does.
     fn version(&self) -> watch::Receiver<u64>;
-    /// The whole ledger, oldest line first. Called for each page shown: worth caching.
+    /// Of each Job its latest ledger line, oldest first. Called for each page shown: worth caching.
     fn ledger(&self) -> BoxFuture<'_, anyhow::Result<Vec<Entry>>>;
+    /// Accounts of clusters, with the hours under way as they are now.
+    fn accounts(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Accounts>>;
+    /// What flows now.
+    fn top(&self, of: &TopOf) -> Top;
     /// Lines of the journal behind number `after`, at most `limit`; each an object with `seq`, `at`,
     /// `kind`, `key` and `body`.
     fn journal(&self, after: i64, limit: u32) -> BoxFuture<'_, anyhow::Result<Vec<Value>>>;

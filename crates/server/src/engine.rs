@@ -3,12 +3,14 @@
 //! Invariants: a record is durable before the calls that follow it are made; a call's answer comes back
 //! as an event; no lock is held across an await.
 
-use crate::wall;
+use crate::backend::Work;
+use crate::wall::{self, Stopwatch};
 use anyhow::Context;
 use connect::act::kube::Hands;
 use connect::observe::kube::{Observed, Source, watch as watch_cluster};
 use control::{Control, Effect, Event, Order};
 use fleet::{ClusterId, Instant};
+use ledger::usage::HourLine;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use store::{Receipt, Store, Write};
@@ -56,8 +58,8 @@ pub struct Progress {
     pub stepped_at: Instant,
     /// When there is something to do without an event.
     pub next_timer: Option<Instant>,
-    /// Steps taken.
-    pub steps: u64,
+    /// What has been done.
+    pub work: Work,
 }
 
 /// The running loop; cheap to clone.
@@ -129,6 +131,18 @@ impl Engine {
         };
         tokio::join!(watch_cluster(source, seen), hand_in);
     }
+    /// Orderly stop: writes down what the hours under way came to. Nothing may be told to the loop after it.
+    pub async fn close_books(&self, store: &Store) -> anyhow::Result<()> {
+        let lines = self.lock().stop(self.clock.now());
+        let mut last = None;
+        for line in &lines {
+            last = Some(store.append(usage(line).context("write the account of an hour")?));
+        }
+        match last {
+            Some(receipt) => receipt.await.context("write the accounts of the hours under way"),
+            None => Ok(()),
+        }
+    }
     /// How far it has come.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
@@ -170,12 +184,14 @@ impl Loop {
                     Input::Nudge => {}
                 }
             }
-            let busy = !events.is_empty();
+            let (busy, handled) = (!events.is_empty(), events.len() as u64);
             let now = self.clock.now();
-            let (effects, next_timer, under_way) = {
+            let (effects, next_timer, under_way, planned, took) = {
                 let mut control = self.control.lock().expect("no thread panics while it holds the loop");
+                let (before, watch) = (control.plans(), Stopwatch::start());
                 let effects = control.step(now, events);
-                (effects, control.next_timer(), control.under_way())
+                let took = watch.elapsed().as_hours_f64() * 3600.0;
+                (effects, control.next_timer(), control.under_way(), control.plans() - before, took)
             };
             let acted = !effects.is_empty();
             self.carry_out(effects);
@@ -184,7 +200,13 @@ impl Loop {
                 p.under_way = under_way;
                 p.stepped_at = now;
                 p.next_timer = next_timer;
-                p.steps += 1;
+                p.work.steps += 1;
+                p.work.events += handled;
+                p.work.step_seconds += took;
+                p.work.plans += planned;
+                if planned > 0 {
+                    p.work.plan_seconds = Some(took);
+                }
             });
             if busy || acted {
                 self.version.send_modify(|v| *v += 1);
@@ -209,6 +231,13 @@ impl Loop {
                     Ok(body) => Write::Ledger { id: entry.id.clone(), recorded: entry.recorded, body },
                     Err(error) => {
                         tracing::error!(%error, "write a ledger line");
+                        continue;
+                    }
+                },
+                Effect::Usage(line) => match usage(&line) {
+                    Ok(write) => write,
+                    Err(error) => {
+                        tracing::error!(%error, "write the account of an hour");
                         continue;
                     }
                 },
@@ -245,6 +274,13 @@ impl Loop {
             }
         });
     }
+}
+
+/// The write of a line about a cluster's hour.
+fn usage(line: &HourLine) -> serde_json::Result<Write> {
+    let (cluster, hour) = line.hour();
+    let (cluster, recorded) = (cluster.to_string(), line.recorded());
+    Ok(Write::Usage { id: line.id().to_owned(), cluster, hour, recorded, body: serde_json::to_string(line)? })
 }
 
 /// What a twin calls it; `None`: no pace waits for it.

@@ -1,18 +1,21 @@
 //! The running product behind REST API and console.
 
-use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
+use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed, Work};
 use crate::engine::{Engine, FleetClock};
+use crate::hours::Hours;
 use crate::pacer::Throttle;
 use crate::signals::{Board, Sources};
 use connect::Clients;
 use control::inventory::InventoryView;
-use control::{Decision, Order, View, WhatIfError};
+use control::{Decision, Order, Top, TopOf, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Mode, Plan, Span};
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, PostParams};
 use ledger::Entry;
+use ledger::accounts::{Accounts, Question};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use store::Store;
 use tokio::sync::watch;
@@ -41,8 +44,18 @@ pub struct Parts {
 pub struct Live {
     parts: Parts,
     view: Mutex<Option<(u64, Arc<View>)>>,
-    /// Ledger lines read so far: the ledger only grows, so only what is new is read.
-    entries: tokio::sync::Mutex<(Option<String>, Vec<Entry>)>,
+    entries: tokio::sync::Mutex<Lines>,
+    hours: Hours,
+}
+
+/// Ledger lines read so far: the ledger only grows, so only what is new is read.
+#[derive(Default)]
+struct Lines {
+    /// Id of the last line read.
+    last: Option<String>,
+    /// Of each Job the latest version, and where it stands.
+    latest: Vec<Entry>,
+    place: BTreeMap<String, usize>,
 }
 
 /// Ledger rows read at a time.
@@ -51,8 +64,8 @@ const PAGE: u32 = 1000;
 impl Live {
     /// The product made of these parts.
     pub fn new(parts: Parts) -> Live {
-        let entries = tokio::sync::Mutex::new((None, Vec::new()));
-        Live { parts, view: Mutex::new(None), entries }
+        let (view, entries) = (Mutex::new(None), tokio::sync::Mutex::default());
+        Live { parts, view, entries, hours: Hours::default() }
     }
 
     /// How long a view serves while nothing happens: a wall clock never stands still between two looks.
@@ -138,6 +151,9 @@ impl Backend for Live {
     fn inventory(&self, cluster: &ClusterId) -> Option<InventoryView> {
         self.parts.engine.ask(|control, _| control.inventory(cluster))
     }
+    fn work(&self) -> Work {
+        self.parts.engine.progress().borrow().work
+    }
 
     fn version(&self) -> watch::Receiver<u64> {
         self.parts.engine.version()
@@ -147,15 +163,27 @@ impl Backend for Live {
         Box::pin(async move {
             let mut kept = self.entries.lock().await;
             loop {
-                let rows = self.parts.store.ledger(kept.0.as_deref(), PAGE).await?;
+                let rows = self.parts.store.ledger(kept.last.as_deref(), PAGE).await?;
                 let Some(last) = rows.last() else { break };
-                kept.0 = Some(last.id.clone());
+                let Lines { latest, place, .. } = &mut *kept;
                 for row in &rows {
-                    kept.1.push(serde_json::from_str(&row.body)?);
+                    ledger::take_in(latest, place, serde_json::from_str(&row.body)?);
                 }
+                kept.last = Some(last.id.clone());
             }
-            Ok(kept.1.clone())
+            Ok(kept.latest.clone())
         })
+    }
+
+    fn accounts(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Accounts>> {
+        Box::pin(async move {
+            let running = self.parts.engine.ask(control::Control::running_hours);
+            self.hours.accounts(&self.parts.store, question, running).await
+        })
+    }
+
+    fn top(&self, of: &TopOf) -> Top {
+        self.parts.engine.ask(|control, now| control.top(of, now))
     }
 
     fn journal(&self, after: i64, limit: u32) -> BoxFuture<'_, anyhow::Result<Vec<Value>>> {

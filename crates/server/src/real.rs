@@ -22,7 +22,7 @@ use connect::contexts::Context;
 use connect::observe::provider::Limits;
 use control::whereabouts::Stated;
 use control::{Control, Settings, twin_driver};
-use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, builtin};
+use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, Span, builtin};
 use futures::future::join_all;
 use member::{Member, Shared};
 use std::collections::BTreeMap;
@@ -36,6 +36,9 @@ use tokio::task::JoinHandle;
 
 /// Where in the state directory the state of real clusters is: that of twins lies beside it, untouched.
 pub const STATE: &str = "real";
+
+/// The loop looks at its timers each second: after so long without a step the machine slept.
+const UNSEEN_AFTER: Span = Span::from_seconds(300);
 
 /// What `up` is told.
 #[derive(Clone, Debug)]
@@ -89,6 +92,7 @@ pub struct Running {
     pub at: Instant,
     /// Where journal and ledger are.
     pub state: PathBuf,
+    engine: Engine,
     store: Store,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -99,6 +103,7 @@ impl Running {
         for task in &self.tasks {
             task.abort();
         }
+        self.engine.close_books(&self.store).await?;
         self.store.close().await?;
         // The next start writes it anew; that it is gone already is as good.
         let _gone = std::fs::remove_file(self.state.join("server.json"));
@@ -164,8 +169,9 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let clients = Clients::default();
     // Without a connection nothing can be written, whatever the loop decides.
     let hands = if options.mode == Mode::Observe { Clients::default() } else { clients.clone() };
-    let control = up::remembering(Control::new(settings), &store).await?;
     let clock: Arc<dyn FleetClock> = Arc::new(WallClock);
+    let settings = Settings { unseen_after: Some(UNSEEN_AFTER), ..settings };
+    let control = up::remembering(Control::new(settings), &store, clock.now()).await?;
     let inbox = mpsc::channel(engine::INBOX);
     let engine =
         Engine::start(control, clock.clone(), Arc::new(Hands { clients: hands }), store.clone(), inbox);
@@ -199,7 +205,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     tasks.push(tokio::spawn(signals::run(chain, engine.clone(), clock.clone(), None)));
     tasks.push(tokio::spawn(pacer::keep_wall_time(engine.clone(), clock.clone())));
     let live = Live::new(Parts {
-        engine,
+        engine: engine.clone(),
         clock,
         throttle: None,
         store: store.clone(),
@@ -216,7 +222,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     }));
     let server = ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: options.kubeconfig };
     kubeconfig::write_server(&state, &server)?;
-    Ok(Running { url, clusters, mode: options.mode, at, state, store, tasks })
+    Ok(Running { url, clusters, mode: options.mode, at, state, engine, store, tasks })
 }
 
 /// A fleet without clusters: zones are added as clusters say where they stand.

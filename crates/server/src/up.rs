@@ -14,7 +14,7 @@ use connect::act::kube::Hands;
 use connect::observe::instances;
 use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
-use control::{Control, Event, twin_driver};
+use control::{CORRECTED_WITHIN, Control, Event, twin_driver};
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Mode, Span};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,6 +71,7 @@ pub struct Running {
     /// Virtual time at the start.
     pub at: Instant,
     host: Arc<TwinHost>,
+    engine: Engine,
     store: Store,
     state: PathBuf,
     /// What moves the clock on and writes it down.
@@ -83,6 +84,7 @@ impl Running {
         for task in self.clockwork {
             task.abort();
         }
+        self.engine.close_books(&self.store).await?;
         self.host.save_clock().await?;
         self.host.snapshot().await?;
         self.store.close().await?;
@@ -150,7 +152,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     };
     let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
     let live = Live::new(Parts {
-        engine,
+        engine: engine.clone(),
         clock: host.clone(),
         throttle: Some(throttle),
         store: store.clone(),
@@ -173,6 +175,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         fleet,
         at,
         host,
+        engine,
         store,
         state: options.state,
         clockwork,
@@ -222,12 +225,21 @@ fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<Clu
     addresses.iter().map(client).collect()
 }
 
-/// The loop, with the durations it learnt from earlier runs.
-pub(crate) async fn remembering(mut control: Control, store: &Store) -> anyhow::Result<Control> {
+/// The loop, with what earlier runs wrote: durations it learnt, and the accounts it goes on from at `now`.
+pub(crate) async fn remembering(
+    mut control: Control,
+    store: &Store,
+    now: Instant,
+) -> anyhow::Result<Control> {
     for row in store.ledger_all().await? {
         if let Ok(entry) = serde_json::from_str(&row.body) {
             control.remember(&entry);
         }
+    }
+    let hours = (now - CORRECTED_WITHIN, now + Span::HOUR);
+    // Accounts that cannot be read keep no Job from its start.
+    if let Err(error) = crate::hours::read(store, hours, |entry| control.recall(entry)).await {
+        tracing::error!(error = format!("{error:#}"), "go on from the accounts of earlier hours");
     }
     Ok(control)
 }
@@ -240,7 +252,7 @@ async fn start_loop(
     store: &Store,
     clients: &Clients,
 ) -> anyhow::Result<Engine> {
-    let control = remembering(Control::new(twin_driver::settings(fleet)), store).await?;
+    let control = remembering(Control::new(twin_driver::settings(fleet)), store, host.now()).await?;
     let (inbox, receiver) = mpsc::channel(engine::INBOX);
     let hands = Arc::new(Hands { clients: clients.clone() });
     let clock: Arc<dyn FleetClock> = host.clone();

@@ -229,6 +229,7 @@ async fn every_address_is_described() {
     assert_eq!(
         described,
         [
+            "/api/v1/accounts",
             "/api/v1/clock",
             "/api/v1/clusters",
             "/api/v1/clusters/{name}/inventory",
@@ -241,7 +242,8 @@ async fn every_address_is_described() {
             "/api/v1/place",
             "/api/v1/place/apply",
             "/api/v1/plans",
-            "/api/v1/signals"
+            "/api/v1/signals",
+            "/api/v1/top"
         ]
     );
     let schemas = document["components"]["schemas"].as_object().unwrap();

@@ -10,7 +10,7 @@ use server::backend::{Backend, Speed};
 use support::{Fake, Scene, get, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const PAGES: [&str; 5] = ["/", "/jobs", "/savings", "/signals", "/plans"];
+const PAGES: [&str; 6] = ["/", "/jobs", "/savings", "/capacity", "/signals", "/plans"];
 
 /// Elements that HTML does not close.
 const VOID: [&str; 5] = ["meta", "link", "img", "br", "input"];
@@ -161,7 +161,7 @@ async fn words_from_clusters_cannot_break_out() {
     assert!(get(&fake, &details).await.body.contains("&lt;script&gt;alert"));
     let table = get(&fake, "/jobs?format=csv").await.body;
     assert!(table.contains("\"'@late,<script>alert(\"\"x\"\")</script>\""), "{table}");
-    for path in ["/?format=csv", "/jobs?format=csv"] {
+    for path in ["/?format=csv", "/jobs?format=csv", "/capacity?by=label&key=team&format=csv"] {
         let table = get(&fake, path).await.body;
         for line in table.lines() {
             for cell in line.split(',') {
@@ -208,6 +208,7 @@ async fn every_table_has_its_csv() {
         ("/savings", fake.entries().len()),
         ("/signals", view.clusters.iter().map(|c| c.forecast.as_ref().unwrap().values().len()).sum()),
         ("/plans", fake.plan().steps.len()),
+        ("/capacity", view.clusters.len()),
     ];
     for (path, count) in rows {
         let answer = get(&fake, &format!("{path}?format=csv")).await;

@@ -1,5 +1,5 @@
-//! What must survive the process: the twin's saved state, the journal of actions, the ledger and the
-//! settings, in one SQLite file.
+//! What must survive the process: the twin's saved state, the journal of actions, the ledger, the
+//! accounts of clusters' hours and the settings, in one SQLite file.
 //!
 //! Invariants:
 //! * [`Store::append`] never blocks, and the order of its calls is the order of commit.
@@ -24,10 +24,10 @@ mod write;
 mod writer;
 
 pub use error::Error;
-pub use read::{JournalRow, LedgerRow, PAGE_ROWS_MAX, TwinState};
+pub use read::{JournalRow, LedgerRow, PAGE_ROWS_MAX, TwinState, UsageRow};
 pub use state::{DATABASE_FILE, Store};
 pub use write::{
     INPUT_BYTES_MAX, JOURNAL_BYTES_MAX, KEY_BYTES_MAX, LEDGER_BYTES_MAX, SETTING_BYTES_MAX,
-    SNAPSHOT_BYTES_MAX, Write,
+    SNAPSHOT_BYTES_MAX, USAGE_BYTES_MAX, Write,
 };
 pub use writer::{QUEUE_BYTES_MAX, Receipt};

@@ -52,6 +52,19 @@ pub struct JournalRow {
     pub body: String,
 }
 
+/// A line about a cluster's hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Its number: rises with every line, so that of one hour the last one counts.
+    pub seq: i64,
+    /// The cluster.
+    pub cluster: String,
+    /// When the hour began.
+    pub hour: Instant,
+    /// JSON.
+    pub body: String,
+}
+
 type JournalColumns = (i64, i64, String, String, String);
 
 impl From<JournalColumns> for JournalRow {
@@ -184,6 +197,56 @@ impl Store {
                 return Ok(all);
             }
         }
+    }
+
+    /// Lines about hours that begin in `[from, to)`, by hour, cluster and when they were written: those behind `after`, or
+    /// the first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn usage(
+        &self,
+        (from, to): (Instant, Instant),
+        after: Option<&UsageRow>,
+        limit: u32,
+    ) -> Result<Vec<UsageRow>, Error> {
+        let mut query = QueryBuilder::new("SELECT seq, cluster, hour_ns, body FROM usage WHERE hour_ns < ");
+        query.push_bind(to.as_unix_nanos());
+        match after {
+            None => {
+                query.push(" AND hour_ns >= ").push_bind(from.as_unix_nanos());
+            }
+            Some(row) => {
+                query.push(" AND (hour_ns, cluster, seq) > (").push_bind(row.hour.as_unix_nanos());
+                query.push(", ").push_bind(row.cluster.clone());
+                query.push(", ").push_bind(row.seq).push(")");
+            }
+        }
+        query.push(" ORDER BY hour_ns, cluster, seq LIMIT ").push_bind(limit.min(PAGE_ROWS_MAX));
+        let mut reader = self.reader().await?;
+        let rows: Vec<(i64, String, i64, String)> = query
+            .build_query_as()
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(|source| self.failed("read the accounts of hours", source))?;
+        let row = |(seq, cluster, hour_ns, body)| {
+            let hour = Instant::from_unix_nanos(hour_ns);
+            UsageRow { seq, cluster, hour, body }
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Number of the line about an hour that was written last; 0 without any.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn usage_last(&self) -> Result<i64, Error> {
+        let mut reader = self.reader().await?;
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM usage")
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(|source| self.failed("read the accounts of hours", source))?;
+        Ok(last.unwrap_or(0))
     }
 
     /// Lines of the journal behind number `after_seq` (0 for the first), in order.

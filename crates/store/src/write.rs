@@ -16,6 +16,8 @@ pub const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
 pub const JOURNAL_BYTES_MAX: usize = 1 << 20;
 /// One ledger entry's body.
 pub const LEDGER_BYTES_MAX: usize = 256 << 10;
+/// One cluster's hour: 300 rows and 1,000 nodes with the longest names and labels there may be, and room.
+pub const USAGE_BYTES_MAX: usize = 1 << 20;
 /// One setting's value.
 pub const SETTING_BYTES_MAX: usize = 1 << 20;
 /// A key, a kind or an id: room for cluster, namespace and name at 253 each.
@@ -67,6 +69,19 @@ pub enum Write {
         /// JSON, at most [`LEDGER_BYTES_MAX`].
         body: String,
     },
+    /// What a cluster used in an hour, or a later version of that. A second write of an id changes nothing.
+    Usage {
+        /// The line's name, unique for ever.
+        id: String,
+        /// The cluster.
+        cluster: String,
+        /// When the hour began.
+        hour: Instant,
+        /// When it was recorded.
+        recorded: Instant,
+        /// JSON, at most [`USAGE_BYTES_MAX`].
+        body: String,
+    },
     /// A setting; replaces its value.
     Setting {
         /// Its name.
@@ -95,6 +110,11 @@ impl Write {
                 within("ledger id", id.len(), KEY_BYTES_MAX)?;
                 within("ledger body", body.len(), LEDGER_BYTES_MAX)
             }
+            Write::Usage { id, cluster, body, .. } => {
+                within("usage id", id.len(), KEY_BYTES_MAX)?;
+                within("usage cluster", cluster.len(), KEY_BYTES_MAX)?;
+                within("usage body", body.len(), USAGE_BYTES_MAX)
+            }
             Write::Setting { key, value } => {
                 within("setting key", key.len(), KEY_BYTES_MAX)?;
                 within("setting value", value.len(), SETTING_BYTES_MAX)
@@ -114,6 +134,7 @@ impl Write {
             Write::TwinClock { .. } => 0,
             Write::Journal { kind, key, body, .. } => kind.len() + key.len() + body.len(),
             Write::Ledger { id, body, .. } => id.len() + body.len(),
+            Write::Usage { id, cluster, body, .. } => id.len() + cluster.len() + body.len(),
             Write::Setting { key, value } => key.len() + value.len(),
         };
         bodies + OVERHEAD_BYTES
@@ -169,6 +190,15 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), sq
             "INSERT INTO ledger (id, recorded_ns, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
         .bind(id)
+        .bind(recorded.as_unix_nanos())
+        .bind(body),
+        Write::Usage { id, cluster, hour, recorded, body } => sqlx::query(
+            "INSERT INTO usage (id, cluster, hour_ns, recorded_ns, body) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(id)
+        .bind(cluster)
+        .bind(hour.as_unix_nanos())
         .bind(recorded.as_unix_nanos())
         .bind(body),
         Write::Setting { key, value } => sqlx::query(

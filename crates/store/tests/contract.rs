@@ -34,6 +34,12 @@ fn ledger(id: &str, body: &str) -> Write {
     Write::Ledger { id: id.into(), recorded: at(9), body: body.into() }
 }
 
+fn usage(cluster: &str, hour: i64, version: u32) -> Write {
+    let id = format!("usage/{cluster}/{hour}#{version}");
+    let body = format!("{cluster} {hour} {version}");
+    Write::Usage { id, cluster: cluster.into(), hour: at(hour * 3600), recorded: at(9), body }
+}
+
 fn setting(key: &str, value: &str) -> Write {
     Write::Setting { key: key.into(), value: value.into() }
 }
@@ -170,12 +176,41 @@ async fn the_ledger_comes_in_pages_behind_a_cursor() {
 }
 
 #[tokio::test]
+async fn hours_come_by_hour_and_cluster_with_later_versions_last() {
+    for (arm, store, _dir) in arms().await {
+        assert_eq!(store.usage_last().await.unwrap(), 0, "{arm}");
+        for (cluster, hour, version) in
+            [("kr", 2, 1), ("jp", 1, 1), ("kr", 1, 1), ("kr", 3, 1), ("kr", 1, 2), ("jp", 0, 1), ("kr", 1, 2)]
+        {
+            store.append(usage(cluster, hour, version)).await.unwrap();
+        }
+        let range = (at(3600), at(3 * 3600));
+        let mut found = Vec::new();
+        let mut last = None;
+        loop {
+            let page = store.usage(range, last.as_ref(), 2).await.unwrap();
+            let Some(row) = page.last() else { break };
+            last = Some(row.clone());
+            found.extend(page.into_iter().map(|row| row.body));
+        }
+        assert_eq!(found, ["jp 1 1", "kr 1 1", "kr 1 2", "kr 2 1"], "{arm}: an id counts once");
+        assert_eq!(store.usage_last().await.unwrap(), 6, "{arm}");
+    }
+}
+
+#[tokio::test]
 async fn the_ledger_cannot_be_altered_from_outside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     store.append(ledger("run-1", "first")).await.unwrap();
+    store.append(usage("kr", 1, 1)).await.unwrap();
     let mut other = outside(dir.path()).await;
-    for statement in ["UPDATE ledger SET body = 'x'", "DELETE FROM ledger"] {
+    for statement in [
+        "UPDATE ledger SET body = 'x'",
+        "DELETE FROM ledger",
+        "UPDATE usage SET body = 'x'",
+        "DELETE FROM usage",
+    ] {
         let error = other.execute(statement).await.unwrap_err().to_string();
         assert!(error.contains("append-only"), "{statement}: {error}");
     }

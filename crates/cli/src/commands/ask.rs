@@ -27,47 +27,16 @@ fn render_status(status: &Value, wide: bool) -> String {
     let clock = &status["clock"];
     let state = if clock["paused"].as_bool() == Some(true) { "paused" } else { "running" };
     let mut out = format!(
-        "clock: {}, a {}'s, {state} at {}\n\n",
+        "clock: {}, a {}'s, {state} at {}; mode {}\n\n",
         text(&clock["at"]),
         text(&clock["kind"]),
-        text(&clock["speed"])
+        text(&clock["speed"]),
+        status["clusters"][0]["mode"].as_str().unwrap_or("unknown: no cluster yet")
     );
     if status["plan"]["roomIsScarce"] == true {
         out += "room is scarce: no Job waits for cleaner hours\n\n";
     }
-    let mut table = Table::new(&[
-        ("CLUSTER", Align::Left),
-        ("ZONE", Align::Left),
-        ("gCO2e/kWh", Align::Right),
-        ("KIND", Align::Left),
-        ("NODES", Align::Right),
-        ("CPU %", Align::Right),
-        ("W", Align::Right),
-        ("USD/h", Align::Right),
-        ("HELD", Align::Right),
-        ("RUNNING", Align::Right),
-        ("MODE", Align::Left),
-    ]);
-    for c in status["clusters"].as_array().into_iter().flatten() {
-        let (used, all) = (c["requested"]["cpuCores"].as_f64(), c["allocatable"]["cpuCores"].as_f64());
-        let load =
-            used.zip(all).filter(|(_, all)| *all > 0.0).map(|(used, all)| significant(used / all * 100.0));
-        let reachable = c["reachable"].as_bool() == Some(true);
-        table.row(vec![
-            text(&c["name"]),
-            text(&c["gridZone"]),
-            number(&c["carbonGramsPerKwh"]),
-            if reachable { text(&c["carbonFrom"]["kind"]) } else { "unknown".to_owned() },
-            format!("{}/{}", c["nodesReady"], c["nodes"]),
-            load.unwrap_or_else(|| "-".to_owned()),
-            number(&c["powerWatts"]),
-            number(&c["pricePerHour"]),
-            c["jobsHeld"].to_string(),
-            c["jobsRunning"].to_string(),
-            text(&c["mode"]),
-        ]);
-    }
-    out.push_str(&table.render());
+    out += &cluster_table(status, wide);
     for c in status["clusters"].as_array().into_iter().flatten().filter(|c| c["unknownSince"].is_string()) {
         let (name, since, why) = (text(&c["name"]), text(&c["unknownSince"]), text(&c["unknownWhy"]));
         out += &format!("{name}: unknown since {since}: {why}\n");
@@ -78,6 +47,59 @@ fn render_status(status: &Value, wide: bool) -> String {
     }
     out.push_str(&job_table(status, wide));
     out
+}
+
+/// The clusters: carbon, load, power, money. `wide`: who measures use, and the mode, too.
+fn cluster_table(status: &Value, wide: bool) -> String {
+    let clusters = || status["clusters"].as_array().into_iter().flatten();
+    let money = clusters().next().map_or_else(|| "USD".to_owned(), |c| text(&c["currency"]));
+    let mut head = vec![("CLUSTER".to_owned(), Align::Left), ("ZONE".to_owned(), Align::Left)];
+    let mut right = |name: &str| head.push((name.to_owned(), Align::Right));
+    right("gCO2e/kWh");
+    ["CPU %", "USED %", "W", "IDLE W", "gCO2e/h"].into_iter().for_each(&mut right);
+    right(&format!("{money}/h"));
+    ["NODES", "HELD", "RUN"].into_iter().for_each(&mut right);
+    head.insert(3, ("KIND".to_owned(), Align::Left));
+    if wide {
+        head.push((format!("IDLE {money}/h"), Align::Right));
+        head.extend(["MODE", "USE"].map(|name| (name.to_owned(), Align::Left)));
+    }
+    let mut table = Table::with_head(head);
+    for c in clusters() {
+        let all = c["allocatable"]["cpuCores"].as_f64().filter(|all| *all > 0.0);
+        let load = |used: Option<f64>| {
+            let share = used.zip(all).map(|(used, all)| significant(used / all * 100.0));
+            share.unwrap_or_else(|| "-".to_owned())
+        };
+        let reachable = c["reachable"].as_bool() == Some(true);
+        let mut cells = vec![
+            text(&c["name"]),
+            text(&c["gridZone"]),
+            number(&c["carbonGramsPerKwh"]),
+            if reachable { text(&c["carbonFrom"]["kind"]) } else { "unknown".to_owned() },
+            load(c["requested"]["cpuCores"].as_f64()),
+            load(c["usedCores"].as_f64()),
+            number(&c["powerWatts"]),
+            number(&c["idleWatts"]),
+            number(&c["carbonGramsPerHour"]),
+            number(&c["pricePerHour"]),
+            format!("{}/{}", c["nodesReady"], c["nodes"]),
+            c["jobsHeld"].to_string(),
+            c["jobsRunning"].to_string(),
+        ];
+        if wide {
+            let used = c["useFrom"]["source"].as_str().unwrap_or("requests (assumed)");
+            cells.extend([number(&c["idlePricePerHour"]), text(&c["mode"]), used.to_owned()]);
+        }
+        table.row(cells);
+    }
+    let unmeasured = clusters().filter(|c| c["useFrom"].is_null()).count();
+    let note = if unmeasured > 0 {
+        "USED: not measured in all clusters; there requests stand for it (assumed)\n"
+    } else {
+        ""
+    };
+    format!("{}{note}", table.render())
 }
 
 /// The Jobs under way; `wide`: finished ones too.

@@ -1,5 +1,6 @@
 //! One module a command, or a few that ask the server alike.
 
+mod accounts;
 mod ask;
 mod inventory;
 mod logs;
@@ -28,7 +29,11 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Up(up) => up::run(common, up)?,
         Command::Place(place) => return place::run(common, place),
         Command::Why(job) => place::why(common, job)?,
-        Command::Report => report::run(common)?,
+        Command::Top(top) => accounts::top(common, top)?,
+        Command::Report(report) => match &report.by {
+            Some(by) => accounts::report(common, by, &report.period)?,
+            None => report::run(common, &report.period)?,
+        },
         Command::Status => ask::status(common)?,
         Command::Signals => ask::signals(common)?,
         Command::Plans => ask::plans(common)?,

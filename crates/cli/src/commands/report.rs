@@ -2,15 +2,20 @@
 
 use crate::client::Client;
 use crate::format::{self, number, text};
-use crate::options::Common;
+use crate::options::{Common, Output, Period};
 use crate::table::{Align, Table};
+use anyhow::ensure;
 use fleet::quantity::significant;
 use serde_json::{Value, json};
 
 /// Jobs listed in the narrow table; `-o wide` and `-o json` have all.
 const JOBS_SHOWN: usize = 15;
 
-pub fn run(common: &Common) -> anyhow::Result<()> {
+pub fn run(common: &Common, period: &Period) -> anyhow::Result<()> {
+    ensure!(
+        !period.is_given(),
+        "--from, --days: without --by the report is of everything\n\nhint: kubercarbon report --by cluster --days 7"
+    );
     let client = Client::find(common)?;
     let ledger = client.list("/api/v1/ledger")?;
     let clusters = client.list("/api/v1/clusters")?;
@@ -20,7 +25,32 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
         "summary": ledger["summary"],
         "currency": ledger["currency"],
     });
+    if common.print() == Output::Csv {
+        return format::print(&csv(&report));
+    }
     format::show(common.print(), &report, |wide| render(&report, wide))
+}
+
+/// The ledger's lines, oldest first.
+fn csv(report: &Value) -> String {
+    const FIELDS: [&str; 15] = [
+        "id",
+        "job.cluster",
+        "job.namespace",
+        "job.name",
+        "created",
+        "started",
+        "finished",
+        "succeeded",
+        "inTime",
+        "actual.energyKwh",
+        "actual.carbonGrams",
+        "baseline.footprint.carbonGrams",
+        "savedCarbonGrams",
+        "actual.cost",
+        "savedCost",
+    ];
+    format::csv(report["jobs"].as_array().into_iter().flatten(), &FIELDS)
 }
 
 fn render(report: &Value, wide: bool) -> String {

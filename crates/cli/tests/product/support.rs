@@ -73,6 +73,13 @@ impl Product {
         self.child.wait().unwrap();
     }
 
+    /// Asks it to end, as Ctrl-C does, and waits until it has.
+    pub fn stop(&mut self) {
+        let told = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "{}", self.log());
+    }
+
     /// Base address of a cluster's Kubernetes API.
     pub fn cluster(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.state.join("kubeconfig")).unwrap();

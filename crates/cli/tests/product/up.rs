@@ -183,3 +183,70 @@ async fn the_command_line_decides_explains_and_refuses() {
         assert_eq!(answer.status(), 200, "{page}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_sum_up_and_go_on_after_an_orderly_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut product = Product::start(dir.path(), &FLAGS).await;
+    product.create("kr", &job("train", "10m", "1h")).await.unwrap();
+    let asked = |product: &Product, path: &str| {
+        let url = format!("{}{path}", product.url);
+        let http = product.http.clone();
+        async move { http.get(url).send().await.unwrap().json::<Value>().await.unwrap() }
+    };
+    product
+        .until("hours are accounted for, and the Job in them", async || {
+            let accounts = asked(&product, "/api/v1/accounts?by=workload").await;
+            let there = accounts["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|row| row["name"].as_str().is_some_and(|name| name.starts_with("Job/train-")));
+            there && accounts["coverage"][0]["seenHours"].as_f64().is_some_and(|hours| hours > 2.0)
+        })
+        .await;
+    kubercarbon(&product, &["twin", "pause"]);
+    for args in [
+        &["top"][..],
+        &["top", "nodes"],
+        &["top", "pods", "-o", "wide"],
+        &["top", "workloads", "--days", "1"],
+        &["top", "--by", "label:app"],
+        &["report", "--by", "namespace"],
+        &["report", "--by", "label:app", "--from", "2026-03-02"],
+        &["status"],
+        &["status", "-o", "wide"],
+    ] {
+        let output = kubercarbon(&product, args);
+        let said = text(&output.stdout);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        assert!(said.contains("assumed"), "{args:?} says what use stands on:\n{said}");
+        let table = said.lines().take_while(|line| !line.is_empty());
+        let narrow = !args.contains(&"wide");
+        assert!(table.into_iter().all(|line| !narrow || line.chars().count() <= 100), "{args:?}:\n{said}");
+    }
+    let csv = text(&kubercarbon(&product, &["report", "--by", "node", "-o", "csv"]).stdout);
+    assert!(csv.starts_with("part,cluster,namespace,name,energy_kwh,") && csv.lines().count() == 7, "{csv}");
+    let lines = text(&kubercarbon(&product, &["report", "-o", "csv"]).stdout);
+    assert!(lines.starts_with("id,job_cluster,"), "{lines}");
+    for wrong in [
+        &["status", "-o", "csv"][..],
+        &["top", "pods", "--days", "1"],
+        &["report", "--days", "1"],
+        &["top", "--by", "pods"],
+    ] {
+        let output = kubercarbon(&product, wrong);
+        assert_eq!(output.status.code(), Some(1), "{wrong:?}: {}", text(&output.stdout));
+    }
+    let metrics =
+        product.http.get(format!("{}/metrics", product.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("kubercarbon_power_watts{cluster=\"kr\",part=\"idle\"}"), "{metrics}");
+
+    let before = asked(&product, "/api/v1/accounts?by=cluster").await;
+    product.stop();
+    let again = Product::start(dir.path(), &["--no-demo", "--paused", "--quiet"]).await;
+    let path = "/api/v1/accounts?by=cluster";
+    again
+        .until("it goes on from what was written", async || asked(&again, path).await["sum"] == before["sum"])
+        .await;
+}

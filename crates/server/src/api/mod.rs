@@ -4,6 +4,7 @@
 //! [`BODY_BYTES_MAX`](crate::problem::BODY_BYTES_MAX); errors are [`Problem`]s; nothing here decides
 //! anything. Left out: signing in, and plans other than the schedule in force.
 
+pub mod accounts;
 mod ask;
 mod clock;
 mod events;
@@ -39,6 +40,8 @@ use utoipa::OpenApi;
         read::job,
         read::plans,
         read::ledger,
+        accounts::accounts,
+        accounts::top,
         read::signals,
         read::clock,
         read::journal,
@@ -61,6 +64,8 @@ pub fn router(backend: SharedBackend) -> Router {
         .route("/api/v1/jobs/{cluster}/{namespace}/{name}", get(read::job))
         .route("/api/v1/plans", get(read::plans))
         .route("/api/v1/ledger", get(read::ledger))
+        .route("/api/v1/accounts", get(accounts::accounts))
+        .route("/api/v1/top", get(accounts::top))
         .route("/api/v1/signals", get(read::signals))
         .route("/api/v1/journal", get(read::journal))
         .route("/api/v1/clock", get(read::clock).put(write::set_clock))

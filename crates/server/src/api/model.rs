@@ -7,7 +7,7 @@
 
 use super::source::SourceOut;
 use control::{ClusterView, Decision, JobView, RunView, View};
-use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series};
+use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series, Span};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
 use ledger::{Entry, Footprint};
@@ -177,8 +177,18 @@ pub struct ClusterOut {
     pub carbon_grams_per_kwh: Option<f64>,
     /// Where that came from.
     pub carbon_from: Option<ProvenanceOut>,
-    /// Power drawn now (a model: requests stand for use), PUE included.
+    /// Power drawn now, PUE included: measured where a meter says, else by the model from use.
     pub power_watts: f64,
+    /// Of that, at no load.
+    pub idle_watts: f64,
+    /// Emissions of an hour at that power and the present intensity.
+    pub carbon_grams_per_hour: Option<f64>,
+    /// CPU used now, in cores: measured, else what running pods request.
+    pub used_cores: f64,
+    /// Who measures use; absent: nobody, requests stand for it, which is assumed.
+    pub use_from: Option<ProvenanceOut>,
+    /// Of the price, what no pod holds.
+    pub idle_price_per_hour: f64,
     /// Price of its nodes.
     pub price_per_hour: f64,
     /// Currency of all money.
@@ -213,6 +223,11 @@ impl ClusterOut {
             carbon_grams_per_kwh: c.intensity.map(|i| i.as_grams_f64()),
             carbon_from: c.intensity_from.as_ref().map(|p| ProvenanceOut::new(p, view.at)),
             power_watts: c.power.as_watts_f64(),
+            idle_watts: c.draw.idle.power.as_watts_f64(),
+            carbon_grams_per_hour: c.intensity.map(|i| ((c.power * Span::HOUR) * i).as_grams_f64()),
+            used_cores: c.draw.busy().cpu_used.as_cores_f64(),
+            use_from: c.use_from.as_ref().map(|p| ProvenanceOut::new(p, view.at)),
+            idle_price_per_hour: c.draw.idle.price.as_units_f64(),
             price_per_hour: c.price.as_units_f64(),
             currency: view.currency.clone(),
             jobs_held: c.held,
@@ -611,12 +626,23 @@ pub struct BaselineOut {
     pub intensity_from: ProvenanceOut,
 }
 
+/// Why there is a later version of a line.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReplacesOut {
+    /// Id of the line before.
+    pub id: String,
+    pub why: String,
+}
+
 /// A ledger line: one finished Job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryOut {
-    /// `job/UID`; the cursor for `after`.
+    /// `job/UID`, of a later version with `#N`; the cursor for `after`.
     pub id: String,
+    /// Of a later version: the line it replaces, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<ReplacesOut>,
     /// The Job.
     pub job: KeyOut,
     /// When the line was made.
@@ -661,6 +687,7 @@ impl EntryOut {
         };
         EntryOut {
             id: e.id.clone(),
+            replaces: e.replaces.as_ref().map(|r| ReplacesOut { id: r.id.clone(), why: r.why.clone() }),
             job: (&e.job).into(),
             recorded: time(e.recorded),
             created: time(e.created),

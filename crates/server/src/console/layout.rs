@@ -11,10 +11,11 @@ use fleet::{Instant, Mode, SignalKind};
 use maud::{DOCTYPE, Markup, html};
 
 /// The pages, in order.
-const PAGES: [(&str, M); 5] = [
+const PAGES: [(&str, M); 6] = [
     ("/", M::Fleet),
     ("/jobs", M::Jobs),
     ("/savings", M::Savings),
+    ("/capacity", M::Capacity),
     ("/signals", M::Signals),
     ("/plans", M::Plans),
 ];

@@ -6,6 +6,7 @@
 
 mod ask;
 mod assets;
+mod capacity;
 mod chart;
 mod csv;
 mod fleet;
@@ -45,6 +46,8 @@ pub fn site(backend: SharedBackend) -> Router {
         .route("/savings", get(savings_page))
         .route("/signals", get(signals_page))
         .route("/plans", get(plans_page))
+        .route("/capacity", get(capacity_page))
+        .route("/metrics", get(crate::metrics::serve))
         .route("/clock", post(clock_form))
         .route("/orders", post(order_form))
         .route("/assets/{name}", get(|Path(name): Path<String>| async move { assets::serve(&name) }))
@@ -168,6 +171,27 @@ async fn savings_page(State(backend): State<SharedBackend>, ask: Ask) -> Respons
     let worst = summary.provenance.map(|p| p.kind);
     let title = ask.reader.say(M::Savings).to_owned();
     show(&backend, &ask, StatusCode::OK, Shown { here: "/savings", title, worst, body, view: &view })
+}
+
+async fn capacity_page(State(backend): State<SharedBackend>, ask: Ask) -> Response {
+    let view = backend.view();
+    let asked = capacity::Asked::of(&ask, &view);
+    let accounts = match backend.accounts(asked.question()).await {
+        Ok(accounts) => accounts,
+        Err(error) => return broken(&backend, &ask, &error),
+    };
+    if ask.csv() {
+        return capacity::table(&view, &accounts).response();
+    }
+    let body = capacity::page(&ask, &view, &asked, &accounts);
+    let worst = accounts.carbon_from.as_ref().map(|from| from.kind);
+    let worst = if accounts.use_from.is_none() && !accounts.rows.is_empty() {
+        Some(SignalKind::Assumed)
+    } else {
+        worst
+    };
+    let title = ask.reader.say(M::Capacity).to_owned();
+    show(&backend, &ask, StatusCode::OK, Shown { here: "/capacity", title, worst, body, view: &view })
 }
 
 async fn signals_page(State(backend): State<SharedBackend>, ask: Ask) -> Response {

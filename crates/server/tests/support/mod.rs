@@ -5,14 +5,19 @@
 #![allow(dead_code)] // each test binary uses its own part of it
 
 use control::{
-    ClusterFacts, ClusterView, Decision, JobPhase, JobView, Order, RunView, TotalsView, View, WhatIfError,
+    ClusterFacts, ClusterView, Decision, Draw, JobPhase, JobView, Order, RunView, Top, TopOf, TopRow,
+    TotalsView, View, WhatIfError,
 };
 use fleet::{
     Action, Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, GridZone, Instant, JobKey, Mode,
-    Money, MoneyPerHour, ObjectName, PlacementContract, Plan, PolicyKind, Provenance, Rates, RegionId,
-    Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
+    Money, MoneyPerHour, NodeName, NodePower, ObjectName, PlacementContract, Plan, PolicyKind, Provenance,
+    Rates, RegionId, Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
+use ledger::accounts::{Accounts, By, Fold, Part, Question};
+use ledger::allocation::{Allocation, Labels, NodeLoad, Owner, PodLoad, Work};
+use ledger::meter::Rate;
+use ledger::usage::{Heading, HourEntry};
 use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
@@ -171,6 +176,86 @@ fn actual(cluster: &str, now: Instant) -> (Series, Provenance) {
     (Series::new(typical.start(), typical.step(), values).unwrap(), from)
 }
 
+/// Power and money of a cluster: half of it idle, the rest by cores.
+fn draw(name: &str, demand: Resources) -> Draw {
+    let price = if name == "kr" { 2.832 } else { 2.976 };
+    let rate = |watts: f64, price: f64, cpu: Cpu| Rate {
+        power: Watts::from_watts_f64(watts),
+        price: MoneyPerHour::from_units_f64(price),
+        cpu_requested: cpu,
+        cpu_used: cpu,
+        ..Rate::default()
+    };
+    Draw {
+        idle: rate(220.0, price - 0.06 * demand.cpu.as_cores_f64() - 0.4, Cpu::from_cores(41) - demand.cpu),
+        managed: rate(4.4 * demand.cpu.as_cores_f64(), 0.06 * demand.cpu.as_cores_f64(), demand.cpu),
+        other: rate(40.0, 0.4, Cpu::from_millis(6300)),
+    }
+}
+
+/// Hours of both clusters for ten days, with work of several kinds.
+fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
+    if scene == Scene::Empty {
+        return Vec::new();
+    }
+    let script = if scene == Scene::Hostile { "=<script>alert(\"x\")</script>" } else { "a" };
+    let work = |namespace: &str, kind: &str, name: &str, team: &str| {
+        let owner = Owner { kind: kind.into(), name: name.into() };
+        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into();
+        Arc::new(Work { namespace: namespace.into(), owner, labels: Arc::new(labels) })
+    };
+    let mut all = Vec::new();
+    for name in ["kr", "jp"] {
+        let mut books = Allocation::new(1150);
+        let start = (now - Span::DAY.scaled(10, 1)).floor_to(Span::HOUR);
+        books.advance(start);
+        let (intensity, intensity_from) = actual(name, now);
+        books.set_intensity(intensity);
+        books.see(true);
+        let nodes: Vec<NodeName> =
+            (0..6).map(|i| NodeName::new(&format!("{name}-general-{i}")).unwrap()).collect();
+        for node in &nodes {
+            let capacity =
+                Resources { cpu: Cpu::from_cores(8), memory: Bytes::from_gib(32), gpu: 0, pods: 58 };
+            let power = NodePower { idle: Watts::from_watts_f64(38.0), full: Watts::from_watts_f64(73.0) };
+            let price = MoneyPerHour::from_units_f64(0.472);
+            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price }));
+        }
+        let pods = [
+            ("shop", "Deployment", "web", script, 2000),
+            ("shop", "StatefulSet", "db", "b", 1500),
+            ("data", "CronJob", "etl", "b", 3000),
+            ("data", "Job", "train-bert", script, 4000),
+            ("kube-system", "Deployment", "coredns", "x", 200),
+            ("monitoring", "DaemonSet", "node-exporter", "x", 100),
+        ];
+        for (i, (namespace, kind, owner, team, millis)) in pods.into_iter().enumerate() {
+            let cpu = Cpu::from_millis(millis);
+            let requests = Resources { cpu, memory: Bytes::from_gib(4), gpu: 0, pods: 1 };
+            let load = PodLoad { requests, running: true, managed: i == 3, used: None };
+            books.set_pod(
+                &format!("{namespace}/{owner}"),
+                Some((nodes[i].clone(), work(namespace, kind, owner, team), load)),
+            );
+        }
+        let mut hour = start;
+        while hour + Span::HOUR <= now {
+            let heading = Heading {
+                cluster: ClusterId::new(name).unwrap(),
+                hour,
+                version: 1,
+                replaces: None,
+                recorded: hour + Span::HOUR,
+                intensity_from: intensity_from.clone(),
+                use_from: None,
+            };
+            hour = hour + Span::HOUR;
+            all.push(HourEntry::new(heading, books.close(hour).unwrap()));
+        }
+    }
+    all
+}
+
 fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
     let id = ClusterId::new(name).unwrap();
     let region = RegionId::new(if name == "kr" { "ap-northeast-2" } else { "ap-northeast-1" }).unwrap();
@@ -201,6 +286,8 @@ fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
         forecast_from: Some(forecast_from),
         power: Watts::from_watts_f64(260.0 + 4.4 * demand.cpu.as_cores_f64()),
         price: MoneyPerHour::from_units_f64(if name == "kr" { 2.832 } else { 2.976 }),
+        draw: draw(name, demand),
+        use_from: None,
         totals: None,
         held: here(&[JobPhase::Held, JobPhase::Paused]),
         running: here(&[JobPhase::Running, JobPhase::Starting]),
@@ -474,6 +561,44 @@ impl Backend for Fake {
     }
     fn ledger(&self) -> BoxFuture<'_, anyhow::Result<Vec<Entry>>> {
         Box::pin(async { Ok(self.entries()) })
+    }
+    fn accounts(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Accounts>> {
+        Box::pin(async move {
+            let mut fold = Fold::new(question);
+            hours(self.scene, self.view().at).iter().for_each(|entry| fold.take_in(entry));
+            Ok(fold.finish())
+        })
+    }
+    fn top(&self, of: &TopOf) -> Top {
+        let row = |part: Part, rate: Rate, idle: Rate| TopRow {
+            part,
+            rate,
+            idle,
+            shared: Rate::default(),
+            carbon_per_hour: (rate.power * Span::HOUR) * GramsCo2PerKwh::from_grams_f64(400.0),
+            idle_carbon_per_hour: (idle.power * Span::HOUR) * GramsCo2PerKwh::from_grams_f64(400.0),
+            place: None,
+        };
+        let view = self.view();
+        let all = |c: &ClusterView| c.draw.idle + c.draw.busy();
+        let mut rows: Vec<TopRow> = match of {
+            TopOf::By(By::Namespace) => {
+                let busy = view.clusters.iter().map(|c| c.draw.busy()).fold(Rate::default(), |a, b| a + b);
+                let idle = view.clusters.iter().map(|c| c.draw.idle).fold(Rate::default(), |a, b| a + b);
+                let name = if self.scene == Scene::Hostile { "a\"b\\c\nd" } else { "demo" };
+                let named = Part::Named { cluster: None, namespace: None, name: name.to_owned() };
+                vec![row(named, busy, Rate::default()), row(Part::Idle, idle, idle)]
+            }
+            _ => view.clusters.iter().map(|c| row(By::cluster(&c.facts.id), all(c), c.draw.idle)).collect(),
+        };
+        rows.retain(|row| row.rate != Rate::default());
+        let mut total = row(By::of_total(), Rate::default(), Rate::default());
+        for row in &rows {
+            total.rate += row.rate;
+            total.idle += row.idle;
+            total.carbon_per_hour += row.carbon_per_hour;
+        }
+        Top { rows, total, use_from: None }
     }
     fn journal(&self, after: i64, limit: u32) -> BoxFuture<'_, anyhow::Result<Vec<Value>>> {
         let lines = (1..=5i64).filter(|seq| *seq > after).take(limit as usize);

@@ -1,0 +1,174 @@
+//! What a month will come to: what was counted so far, and for the rest what the same hours of the week came to lately.
+//!
+//! An hour of the week counts where at least half an hour of it was seen in the last [`WINDOW`]; the others are expected to
+//! be like the mean of all that was seen then. Both are expectations: they say from how many days they are made, and
+//! nothing is counted for time that was not seen. Hours and months are UTC.
+
+use crate::meter::Amounts;
+use fleet::{GramsCo2, Instant, Money, Span};
+use serde::{Deserialize, Serialize};
+
+/// How far back hours are looked at: four weeks, so that each hour of the week is there four times.
+pub const WINDOW: Span = Span::from_seconds(28 * 86_400);
+/// Hours of a week.
+const SLOTS: usize = 168;
+/// Seen time an hour of the week counts from, in ns.
+const SEEN_MIN: i128 = 1_800_000_000_000;
+const HOUR: i128 = 3_600_000_000_000;
+
+/// Start and end of the UTC month of an instant.
+pub fn month(at: Instant) -> (Instant, Instant) {
+    let (year, month, _, _) = at.utc_parts();
+    let start = |year: i16, month: u8| {
+        let text = format!("{year:04}-{month:02}-01T00:00:00Z");
+        Instant::parse(&text).unwrap_or(at)
+    };
+    let next = if month == 12 { start(year + 1, 1) } else { start(year, month + 1) };
+    (start(year, month), next)
+}
+
+fn slot(hour: Instant) -> usize {
+    hour.as_unix_seconds().div_euclid(3600).rem_euclid(SLOTS as i64) as usize
+}
+
+/// How long a cluster was seen in each hour of the week.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    ns: Vec<i128>,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { ns: vec![0; SLOTS] }
+    }
+}
+
+impl Seen {
+    /// An hour was seen for so long.
+    pub fn take_in(&mut self, hour: Instant, span: Span) {
+        self.ns[slot(hour)] += i128::from(span.as_nanos());
+    }
+    /// Days seen in all.
+    pub fn days(&self) -> f64 {
+        self.ns.iter().sum::<i128>() as f64 / (24 * HOUR) as f64
+    }
+    /// Share of the hours of the week that count.
+    pub fn known(&self) -> f64 {
+        self.ns.iter().filter(|ns| **ns >= SEEN_MIN).count() as f64 / SLOTS as f64
+    }
+}
+
+/// What something came to in each hour of the week.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Money and µg by hour of the week, of those in which there was any.
+    slots: std::collections::BTreeMap<usize, [i128; 2]>,
+}
+
+impl Shape {
+    /// It came to this in an hour.
+    pub fn take_in(&mut self, hour: Instant, amounts: &Amounts) {
+        let sums = self.slots.entry(slot(hour)).or_default();
+        sums[0] += amounts.cost.as_nanos();
+        sums[1] += amounts.carbon.as_micrograms();
+    }
+
+    /// What it will come to in `[from, to)`; nothing where the cluster was never seen.
+    pub fn rest(&self, seen: &Seen, from: Instant, to: Instant) -> (Money, GramsCo2) {
+        let (all, time) = (self.all(), seen.ns.iter().sum::<i128>());
+        let mut rest = [0i128; 2];
+        let mut at = from;
+        while at < to && time > 0 {
+            let until = (at.floor_to(Span::HOUR) + Span::HOUR).min(to);
+            let (span, i) = (i128::from((until - at).as_nanos()), slot(at));
+            let known = seen.ns[i] >= SEEN_MIN;
+            let sums = if known { self.slots.get(&i).copied().unwrap_or_default() } else { all };
+            let over = if known { seen.ns[i] } else { time };
+            for (rest, sum) in rest.iter_mut().zip(sums) {
+                *rest += sum * span / over;
+            }
+            at = until;
+        }
+        (Money::from_nanos(rest[0]), GramsCo2::from_micrograms(rest[1]))
+    }
+
+    fn all(&self) -> [i128; 2] {
+        self.slots.values().fold([0; 2], |sum, more| [sum[0] + more[0], sum[1] + more[1]])
+    }
+}
+
+/// What a month will come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expected {
+    /// Money counted so far this month.
+    pub cost_so_far: Money,
+    /// Emissions counted so far this month.
+    pub carbon_so_far: GramsCo2,
+    /// Money by the month's end: expected.
+    pub cost: Money,
+    /// Emissions by the month's end: expected.
+    pub carbon: GramsCo2,
+}
+
+impl std::ops::AddAssign for Expected {
+    fn add_assign(&mut self, other: Expected) {
+        self.cost_so_far += other.cost_so_far;
+        self.carbon_so_far += other.carbon_so_far;
+        self.cost += other.cost;
+        self.carbon += other.carbon;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Instant {
+        Instant::parse(text).unwrap()
+    }
+    fn amounts(units: f64) -> Amounts {
+        Amounts { cost: Money::from_units_f64(units), ..Amounts::default() }
+    }
+
+    #[test]
+    fn months_begin_and_end_at_midnight() {
+        assert_eq!(
+            month(at("2026-12-31T23:59:59Z")),
+            (at("2026-12-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))
+        );
+        assert_eq!(month(at("2028-02-01T00:00:00Z")).1, at("2028-03-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn hours_of_the_week_are_expected_to_come_again_and_others_like_the_mean() {
+        let (mut shape, mut seen) = (Shape::default(), Seen::default());
+        let first = at("2026-11-02T00:00:00Z");
+        let hour = |i: i64| first + Span::HOUR.scaled(i, 1);
+        // A day: dear from eight to twelve, nothing else.
+        for i in 0..24 {
+            seen.take_in(hour(i), Span::HOUR);
+            if (8..12).contains(&i) {
+                shape.take_in(hour(i), &amounts(6.0));
+            }
+        }
+        assert_eq!(seen.days(), 1.0);
+        let rest = |from, to| shape.rest(&seen, from, to).0;
+        assert_eq!(rest(hour(24), hour(48)), Money::from_units_f64(24.0), "a day never seen: as the mean");
+        assert_eq!(rest(hour(168), hour(168 + 24)), Money::from_units_f64(24.0));
+        assert_eq!(rest(hour(168 + 8), hour(168 + 9)), Money::from_units_f64(6.0), "that hour of the week");
+        assert_eq!(rest(hour(168 + 12), hour(168 + 24)), Money::ZERO);
+        assert_eq!(rest(hour(8) + Span::from_seconds(900), hour(9)), Money::from_units_f64(4.5));
+        assert_eq!(shape.rest(&Seen::default(), hour(0), hour(9)), (Money::ZERO, GramsCo2::ZERO));
+    }
+
+    #[test]
+    fn an_hour_seen_in_part_counts_for_what_was_seen() {
+        let (mut shape, mut seen) = (Shape::default(), Seen::default());
+        let hour = at("2026-11-02T08:00:00Z");
+        seen.take_in(hour, Span::from_seconds(2700));
+        shape.take_in(hour, &amounts(3.0));
+        let next = hour + Span::DAY.scaled(7, 1);
+        assert_eq!(shape.rest(&seen, next, next + Span::HOUR).0, Money::from_units_f64(4.0));
+    }
+}
