@@ -132,10 +132,13 @@ fn has_idle(row: &Value, whole: bool) -> bool {
     whole || row["part"] == "idle"
 }
 
+/// What stands in a row; the flag says whether rows have idle capacity of their own.
+type Cell = Box<dyn Fn(&Value, bool) -> String>;
+
 struct Column {
     head: String,
     wide: bool,
-    cell: Box<dyn Fn(&Value, bool) -> String>,
+    cell: Cell,
 }
 
 fn column(head: &str, wide: bool, field: &'static str) -> Column {

@@ -249,7 +249,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
                 intensity_from: intensity_from.clone(),
                 use_from: None,
             };
-            hour = hour + Span::HOUR;
+            hour += Span::HOUR;
             all.push(HourEntry::new(heading, books.close(hour).unwrap()));
         }
     }
