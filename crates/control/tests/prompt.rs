@@ -43,7 +43,6 @@ fn node(name: &str, ready: Option<bool>) -> Event {
         price: MoneyPerHour::ZERO,
         rates_from: RatesFrom::default(),
         embodied: None,
-        rates_from: Default::default(),
     });
     Event::Node { cluster: id("kr"), node: NodeName::new(name).unwrap(), now }
 }
