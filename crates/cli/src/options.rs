@@ -99,7 +99,9 @@ impl Options {
     pub fn read() -> Result<Options, clap::Error> {
         let options = Options::try_parse()?;
         match (&options.common.output, &options.command) {
-            (Destination::File(found), command) if !matches!(command, Command::Solve(_)) => {
+            (Destination::File(found), command)
+                if !matches!(command, Command::Solve(_) | Command::Twin(Twin::Import(_))) =>
+            {
                 Err(unknown_output(&Options::command(), found.as_os_str()))
             }
             _ => Ok(options),
@@ -145,7 +147,7 @@ pub enum Command {
     Simulate(Simulate),
     /// A placement problem from a file, with its proven bound
     Solve(Solve),
-    /// The clock of the running twin
+    /// Twins of real clusters, and the clock of the running twin
     #[command(subcommand)]
     Twin(Twin),
     /// The least rights Kuber Carbon needs on a cluster, as YAML for kubectl apply
@@ -321,7 +323,11 @@ pub struct Rbac {
     /// For which mode of up
     #[arg(long, env = "KUBERCARBON_MODE", default_value = "observe", value_parser = mode)]
     pub mode: Mode,
-    /// Also to look whether Secrets that Jobs need are in another cluster (their content is never asked for)
+    /// For twin import in place of up
+    #[arg(long, conflicts_with = "mode")]
+    pub import: bool,
+    /// Also to look whether Secrets that Jobs need are in another cluster, or which there are for import (their
+    /// content is never asked for)
     #[arg(long)]
     pub secrets: bool,
     /// Also the service account NAMESPACE/NAME, and its binding
@@ -331,6 +337,38 @@ pub struct Rbac {
 
 #[derive(Debug, Subcommand)]
 pub enum Twin {
+    /// Write the state of real clusters into a file (-o FILE) that up --fleet FILE runs as twins. Only reads
+    Import(Import),
+    #[command(flatten)]
+    Clock(Clock),
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',',
+        required_unless_present_any = ["all_contexts", "in_cluster"])]
+    pub context: Vec<String>,
+    /// Every context of the kubeconfig, each cluster once
+    #[arg(long, conflicts_with_all = ["context", "in_cluster"])]
+    pub all_contexts: bool,
+    /// The cluster this process is a pod of, under this name
+    #[arg(long, env = "KUBERCARBON_IN_CLUSTER", value_name = "NAME", num_args = 0..=1, require_equals = true,
+        default_missing_value = "in-cluster")]
+    pub in_cluster: Option<String>,
+    /// Kubeconfig file; default: what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Grid zone of a cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
+    #[arg(long, env = "KUBERCARBON_ZONES", value_name = "NAME=ZONE", value_delimiter = ',', value_parser = zone)]
+    pub zone: Vec<(ClusterId, GridZone)>,
+    /// The content of ConfigMaps too, without what looks like a credential; else their names alone
+    #[arg(long)]
+    pub configmaps: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Clock {
     /// Stop the clock
     Pause,
     /// Let it run again

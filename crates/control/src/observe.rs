@@ -58,6 +58,12 @@ pub fn node(node: &Node, known: Option<NodeRates>) -> NodeObservation {
     }
 }
 
+/// What a node of which nothing is configured draws, costs and embodies.
+pub fn rates(of: &Node) -> NodeRates {
+    let NodeObservation { power, price, embodied, .. } = node(of, None);
+    NodeRates { power, price, embodied }
+}
+
 /// When the last of a pod's containers started, and when the last one ended; `None` where one has not.
 /// The pod's own `status.startTime` is when the kubelet took it in, before images are pulled.
 fn containers_ran(pod: &Pod) -> (Option<Instant>, Option<Instant>) {

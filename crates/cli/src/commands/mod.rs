@@ -1,6 +1,7 @@
 //! One module a command, or a few that ask the server alike.
 
 mod ask;
+mod import;
 mod logs;
 mod place;
 mod rbac;
@@ -10,7 +11,7 @@ mod simulate;
 mod solve;
 mod up;
 
-use crate::options::{Command, Options};
+use crate::options::{Command, Options, Twin};
 use clap::CommandFactory;
 use std::process::ExitCode;
 
@@ -36,7 +37,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => simulate::run(common, simulate)?,
         Command::Solve(solve) => solve::run(common, solve)?,
-        Command::Twin(twin) => ask::twin(common, twin)?,
+        Command::Twin(Twin::Import(import)) => import::run(common, import)?,
+        Command::Twin(Twin::Clock(clock)) => ask::twin(common, clock)?,
         Command::Rbac(rbac) => rbac::run(rbac),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Options::command(), "kubercarbon", &mut std::io::stdout());
