@@ -127,8 +127,10 @@ pub enum Command {
     Up(Up),
     /// Where and when a Job would run, and what the alternatives cost
     Place(Place),
-    /// Why a Job is where it is, or will be
+    /// Why a Job is where it is, or will be; of pod/NAME: why each node took it or not, and what would change that
     Why(JobName),
+    /// How many more pods like one fit, and what runs out first
+    Capacity(Capacity),
     /// Energy, carbon and money per cluster and Job, and what was saved against "at once, at home"
     Report,
     /// Clusters, Jobs held and running, clock and mode
@@ -233,7 +235,7 @@ pub struct Place {
 
 #[derive(Debug, Args)]
 pub struct JobName {
-    /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace
+    /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace (why: of a pod, pod/NAME)
     pub job: String,
     /// Home cluster
     #[arg(long, env = "KUBERCARBON_CONTEXT", value_name = "CLUSTER")]
@@ -241,6 +243,22 @@ pub struct JobName {
     /// Namespace
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Capacity {
+    /// A Pod, or a Job, Deployment… whose pods are meant (YAML or JSON); - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub pod: PathBuf,
+    /// Clusters of the running server, or contexts; default: all of the server
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CLUSTER", value_delimiter = ',')]
+    pub context: Vec<String>,
+    /// Kubeconfig file, in place of the running server's clusters
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Stop counting there
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub most: u32,
 }
 
 #[derive(Debug, Args)]

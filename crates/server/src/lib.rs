@@ -6,6 +6,7 @@ mod api;
 pub mod backend;
 pub mod console;
 pub mod engine;
+pub mod fit;
 pub mod import;
 pub mod kubeconfig;
 mod live;

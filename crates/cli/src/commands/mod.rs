@@ -1,6 +1,7 @@
 //! One module a command, or a few that ask the server alike.
 
 mod ask;
+mod fit;
 mod import;
 mod logs;
 mod place;
@@ -27,7 +28,9 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     match &options.command {
         Command::Up(up) => up::run(common, up)?,
         Command::Place(place) => return place::run(common, place),
+        Command::Why(pod) if pod.job.starts_with(fit::POD) => fit::why(common, pod)?,
         Command::Why(job) => place::why(common, job)?,
+        Command::Capacity(capacity) => return fit::capacity(common, capacity),
         Command::Report => report::run(common)?,
         Command::Status => ask::status(common)?,
         Command::Signals => ask::signals(common)?,
