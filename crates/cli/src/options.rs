@@ -99,7 +99,9 @@ impl Options {
     pub fn read() -> Result<Options, clap::Error> {
         let options = Options::try_parse()?;
         match (&options.common.output, &options.command) {
-            (Destination::File(found), command) if !matches!(command, Command::Solve(_)) => {
+            (Destination::File(found), command)
+                if !matches!(command, Command::Solve(_) | Command::Twin(Twin::Import(_))) =>
+            {
                 Err(unknown_output(&Options::command(), found.as_os_str()))
             }
             (Destination::Print(Output::Csv), command)
@@ -133,10 +135,12 @@ pub enum Command {
     Up(Up),
     /// Where and when a Job would run, and what the alternatives cost
     Place(Place),
-    /// Why a Job is where it is, or will be
+    /// Why a Job is where it is, or will be; of pod/NAME: why each node took it or not, and what would change that
     Why(JobName),
     /// What flows now: power, carbon, money, CPU and memory by cluster, node, namespace, workload, pod or label
     Top(Top),
+    /// How many more pods like one fit, and what runs out first
+    Capacity(Capacity),
     /// Energy, carbon and money per cluster and Job, and what was saved against "at once, at home"; with --by, accounts
     Report(Report),
     /// Clusters, Jobs held and running, clock and mode
@@ -155,7 +159,7 @@ pub enum Command {
     Simulate(Simulate),
     /// A placement problem from a file, with its proven bound
     Solve(Solve),
-    /// The clock of the running twin
+    /// Twins of real clusters, and the clock of the running twin
     #[command(subcommand)]
     Twin(Twin),
     /// The least rights Kuber Carbon needs on a cluster, as YAML for kubectl apply
@@ -248,7 +252,7 @@ pub struct Place {
 
 #[derive(Debug, Args)]
 pub struct JobName {
-    /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace
+    /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace (why: of a pod, pod/NAME)
     pub job: String,
     /// Home cluster
     #[arg(long, env = "KUBERCARBON_CONTEXT", value_name = "CLUSTER")]
@@ -256,6 +260,22 @@ pub struct JobName {
     /// Namespace
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Capacity {
+    /// A Pod, or a Job, Deployment… whose pods are meant (YAML or JSON); - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub pod: PathBuf,
+    /// Clusters of the running server, or contexts; default: all of the server
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CLUSTER", value_delimiter = ',')]
+    pub context: Vec<String>,
+    /// Kubeconfig file, in place of the running server's clusters
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Stop counting there
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub most: u32,
 }
 
 #[derive(Debug, Args)]
@@ -396,7 +416,11 @@ pub struct Rbac {
     /// For which mode of up
     #[arg(long, env = "KUBERCARBON_MODE", default_value = "observe", value_parser = mode)]
     pub mode: Mode,
-    /// Also to look whether Secrets that Jobs need are in another cluster (their content is never asked for)
+    /// For twin import in place of up
+    #[arg(long, conflicts_with = "mode")]
+    pub import: bool,
+    /// Also to look whether Secrets that Jobs need are in another cluster, or which there are for import (their
+    /// content is never asked for)
     #[arg(long)]
     pub secrets: bool,
     /// Also the service account NAMESPACE/NAME, and its binding
@@ -406,6 +430,38 @@ pub struct Rbac {
 
 #[derive(Debug, Subcommand)]
 pub enum Twin {
+    /// Write the state of real clusters into a file (-o FILE) that up --fleet FILE runs as twins. Only reads
+    Import(Import),
+    #[command(flatten)]
+    Clock(Clock),
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',',
+        required_unless_present_any = ["all_contexts", "in_cluster"])]
+    pub context: Vec<String>,
+    /// Every context of the kubeconfig, each cluster once
+    #[arg(long, conflicts_with_all = ["context", "in_cluster"])]
+    pub all_contexts: bool,
+    /// The cluster this process is a pod of, under this name
+    #[arg(long, env = "KUBERCARBON_IN_CLUSTER", value_name = "NAME", num_args = 0..=1, require_equals = true,
+        default_missing_value = "in-cluster")]
+    pub in_cluster: Option<String>,
+    /// Kubeconfig file; default: what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Grid zone of a cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
+    #[arg(long, env = "KUBERCARBON_ZONES", value_name = "NAME=ZONE", value_delimiter = ',', value_parser = zone)]
+    pub zone: Vec<(ClusterId, GridZone)>,
+    /// The content of ConfigMaps too, without what looks like a credential; else their names alone
+    #[arg(long)]
+    pub configmaps: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Clock {
     /// Stop the clock
     Pause,
     /// Let it run again

@@ -134,6 +134,52 @@ const SECRETS: Rule = Rule {
     verbs: &["get"],
 };
 
+/// What a twin file is made of: everything is listed once, nothing is watched.
+const IMPORT: [Rule; 7] = [
+    Rule {
+        why: "nodes and what runs on them, what it may ask for, and the names of what it needs",
+        group: "",
+        resources: &[
+            "namespaces",
+            "nodes",
+            "pods",
+            "services",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+            "resourcequotas",
+            "limitranges",
+            "serviceaccounts",
+            "configmaps",
+        ],
+        names: &[],
+        verbs: &["list"],
+    },
+    listed("what makes pods", "apps", &["deployments", "replicasets", "statefulsets", "daemonsets"]),
+    listed("Jobs, and what makes them", "batch", &["jobs", "cronjobs"]),
+    listed("who goes first", "scheduling.k8s.io", &["priorityclasses"]),
+    listed("where volumes may be", "storage.k8s.io", &["storageclasses"]),
+    listed("how many pods there are to be", "autoscaling", &["horizontalpodautoscalers"]),
+    listed("how many pods may be missing", "policy", &["poddisruptionbudgets"]),
+];
+
+/// Asked for apart, because who may list Secrets may read them: only a table of names and types is asked for.
+const IMPORT_SECRETS: Rule =
+    listed("which Secrets there are; a table of names and types is asked for", "", &["secrets"]);
+
+const fn listed(why: &'static str, group: &'static str, resources: &'static [&'static str]) -> Rule {
+    Rule { why, group, resources, names: &[], verbs: &["list"] }
+}
+
+/// The rules of `twin import`; `secrets`: the names and types of Secrets too.
+pub fn import_rules(secrets: bool) -> impl Iterator<Item = &'static Rule> {
+    IMPORT.iter().chain(secrets.then_some(&IMPORT_SECRETS))
+}
+
+/// The rules of `twin import` as YAML, see [`yaml`].
+pub fn import_yaml(secrets: bool, account: Option<(&str, &str)>) -> String {
+    yaml_of("kubercarbon-import", import_rules(secrets), account)
+}
+
 /// The rules of a mode; `secrets`: also for Jobs that need Secrets.
 pub fn rules(mode: Mode, secrets: bool) -> impl Iterator<Item = &'static Rule> {
     let acts = mode != Mode::Observe;
@@ -143,12 +189,15 @@ pub fn rules(mode: Mode, secrets: bool) -> impl Iterator<Item = &'static Rule> {
 
 /// The rules as a ClusterRole in YAML, and where an account `NAMESPACE/NAME` is given, that account and its binding.
 pub fn yaml(mode: Mode, secrets: bool, account: Option<(&str, &str)>) -> String {
-    let name = format!("kubercarbon-{}", mode.as_str());
+    yaml_of(&format!("kubercarbon-{}", mode.as_str()), rules(mode, secrets), account)
+}
+
+fn yaml_of(name: &str, rules: impl Iterator<Item = &'static Rule>, account: Option<(&str, &str)>) -> String {
     let mut out = format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n"
     );
     let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
-    for rule in rules(mode, secrets) {
+    for rule in rules {
         out += &format!(
             "# {}\n- apiGroups: [\"{}\"]\n  resources: [{}]\n",
             rule.why,
@@ -186,6 +235,14 @@ mod tests {
         for never in ["secrets", "*", "pods/exec", "update", "impersonate"] {
             assert!(!all(Mode::Auto).contains(&&never), "{never}");
         }
+    }
+
+    #[test]
+    fn import_lists_and_nothing_else() {
+        assert!(import_rules(true).all(|rule| rule.verbs == ["list"]));
+        let all: Vec<_> = import_rules(false).flat_map(|rule| rule.resources).collect();
+        assert!(!all.contains(&&"secrets") && import_rules(true).any(|rule| rule.resources == ["secrets"]));
+        assert!(import_yaml(false, None).contains("\n  name: kubercarbon-import\n"));
     }
 
     #[test]

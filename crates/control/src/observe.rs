@@ -115,6 +115,12 @@ fn rates(node: &Node, capacity: Resources, instances: &Instances) -> NodeRates {
     NodeRates { power, price, embodied, from: RatesFrom { power: power_from, price: price_from } }
 }
 
+/// What a node of which nothing is configured draws, costs and embodies.
+pub fn rates_of(of: &Node) -> NodeRates {
+    let NodeObservation { power, price, embodied, rates_from: from, .. } = node(of, None);
+    NodeRates { power, price, embodied, from }
+}
+
 /// When the last of a pod's containers started, and when the last one ended; `None` where one has not.
 /// The pod's own `status.startTime` is when the kubelet took it in, before images are pulled.
 fn containers_ran(pod: &Pod) -> (Option<Instant>, Option<Instant>) {

@@ -78,11 +78,15 @@ struct Transfer {
     kwh_per_gb_far: f64,
 }
 
+/// Price of a GB moved between clusters where none is stated: the usual inter-region list price of AWS.
+pub const TRANSFER_PRICE_PER_GB: f64 = 0.02;
+/// Energy of a GB moved where none is stated, in kWh: on one continent, and between continents.
+pub const TRANSFER_KWH_PER_GB: (f64, f64) = (0.0025, 0.0075);
+
 impl Default for Transfer {
-    /// Energy: 0.0025 kWh/GB on one continent, 0.0075 kWh/GB between continents; price: the usual
-    /// inter-region list price of AWS.
     fn default() -> Transfer {
-        Transfer { price_per_gb: 0.02, kwh_per_gb_near: 0.0025, kwh_per_gb_far: 0.0075 }
+        let (kwh_per_gb_near, kwh_per_gb_far) = TRANSFER_KWH_PER_GB;
+        Transfer { price_per_gb: TRANSFER_PRICE_PER_GB, kwh_per_gb_near, kwh_per_gb_far }
     }
 }
 

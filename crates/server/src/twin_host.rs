@@ -5,7 +5,7 @@
 //! are logged too: they may have drawn a uid. Twin time stands still while the process is down.
 
 use anyhow::{Context, bail};
-use fleet::{ClusterId, FleetSpec, Instant};
+use fleet::{ClusterId, Instant};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -36,22 +36,20 @@ pub struct TwinHost {
 }
 
 impl TwinHost {
-    /// The world of `store`, or a new one of `fleet` that starts at `start`. A state made from another
-    /// fleet or seed is refused: nothing of it is lost, and nothing of it is mixed up.
+    /// The world of `store`, or else the one of `begin`. `origin` says what that is made from; a state made from
+    /// something else is refused: nothing of it is lost, and nothing of it is mixed up.
     pub async fn open(
         store: Store,
-        fleet: &FleetSpec,
-        start: Instant,
-        seed: u64,
+        origin: String,
+        begin: impl FnOnce() -> World,
     ) -> anyhow::Result<Arc<TwinHost>> {
-        let origin = serde_json::to_string(&(fleet, seed)).context("write down the fleet")?;
         let saved = store.twin().await.context("read the saved twin")?;
         let mut fresh = false;
         let world = match saved.and_then(|s| Some((s.snapshot?, s.inputs, s.clock))) {
             Some(((at, snapshot), inputs, clock)) => {
                 if store.setting("fleet").await?.is_some_and(|kept| kept != origin) {
                     bail!(
-                        "the state directory holds a twin of another fleet file, seed or --no-demo\n\nhint: start with the same ones, or give --state another directory, or add --fresh to begin anew"
+                        "the state directory holds a twin of another fleet file, twin file, seed or --no-demo\n\nhint: start with the same ones, or give --state another directory, or add --fresh to begin anew"
                     );
                 }
                 let mut world: World =
@@ -68,7 +66,7 @@ impl TwinHost {
             }
             None => {
                 fresh = true;
-                World::new(fleet, start, seed)
+                begin()
             }
         };
         let host = Arc::new(TwinHost {
@@ -103,6 +101,11 @@ impl TwinHost {
         let held = self.lock();
         let nodes = held.world.objects(cluster).into_iter().flat_map(|o| o.list(Kind::Node, None));
         nodes.map(|node| node.object.name().to_owned()).collect()
+    }
+
+    /// Uid of the real cluster a cluster was imported from.
+    pub fn imported_uid(&self, cluster: &ClusterId) -> Option<String> {
+        self.lock().world.imported_uid(cluster).map(str::to_owned)
     }
 
     /// Version of the last write of `kind` in `cluster`.

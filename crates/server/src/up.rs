@@ -6,6 +6,7 @@ use crate::kubeconfig::{self, ServerFile};
 use crate::live::{Live, Parts};
 use crate::pacer::{self, Pacer, Throttle};
 use crate::signals::{self, Chain, sources};
+use crate::twin_file;
 use crate::twin_host::TwinHost;
 use crate::wall;
 use anyhow::Context;
@@ -14,7 +15,7 @@ use connect::act::kube::Hands;
 use connect::observe::instances;
 use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
-use control::{CORRECTED_WITHIN, Control, Event, twin_driver};
+use control::{CORRECTED_WITHIN, ClusterFacts, Control, Event, twin_driver};
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Mode, Span};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use store::{Store, Write};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use twin::World;
+use twin::import::{ClusterHeader, Document};
 
 /// The fleet file of the examples, for a binary far from its source.
 const EXAMPLE_FLEET: &str = include_str!("../../../examples/fleet.yaml");
@@ -68,6 +71,10 @@ pub struct Running {
     pub kubeconfig: PathBuf,
     /// The fleet.
     pub fleet: FleetSpec,
+    /// How many nodes each cluster has, in the fleet's order.
+    pub nodes: Vec<usize>,
+    /// What was imported, where the fleet is a twin file: each cluster's header, and the kinds that stay in the file.
+    pub imported: Vec<(ClusterHeader, BTreeMap<String, u64>)>,
     /// Virtual time at the start.
     pub at: Instant,
     host: Arc<TwinHost>,
@@ -94,6 +101,20 @@ impl Running {
     }
 }
 
+/// What twins are made from.
+enum Origin {
+    Fleet(FleetSpec),
+    Imported(Box<Document>),
+}
+
+/// Reads a fleet file or a twin file.
+fn read_origin(path: Option<&Path>, instances: &Instances) -> anyhow::Result<Origin> {
+    match path {
+        Some(path) if twin_file::is_packed(path)? => Ok(Origin::Imported(Box::new(twin_file::read(path)?))),
+        path => Ok(Origin::Fleet(read_fleet(path, instances)?)),
+    }
+}
+
 /// Reads the fleet file.
 pub fn read_fleet(path: Option<&Path>, instances: &Instances) -> anyhow::Result<FleetSpec> {
     let example = Path::new("examples/fleet.yaml");
@@ -101,6 +122,12 @@ pub fn read_fleet(path: Option<&Path>, instances: &Instances) -> anyhow::Result<
     let Some(path) = path else {
         return fleet::file::parse_with(EXAMPLE_FLEET, instances).context("read the built-in example fleet");
     };
+    if twin_file::is_packed(path)? {
+        anyhow::bail!(
+            "{}: a packed file: expected a fleet file (YAML)\n\nhint: a twin file is run by kubercarbon up --fleet",
+            path.display()
+        );
+    }
     let bytes = signals::read_bounded(path)?;
     let text =
         String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
@@ -117,16 +144,13 @@ pub fn read_instances(path: Option<&Path>) -> anyhow::Result<Instances> {
 /// Starts everything and comes back when it is ready.
 pub async fn up(options: Options) -> anyhow::Result<Running> {
     let instances = read_instances(options.instances.as_deref())?;
-    let mut fleet = read_fleet(options.fleet.as_deref(), &instances)?;
-    if !options.demo {
-        fleet.demo = None;
+    let origin = read_origin(options.fleet.as_deref(), &instances)?;
+    if matches!(origin, Origin::Imported(_)) && options.start.is_some() {
+        anyhow::bail!("--from: a twin file's time begins when it was taken: expected no --from");
     }
     let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
     let store = open_store(&options.state, options.fresh).await?;
-    // A clock that is to follow the wall's starts where that is.
-    let grain = if options.pace == Speed::Times(1.0) { Span::from_seconds(1) } else { Span::HOUR };
-    let start = options.start.unwrap_or_else(|| wall::now().floor_to(grain));
-    let host = TwinHost::open(store.clone(), &fleet, start, options.seed).await?;
+    let Twins { fleet, host, imported } = open_twins(origin, &options, &store).await?;
     let listeners = bind(&store, &fleet, options.listen).await?;
     let addresses: Vec<(ClusterId, SocketAddr)> =
         listeners.clusters.iter().map(|(id, _, address)| (id.clone(), *address)).collect();
@@ -172,6 +196,8 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         url,
         clusters: addresses,
         kubeconfig,
+        nodes: fleet.clusters.iter().map(|spec| host.node_names(&spec.id).len()).collect(),
+        imported,
         fleet,
         at,
         host,
@@ -180,6 +206,40 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         state: options.state,
         clockwork,
     })
+}
+
+/// The twins as they go on or begin.
+struct Twins {
+    fleet: FleetSpec,
+    host: Arc<TwinHost>,
+    imported: Vec<(ClusterHeader, BTreeMap<String, u64>)>,
+}
+
+/// Brings the twins of the state back, or begins new ones.
+async fn open_twins(origin: Origin, options: &Options, store: &Store) -> anyhow::Result<Twins> {
+    let (seed, store) = (options.seed, store.clone());
+    match origin {
+        Origin::Fleet(mut fleet) => {
+            if !options.demo {
+                fleet.demo = None;
+            }
+            // A clock that is to follow the wall's starts where that is.
+            let grain = if options.pace == Speed::Times(1.0) { Span::from_seconds(1) } else { Span::HOUR };
+            let start = options.start.unwrap_or_else(|| wall::now().floor_to(grain));
+            let origin = serde_json::to_string(&(&fleet, seed)).context("write down the fleet")?;
+            let host = TwinHost::open(store, origin, || World::new(&fleet, start, seed)).await?;
+            Ok(Twins { fleet, host, imported: Vec::new() })
+        }
+        Origin::Imported(document) => {
+            let fleet = document.fleet();
+            let imported = document.clusters.iter().map(|c| (c.header.clone(), c.aside.clone())).collect();
+            let origin = serde_json::to_string(&(&document.header, document.digest, seed));
+            let origin = origin.context("write down the twin file")?;
+            let begin = || World::imported(*document, seed, &control::observe::rates_of);
+            let host = TwinHost::open(store, origin, begin).await?;
+            Ok(Twins { fleet, host, imported })
+        }
+    }
 }
 
 /// Opens the state, forgetting an earlier one if asked to; never under a running process.
@@ -258,7 +318,8 @@ async fn start_loop(
     let clock: Arc<dyn FleetClock> = host.clone();
     let engine = Engine::start(control, clock, hands, store.clone(), (inbox, receiver));
     for spec in &fleet.clusters {
-        let facts = twin_driver::facts(spec, options.mode);
+        let uid = host.imported_uid(&spec.id);
+        let facts = ClusterFacts { uid, ..twin_driver::facts(spec, options.mode) };
         engine.tell(Event::Cluster(facts.clone())).await?;
         let Some(client) = clients.get(&spec.id) else { continue };
 

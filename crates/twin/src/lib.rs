@@ -9,6 +9,7 @@ mod amounts;
 pub mod apiserver;
 mod controllers;
 mod demo;
+pub mod import;
 pub mod kind;
 pub mod object;
 pub mod physics;

@@ -10,7 +10,8 @@
 use crate::amounts;
 use crate::store::{Change, ChangeKind};
 use fleet::{
-    ClusterSpec, GramsCo2, Instant, Joules, Money, MoneyPerHour, NodeGroup, NodeName, Series, Watts,
+    ClusterSpec, GramsCo2, Instant, Joules, Money, MoneyPerHour, NodeGroup, NodeName, NodePower, Series,
+    Watts,
 };
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
@@ -138,11 +139,22 @@ fn runs(pod: &Pod) -> bool {
 
 impl Physics {
     pub(crate) fn add_machine(&mut self, name: &str, spec: &ClusterSpec, group: &NodeGroup, now: Instant) {
+        self.add(name, spec.pue_milli, (group.power, group.price), group.vcpu, now);
+    }
+    /// Adds a machine of this power and price, with so many vCPUs.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        pue_milli: i64,
+        (power, price): (NodePower, MoneyPerHour),
+        vcpu: i64,
+        now: Instant,
+    ) {
         let machine = Machine {
-            idle: group.power.idle.scaled(spec.pue_milli, 1000),
-            span: (group.power.full - group.power.idle).scaled(spec.pue_milli, 1000),
-            capacity: group.vcpu.saturating_mul(1_000_000_000),
-            price: group.price,
+            idle: power.idle.scaled(pue_milli, 1000),
+            span: (power.full - power.idle).scaled(pue_milli, 1000),
+            capacity: vcpu.saturating_mul(1_000_000_000),
+            price,
             on: true,
             busy: 0,
             idle_since: now,

@@ -4,7 +4,7 @@
 //! Job's pod, the Job's `kubercarbon.io/expected-duration` shared by its waves of pods, times a factor
 //! from 0.95 to 1.05 drawn from a stream keyed by the pod's uid (so that the order of starts does not
 //! matter); a command this module can read (`sleep`, `true`, `false`, `sh -c "sleep 5; exit 1"`); else
-//! 60 s for a Job's pod and for ever for any other. The exit code is the annotation
+//! 60 s for a Job's pod (in an imported cluster, its share of what such Jobs lasted) and for ever for any other. The exit code is the annotation
 //! `twin.kubercarbon.io/exit-code`, else the command's, else 0. All containers of a pod end together.
 //! Assumption: a running container uses exactly the CPU it requests.
 
@@ -46,13 +46,13 @@ pub(crate) fn is_interruptible(job: &Job) -> bool {
     annotation(&job.metadata, INTERRUPTIBLE) == Some("true")
 }
 
-/// The work of a pod; `job` is the Job that owns it.
-pub(crate) fn of(pod: &Pod, job: Option<&Job>, seed: u64) -> Work {
+/// The work of a pod; `job` is the Job that owns it, `learnt` what that is taken to last where nothing says.
+pub(crate) fn of(pod: &Pod, job: Option<&Job>, learnt: Option<Span>, seed: u64) -> Work {
     let command = command(pod);
     let stated = annotation(&pod.metadata, RUN_FOR).and_then(|text| Span::parse(text).ok());
     let run_for = stated.or_else(|| job.and_then(|job| expected(pod, job, seed))).or(match command {
         Some((span, _)) => Some(span),
-        None => job.map(|_| JOB_POD_RUN),
+        None => job.map(|job| learnt.and_then(|whole| share(pod, job, whole, seed)).unwrap_or(JOB_POD_RUN)),
     });
     let exit = annotation(&pod.metadata, EXIT_CODE).and_then(|text| text.parse::<u8>().ok());
     let exit_code = exit.map(i32::from).or(command.map(|(_, code)| code)).unwrap_or(0);
@@ -61,7 +61,11 @@ pub(crate) fn of(pod: &Pod, job: Option<&Job>, seed: u64) -> Work {
 
 /// A pod's share of its Job's expected duration.
 fn expected(pod: &Pod, job: &Job, seed: u64) -> Option<Span> {
-    let whole = Span::parse(annotation(&job.metadata, EXPECTED_DURATION)?).ok()?;
+    share(pod, job, Span::parse(annotation(&job.metadata, EXPECTED_DURATION)?).ok()?, seed)
+}
+
+/// A pod's share of what its whole Job lasts.
+fn share(pod: &Pod, job: &Job, whole: Span, seed: u64) -> Option<Span> {
     let spec = job.spec.as_ref()?;
     let parallelism = i64::from(spec.parallelism.unwrap_or(1)).max(1);
     let completions = spec.completions.map_or(parallelism, i64::from).max(1);
@@ -184,7 +188,7 @@ mod tests {
         .unwrap()
     }
     fn seconds(command: &[&str]) -> Option<(i64, i32)> {
-        let work = of(&pod(command, json!({})), None, 1);
+        let work = of(&pod(command, json!({})), None, None, 1);
         work.run_for.map(|span| (span.as_seconds(), work.exit_code))
     }
 
@@ -203,10 +207,10 @@ mod tests {
 
     #[test]
     fn annotations_and_jobs_come_before_commands() {
-        let run_for = |pod: &Pod, job| of(pod, job, 7).run_for.unwrap().as_seconds();
+        let run_for = |pod: &Pod, job| of(pod, job, None, 7).run_for.unwrap().as_seconds();
         let stated = pod(&["sleep", "1"], json!({RUN_FOR: "2m", EXIT_CODE: "4"}));
         assert_eq!(
-            of(&stated, Some(&job(1, 1)), 7),
+            of(&stated, Some(&job(1, 1)), None, 7),
             Work { run_for: Some(Span::from_seconds(120)), exit_code: 4 }
         );
         let plain = pod(&[], json!({}));
@@ -216,6 +220,8 @@ mod tests {
         assert!((1140..=1260).contains(&run_for(&plain, Some(&waves))));
         let unknown: Job = serde_json::from_value(json!({"spec": {"template": {}}})).unwrap();
         assert_eq!(run_for(&plain, Some(&unknown)), 60);
-        assert_eq!(of(&plain, None, 7).run_for, None);
+        let learnt = of(&plain, Some(&unknown), Some(Span::HOUR), 7).run_for.unwrap().as_seconds();
+        assert!((3420..=3780).contains(&learnt), "{learnt}");
+        assert_eq!(of(&plain, None, None, 7).run_for, None);
     }
 }

@@ -7,6 +7,7 @@
 //! Time an API call takes is none: a write and all it sets off happen at one instant.
 
 mod cluster;
+mod imported;
 mod machine;
 pub(crate) mod pairs;
 mod queue;
@@ -139,6 +140,10 @@ impl World {
     /// What a cluster was made from.
     pub fn spec(&self, cluster: &ClusterId) -> Option<&ClusterSpec> {
         self.clusters.get(cluster).map(|c| &c.spec)
+    }
+    /// Uid by which the real cluster is known that a cluster was imported from.
+    pub fn imported_uid(&self, cluster: &ClusterId) -> Option<&str> {
+        self.clusters.get(cluster)?.uid.as_deref()
     }
     /// Carries out a write at this instant, and everything it sets off. A refusal is the API's; an
     /// unknown cluster gives 404.

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::commands::inventory;
 use crate::commands::place::path;
 use crate::format::{self, number, text};
-use crate::options::{Common, JobName, Output, Release, Twin};
+use crate::options::{Clock, Common, JobName, Output, Release};
 use crate::table::{Align, Table};
 use fleet::quantity::significant;
 use reqwest::Method;
@@ -303,11 +303,11 @@ fn key(path: &str) -> anyhow::Result<Value> {
     Ok(json!({"cluster": cluster, "namespace": namespace, "name": name}))
 }
 
-pub fn twin(common: &Common, order: &Twin) -> anyhow::Result<()> {
+pub fn twin(common: &Common, order: &Clock) -> anyhow::Result<()> {
     let (ask, undo) = match order {
-        Twin::Pause => (json!({"paused": true}), "undo: kubercarbon twin resume"),
-        Twin::Resume => (json!({"paused": false}), "undo: kubercarbon twin pause"),
-        Twin::Speed { speed } => (json!({"speed": speed.to_string()}), "undo: kubercarbon twin speed 600x"),
+        Clock::Pause => (json!({"paused": true}), "undo: kubercarbon twin resume"),
+        Clock::Resume => (json!({"paused": false}), "undo: kubercarbon twin pause"),
+        Clock::Speed { speed } => (json!({"speed": speed.to_string()}), "undo: kubercarbon twin speed 600x"),
     };
     let clock = Client::find(common)?.ask(Method::PUT, "/api/v1/clock", Some(&ask))?;
     if common.print() == Output::Table {

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod ask;
+mod fit;
+mod import;
 mod inventory;
 mod logs;
 mod place;
@@ -12,7 +14,7 @@ mod simulate;
 mod solve;
 mod up;
 
-use crate::options::{Command, Options};
+use crate::options::{Command, Options, Twin};
 use clap::CommandFactory;
 use std::process::ExitCode;
 
@@ -28,12 +30,14 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     match &options.command {
         Command::Up(up) => up::run(common, up)?,
         Command::Place(place) => return place::run(common, place),
+        Command::Why(pod) if pod.job.starts_with(fit::POD) => fit::why(common, pod)?,
         Command::Why(job) => place::why(common, job)?,
         Command::Top(top) => accounts::top(common, top)?,
         Command::Report(report) => match &report.by {
             Some(by) => accounts::report(common, by, &report.period)?,
             None => report::run(common, &report.period)?,
         },
+        Command::Capacity(capacity) => return fit::capacity(common, capacity),
         Command::Status => ask::status(common)?,
         Command::Signals => ask::signals(common)?,
         Command::Plans => ask::plans(common)?,
@@ -42,7 +46,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => simulate::run(common, simulate)?,
         Command::Solve(solve) => solve::run(common, solve)?,
-        Command::Twin(twin) => ask::twin(common, twin)?,
+        Command::Twin(Twin::Import(import)) => import::run(common, import)?,
+        Command::Twin(Twin::Clock(clock)) => ask::twin(common, clock)?,
         Command::Rbac(rbac) => rbac::run(rbac),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Options::command(), "kubercarbon", &mut std::io::stdout());

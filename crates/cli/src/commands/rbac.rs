@@ -6,11 +6,16 @@ use crate::options::Rbac;
 pub fn run(options: &Rbac) {
     let account =
         options.service_account.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-    print!("{}", server::rights::yaml(options.mode, options.secrets, account));
+    let (role, flag) = if options.import {
+        (server::rights::import_yaml(options.secrets, account), "--import".to_owned())
+    } else {
+        let flag = format!("--mode {}", options.mode.as_str());
+        (server::rights::yaml(options.mode, options.secrets, account), flag)
+    };
+    print!("{role}");
     if account.is_none() {
         eprintln!(
-            "hint: kubercarbon rbac --mode {} --service-account NAMESPACE/NAME | kubectl --context CONTEXT apply -f -",
-            options.mode.as_str()
+            "hint: kubercarbon rbac {flag} --service-account NAMESPACE/NAME | kubectl --context CONTEXT apply -f -"
         );
     }
 }

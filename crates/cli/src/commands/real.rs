@@ -3,11 +3,12 @@
 use crate::client;
 use crate::options::{Common, Up};
 use anyhow::{Context as _, bail};
-use fleet::{Mode, Span};
+use fleet::{ClusterId, GridZone, Mode, Span};
 use server::contexts::{self, Context};
 use server::real::{Options, Running, up};
 use server::wall::Stopwatch;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Whether real clusters are asked for.
 pub fn wanted(options: &Up) -> bool {
@@ -56,14 +57,14 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
     if let Some((flag, _)) = of_twins.iter().find(|(_, given)| *given) {
         bail!("{flag}: real clusters run on the wall clock: expected a fleet of twins, or no {flag}");
     }
-    let mut zones = BTreeMap::new();
-    for (id, zone) in &options.zone {
-        if zones.insert(id.clone(), zone.clone()).is_some_and(|before| before != *zone) {
-            bail!("--zone {id}: two zones: expected one");
-        }
-    }
+    let zones = zones(&options.zone)?;
     Ok(Options {
-        contexts: chosen(options)?,
+        contexts: chosen(&Wanted {
+            context: &options.context,
+            all: options.all_contexts,
+            in_cluster: options.in_cluster.as_deref(),
+            kubeconfig: options.kubeconfig.as_deref(),
+        })?,
         kubeconfig: options.kubeconfig.as_deref().map(std::path::absolute).transpose()?,
         zones,
         fleet: options.fleet.clone(),
@@ -77,15 +78,34 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
     })
 }
 
+/// Grid zones as they are stated, one a cluster.
+pub(super) fn zones(stated: &[(ClusterId, GridZone)]) -> anyhow::Result<BTreeMap<ClusterId, GridZone>> {
+    let mut zones = BTreeMap::new();
+    for (id, zone) in stated {
+        if zones.insert(id.clone(), zone.clone()).is_some_and(|before| before != *zone) {
+            bail!("--zone {id}: two zones: expected one");
+        }
+    }
+    Ok(zones)
+}
+
+/// Which clusters are asked for.
+pub(super) struct Wanted<'a> {
+    pub context: &'a [String],
+    pub all: bool,
+    pub in_cluster: Option<&'a str>,
+    pub kubeconfig: Option<&'a Path>,
+}
+
 /// The clusters: of the kubeconfig, and the one this is a pod of.
-fn chosen(options: &Up) -> anyhow::Result<Vec<Context>> {
+pub(super) fn chosen(options: &Wanted<'_>) -> anyhow::Result<Vec<Context>> {
     let mut all = Vec::new();
-    if let Some(name) = &options.in_cluster {
+    if let Some(name) = options.in_cluster {
         all.push(Context::in_cluster(name)?);
     }
-    if options.all_contexts || !options.context.is_empty() {
-        let wanted = (!options.all_contexts).then_some(options.context.as_slice());
-        let found = contexts::read(options.kubeconfig.as_deref(), wanted);
+    if options.all || !options.context.is_empty() {
+        let wanted = (!options.all).then_some(options.context);
+        let found = contexts::read(options.kubeconfig, wanted);
         let found = found.map_err(|error| match &error {
             contexts::Error::Read { .. } => anyhow::anyhow!(
                 "{:#}\n\nhint: kubectl config get-contexts lists the contexts; --kubeconfig FILE reads another file",

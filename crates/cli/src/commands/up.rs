@@ -40,6 +40,9 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
         let running = server::up::up(options).await?;
         if !quiet {
             println!("{}", welcome(&running, speed, begun.elapsed()));
+            for (header, aside) in &running.imported {
+                super::import::remarks(header, aside).iter().for_each(|remark| eprintln!("{remark}"));
+            }
             let unknown = running.fleet.embodied_unknown();
             if !unknown.is_empty() {
                 eprintln!(
@@ -67,8 +70,14 @@ fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Spa
         running.clusters.len(),
         running.at.to_rfc3339_seconds()
     )];
-    for (spec, (_, address)) in running.fleet.clusters.iter().zip(&running.clusters) {
-        let nodes: u32 = spec.node_groups.iter().map(|g| g.count).sum();
+    if let Some((first, _)) = running.imported.first() {
+        lines.push(format!(
+            "twins of real clusters as they were at {}; nothing done here reaches them",
+            first.taken_at.to_rfc3339_seconds()
+        ));
+    }
+    let clusters = running.fleet.clusters.iter().zip(&running.clusters).zip(&running.nodes);
+    for ((spec, (_, address)), nodes) in clusters {
         lines.push(format!(
             "  {:<8} {} (grid zone {}), {nodes} nodes, API http://{address}",
             spec.id, spec.region, spec.grid_zone

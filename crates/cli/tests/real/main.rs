@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "waits for real programs")]
 
+mod import;
 mod support;
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use support::{Plane, Product, grant, job, kubeconfig, kubercarbon, lab, text};
 #[test]
 fn jobs_on_real_clusters() {
     let Some(lab) = lab() else { return };
+    let _alone = support::alone();
     let dir = tempfile::tempdir().unwrap();
     let lab = lab.with_kubelets_times(dir.path());
     // Sweden's grid is far cleaner than Korea's at any hour of the typical year.

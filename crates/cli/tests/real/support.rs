@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for something to become true; machines that build beside the tests are slow.
@@ -33,6 +34,13 @@ pub fn until(what: &str, log: impl Fn() -> String, done: impl Fn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come about: {}", log());
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Held by a test that starts control planes, which take much memory: one test at a time has some.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // One that stopped half-way has ended what it started.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The lab: its scripts, and the binaries they start.
@@ -209,9 +217,16 @@ impl Drop for Plane {
 
 /// Gives the product's account on a cluster the rights of a mode, and no others; gives its token.
 pub fn grant(plane: &Plane, mode: &str) -> String {
+    grant_by(plane, &["--mode", mode])
+}
+
+/// The same with the flags of `rbac`.
+pub fn grant_by(plane: &Plane, flags: &[&str]) -> String {
     plane.kubectl(&["create", "namespace", "ops"]);
     plane.kubectl(&["delete", "clusterrolebinding", "kubercarbon-observe-kubercarbon"]);
-    let role = kubercarbon(&["rbac", "--mode", mode, "--service-account", "ops/kubercarbon"]);
+    let args: Vec<&str> =
+        ["rbac", "--service-account", "ops/kubercarbon"].into_iter().chain(flags.iter().copied()).collect();
+    let role = kubercarbon(&args);
     assert!(role.status.success(), "{}", text(&role.stderr));
     plane.apply(&text(&role.stdout));
     plane.run(&["-n", "ops", "create", "token", "kubercarbon", "--duration", "2h"]).trim().to_owned()

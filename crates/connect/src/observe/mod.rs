@@ -7,6 +7,7 @@ pub mod about;
 mod backoff;
 pub mod carbon;
 pub mod instances;
+pub mod inventory;
 pub mod kube;
 pub mod provider;
 pub mod table;

@@ -23,6 +23,8 @@ mod status;
 mod validation;
 mod write;
 
+use crate::kind::Kind;
+use crate::object::Object;
 use crate::random::Stream;
 use crate::store::Objects;
 use fleet::Instant;
@@ -49,6 +51,32 @@ pub struct Context<'a> {
     pub now: Instant,
     /// Stream of uids and generated names.
     pub names: &'a mut Stream,
+}
+
+/// A Pod as the API server would take it: defaults filled in, and refused in its words.
+///
+/// # Errors
+/// What the API server would answer.
+pub fn complete_pod(mut doc: serde_json::Value) -> Result<k8s_openapi::api::core::v1::Pod, Status> {
+    let (object, _) = decode::decode(Kind::Pod, doc)?;
+    doc = object.to_value();
+    if doc["metadata"]["name"].is_null() {
+        doc["metadata"]["name"] = serde_json::json!("pod");
+    }
+    if doc["metadata"]["namespace"].is_null() {
+        doc["metadata"]["namespace"] = serde_json::json!("default");
+    }
+    defaults::apply(Kind::Pod, &mut doc);
+    validation::create(Kind::Pod, &doc)?;
+    let (object, _) = decode::decode(Kind::Pod, doc)?;
+    object.as_pod().cloned().ok_or_else(|| Status::bad_request("expected a Pod"))
+}
+
+/// Reads a document of `kind` as a cluster's API served it: amounts in canonical form, and how many fields of it are
+/// not known. The error is in words.
+pub(crate) fn decode_object(kind: Kind, doc: serde_json::Value) -> Result<(Object, usize), String> {
+    let (object, unknown) = decode::decode(kind, doc).map_err(|status| status.message)?;
+    Ok((object, unknown.len()))
 }
 
 /// Carries out a write.

@@ -20,6 +20,9 @@ type Item = (Kind, Arc<str>, Arc<str>);
 pub(crate) struct GarbageCollector {
     /// Dependents of each owner, by the owner's uid.
     dependents: BTreeMap<Arc<str>, BTreeSet<Item>>,
+    /// Owners that count as there although they are not: of an imported cluster, those that could not be read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    unread: BTreeSet<Arc<str>>,
     /// Dependents one of whose owners may be gone.
     #[serde(skip)]
     suspects: BTreeSet<Item>,
@@ -91,15 +94,30 @@ impl GarbageCollector {
             }
         }
     }
+    /// Has owners count as there.
+    pub(crate) fn adopt(&mut self, owners: BTreeSet<Arc<str>>) {
+        self.unread = owners;
+    }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut acted = false;
         while let Some(item) = self.suspects.pop_first() {
-            acted |= collect(cx, &item);
+            acted |= self.collect(cx, &item);
         }
         while let Some(item) = self.owners.pop_first() {
             acted |= self.cascade(cx, &item);
         }
         acted
+    }
+    /// Deletes a dependent whose owners are all gone.
+    fn collect(&self, cx: &mut Cx<'_>, (kind, namespace, name): &Item) -> bool {
+        let Some(stored) = cx.objects.get(*kind, namespace, name).cloned() else { return false };
+        let owners = stored.object.meta().owner_references.as_deref().unwrap_or_default();
+        let there =
+            |owner: &OwnerReference| self.unread.contains(&*owner.uid) || is_there(cx, namespace, owner);
+        if owners.is_empty() || owners.iter().any(there) {
+            return false;
+        }
+        cx.delete(*kind, namespace, name)
     }
     /// Moves an owner with a cascading finalizer on by one step.
     fn cascade(&self, cx: &mut Cx<'_>, (kind, namespace, name): &Item) -> bool {
@@ -128,16 +146,6 @@ impl GarbageCollector {
         });
         if left { acted } else { release(cx, &stored.object, FOREGROUND) }
     }
-}
-
-/// Deletes a dependent whose owners are all gone.
-fn collect(cx: &mut Cx<'_>, (kind, namespace, name): &Item) -> bool {
-    let Some(stored) = cx.objects.get(*kind, namespace, name).cloned() else { return false };
-    let owners = stored.object.meta().owner_references.as_deref().unwrap_or_default();
-    if owners.is_empty() || owners.iter().any(|owner| is_there(cx, namespace, owner)) {
-        return false;
-    }
-    cx.delete(*kind, namespace, name)
 }
 
 /// Takes a reference to an owner off a dependent.

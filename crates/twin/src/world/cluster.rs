@@ -25,23 +25,26 @@ const ROUNDS_MAX: usize = 10_000;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Cluster {
     pub(super) spec: ClusterSpec,
-    seed: u64,
+    pub(super) seed: u64,
     pub(super) objects: Objects,
-    names: Stream,
-    controllers: Controllers,
+    pub(super) names: Stream,
+    pub(super) controllers: Controllers,
     pub(super) physics: Physics,
+    /// Of the real cluster it was imported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<String>,
 }
 
 /// The state of every controller.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Controllers {
+pub(super) struct Controllers {
     namespace: NamespaceController,
-    garbagecollector: GarbageCollector,
+    pub(super) garbagecollector: GarbageCollector,
     podgc: PodGc,
     nodelifecycle: NodeLifecycle,
-    job: JobController,
+    pub(super) job: JobController,
     scheduler: Scheduler,
-    kubelet: Kubelet,
+    pub(super) kubelet: Kubelet,
     events: EventLimit,
 }
 
@@ -88,6 +91,7 @@ impl Cluster {
             names: Stream::new(seed, &format!("names/{}", spec.id)),
             controllers: Controllers::default(),
             physics: Physics::default(),
+            uid: None,
         };
         let (objects, names) = (&mut cluster.objects, &mut cluster.names);
         machine::found(spec, number, namespace, start, objects, names);
@@ -98,7 +102,7 @@ impl Cluster {
         }
         cluster
     }
-    fn parts<'a>(
+    pub(super) fn parts<'a>(
         &'a mut self,
         queue: &'a mut Queue,
         now: Instant,

@@ -82,7 +82,7 @@ fn meta(name: &str, namespace: &str, now: Instant, names: &mut Stream) -> Object
     }
 }
 
-fn namespace(name: &str, now: Instant, names: &mut Stream) -> Object {
+pub(super) fn namespace(name: &str, now: Instant, names: &mut Stream) -> Object {
     let mut metadata = meta(name, "", now, names);
     metadata.labels = Some(BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())]));
     Object::Namespace(Box::new(Namespace {
@@ -92,7 +92,7 @@ fn namespace(name: &str, now: Instant, names: &mut Stream) -> Object {
     }))
 }
 
-fn lease(node: &str, node_uid: &str, now: Instant, names: &mut Stream) -> Object {
+pub(super) fn lease(node: &str, node_uid: &str, now: Instant, names: &mut Stream) -> Object {
     let mut metadata = meta(node, "kube-node-lease", now, names);
     metadata.owner_references = Some(vec![OwnerReference {
         api_version: "v1".to_owned(),

@@ -5,6 +5,7 @@
 
 mod determinism;
 mod fixture;
+mod imported;
 mod jobs;
 mod machines;
 mod objects;

@@ -7,6 +7,7 @@
 //! `backoffLimitPerIndex`, adoption of orphaned pods, and the real controller's batching of status
 //! writes by one second (here: by instant).
 
+mod adopt;
 mod pods;
 mod status;
 mod track;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use adopt::untrack;
 pub(crate) use status::finished_at;
 use status::{Verdict, condition, has_condition, set_condition};
 use track::Tracked;

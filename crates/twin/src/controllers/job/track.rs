@@ -32,7 +32,7 @@ pub(super) struct PodFact {
     pub(super) index: Option<i32>,
     /// Deleted by this controller: not a failure.
     pub(super) released: bool,
-    counted: bool,
+    pub(super) counted: bool,
 }
 
 /// A Job this controller runs.
@@ -60,7 +60,7 @@ fn number(count: usize) -> i32 {
 }
 
 impl Tracked {
-    fn new(namespace: &str, name: &str) -> Tracked {
+    pub(super) fn new(namespace: &str, name: &str) -> Tracked {
         Tracked {
             namespace: namespace.into(),
             name: name.into(),
@@ -135,7 +135,7 @@ impl Tracked {
 }
 
 impl PodFact {
-    fn new(name: &str, pod: &Pod) -> PodFact {
+    pub(super) fn new(name: &str, pod: &Pod) -> PodFact {
         let index = pod.metadata.annotations.as_ref().and_then(|a| a.get(INDEX));
         PodFact {
             name: name.into(),
@@ -148,7 +148,7 @@ impl PodFact {
             counted: false,
         }
     }
-    fn update(&mut self, pod: &Pod) {
+    pub(super) fn update(&mut self, pod: &Pod) {
         let status = pod.status.as_ref();
         let statuses = status.and_then(|s| s.container_statuses.as_ref());
         self.restarts = statuses.into_iter().flatten().map(|c| c.restart_count).sum();

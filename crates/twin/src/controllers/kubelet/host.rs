@@ -61,6 +61,18 @@ impl Host {
         }
         None
     }
+    /// Where the node has no network of its own for pods, gives it the `index`th one.
+    pub(super) fn number(&mut self, node: &Node, index: usize) {
+        if node.spec.as_ref().is_none_or(|s| s.pod_cidr.is_none()) {
+            self.prefix = format!("10.{}.{}.", 200 + (index / 256) % 56, index % 256);
+        }
+    }
+    /// Takes the address a pod has already, if it is one of this node's.
+    pub(super) fn claim(&mut self, ip: &str) -> Option<u16> {
+        let last: u16 = ip.strip_prefix(&self.prefix)?.parse().ok()?;
+        let free = (ADDRESS_FIRST..=ADDRESS_LAST).contains(&last) && self.taken.insert(last);
+        free.then_some(last)
+    }
     pub(super) fn free(&mut self, address: u16) {
         self.taken.remove(&address);
     }

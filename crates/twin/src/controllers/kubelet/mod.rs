@@ -6,6 +6,7 @@
 //! and sidecars' own run times (their requests count), preStop hooks, resource admission of pods bound
 //! by hand, and a node's heartbeats (derived on read, not events).
 
+mod adopt;
 mod host;
 mod podstatus;
 pub(crate) use podstatus::set_condition;
@@ -13,6 +14,7 @@ mod restart;
 
 use super::{Cx, Place, is_deleting, is_terminal};
 use crate::controllers::events::About;
+use crate::import::Durations;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
@@ -85,6 +87,9 @@ pub(crate) struct Kubelet {
     hosts: BTreeMap<Arc<str>, Host>,
     /// Saved progress by the Job's uid.
     checkpoints: BTreeMap<Arc<str>, Vec<Checkpoint>>,
+    /// How long Jobs last that do not say so; `None`: the cluster is not an imported one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    durations: Option<Durations>,
     /// Pods to look at; empty at rest.
     #[serde(skip)]
     dirty: Vec<(Place, Arc<str>)>,
@@ -229,7 +234,8 @@ impl Kubelet {
     }
     /// What a pod will do, and how much of it is only taking up saved work again.
     fn work(&mut self, cx: &Cx<'_>, pod: &Pod, job: Option<&Job>) -> (work::Work, Span) {
-        let fresh = work::of(pod, job, cx.seed);
+        let learnt = self.durations.as_ref().zip(job).map(|(known, job)| known.expected(job));
+        let fresh = work::of(pod, job, learnt, cx.seed);
         let Some(uid) = job.and_then(|j| j.metadata.uid.as_deref()) else { return (fresh, Span::ZERO) };
         let Some(saved) = self.checkpoints.get_mut(uid) else { return (fresh, Span::ZERO) };
         let Some(at) = saved.iter().position(|c| c.index.as_deref() == index_of(pod)) else {

@@ -7,6 +7,7 @@
 //! derived from the objects and not saved; the order of nodes, where the next search begins, the queue and the
 //! random stream are.
 
+mod advice;
 mod attempt;
 mod capacity;
 mod cluster;
@@ -22,6 +23,7 @@ mod queue;
 mod status;
 mod storage;
 
+pub use advice::{Advice, advise};
 pub use attempt::Search;
 pub use capacity::{Capacity, capacity};
 pub use cluster::Cluster;

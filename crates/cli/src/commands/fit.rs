@@ -1,0 +1,240 @@
+//! `kubercarbon capacity` and `kubercarbon why pod/NAME`: what the scheduler of a cluster would say. Only reads.
+
+use crate::client::Client;
+use crate::format;
+use crate::options::{Capacity, Common, JobName};
+use crate::table::{Align, Table};
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use server::contexts;
+use server::fit::{self, Seen, WhyPod};
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Largest manifest read, in bytes: what the API server takes.
+const FILE_MAX: u64 = 3 << 20;
+/// Nodes shown of one reason, and of those that fit, unless all are asked for.
+const NODES_SHOWN_MAX: usize = 5;
+
+/// What `why` calls a pod by.
+pub const POD: &str = "pod/";
+
+pub fn capacity(common: &Common, options: &Capacity) -> anyhow::Result<ExitCode> {
+    let pod = fit::pod_of(read(&options.pod)?).with_context(|| options.pod.display().to_string())?;
+    let wanted = (!options.context.is_empty()).then_some(options.context.as_slice());
+    let mut all = Vec::new();
+    for (name, seen) in look(common, wanted, options.kubeconfig.as_deref())? {
+        let found = seen.capacity(&pod, options.most as usize).with_context(|| format!("cluster {name}"))?;
+        let mut value = serde_json::to_value(found).context("write the answer")?;
+        value["cluster"] = json!(name);
+        all.push(value);
+    }
+    let fits = all.iter().any(|found| found["pods"] != 0);
+    let answer = json!({"clusters": all});
+    format::show(common.print(), &answer, |wide| render_capacity(&answer, wide))?;
+    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn words(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn render_capacity(answer: &Value, wide: bool) -> String {
+    let mut out = String::new();
+    let mut table =
+        Table::new(&[("CLUSTER", Align::Left), ("NODE", Align::Left), ("MORE PODS", Align::Right)]);
+    let clusters = answer["clusters"].as_array();
+    for found in clusters.into_iter().flatten() {
+        let least = if found["atLeast"] == true { "at least " } else { "" };
+        out += &format!("{}: {least}{} more fit\n", words(&found["cluster"]), found["pods"]);
+        if let Some(first) = found["runsOut"].get(0) {
+            out += &format!("  runs out first: {} (on {} nodes)\n", words(&first[0]), first[1]);
+        }
+        if let Some(message) = found["message"].as_str() {
+            out += &format!("  the next one would be told: {message}\n");
+        }
+        for unread in found["unread"].as_array().into_iter().flatten() {
+            out += &format!("  not read: {}\n", words(unread));
+        }
+        let nodes = found["byNode"].as_object();
+        let mut nodes: Vec<(&String, &Value)> = nodes.into_iter().flatten().collect();
+        nodes.sort_by_key(|(name, pods)| (std::cmp::Reverse(pods.as_u64()), (*name).clone()));
+        let shown = if wide { nodes.len() } else { NODES_SHOWN_MAX * 2 };
+        for (name, pods) in nodes.iter().take(shown) {
+            table.row(vec![words(&found["cluster"]).to_owned(), (*name).clone(), pods.to_string()]);
+        }
+        if nodes.len() > shown {
+            out += &format!("  {} nodes more: -o wide\n", nodes.len() - shown);
+        }
+    }
+    format!("{out}\n{}", table.render())
+}
+
+/// `why pod/NAME`, `why pod/CLUSTER/NAMESPACE/NAME`.
+pub fn why(common: &Common, options: &JobName) -> anyhow::Result<()> {
+    let rest = options.job.strip_prefix(POD).unwrap_or(&options.job);
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (context, namespace, name) = match parts[..] {
+        [name] => (options.context.clone(), options.namespace.as_str(), name),
+        [cluster, namespace, name] => (Some(cluster.to_owned()), namespace, name),
+        _ => {
+            bail!("\"{}\" does not name a pod: expected pod/NAME or pod/CLUSTER/NAMESPACE/NAME", options.job)
+        }
+    };
+    let wanted = context.map(|context| vec![context]);
+    let mut found = Vec::new();
+    let clusters = look(common, wanted.as_deref(), None)?;
+    for (cluster, seen) in &clusters {
+        found.extend(seen.why(namespace, name).map(|why| (cluster, why)));
+    }
+    let [(cluster, why)] = found.as_slice() else {
+        let names: Vec<&str> = clusters.iter().map(|(name, _)| name.as_str()).collect();
+        match found.len() {
+            0 => bail!("no pod {namespace}/{name} in {}", names.join(", ")),
+            n => bail!("{n} pods {namespace}/{name}: expected --context with one of {}", names.join(", ")),
+        }
+    };
+    let mut answer = serde_json::to_value(why).context("write the answer")?;
+    answer["cluster"] = json!(cluster);
+    format::show(common.print(), &answer, |wide| render_why(cluster, why, wide))
+}
+
+fn render_why(cluster: &str, why: &WhyPod, wide: bool) -> String {
+    let place = why.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    let mut out = format!("{cluster}/{}: {}{place}\n", why.pod, why.phase);
+    if let Some(said) = &why.said {
+        out += &format!("its scheduler said: {said}\n");
+    }
+    if let Some(unknown) = &why.unknown {
+        return out + &format!("{unknown}\n");
+    }
+    if let Some(message) = why.message.as_ref().filter(|message| why.said.as_ref() != Some(message)) {
+        out += &format!("now it would say: {message}\n");
+    }
+    out += &render_fits(why, wide);
+    out += &render_rejected(why, wide);
+    if let Some(preemption) = &why.preemption {
+        let victims = preemption.victims.join(", ");
+        out += &format!(
+            "room would be made on {} by deleting {victims}, which are less important\n",
+            preemption.node
+        );
+    }
+    for advice in &why.advice {
+        out += &format!("would fit: {} ({})\n", advice.change, some(&advice.nodes, wide));
+    }
+    if why.fits.is_empty() && why.advice.is_empty() {
+        out += "no single change of the pod or of one node would make it fit\n";
+    }
+    for unread in &why.unread {
+        out += &format!("not read: {unread}\n");
+    }
+    out
+}
+
+fn render_fits(why: &WhyPod, wide: bool) -> String {
+    if why.fits.is_empty() {
+        return String::new();
+    }
+    let now = if why.node.is_some() { "scheduled anew it would fit" } else { "it fits" };
+    let mut out = format!("{now} on {} nodes; the highest score wins\n\n", why.fits.len());
+    let mut table = Table::new(&[("NODE", Align::Left), ("SCORE", Align::Right), ("OF WHICH", Align::Left)]);
+    let shown = if wide { why.fits.len() } else { NODES_SHOWN_MAX };
+    for fit in why.fits.iter().take(shown) {
+        let parts = fit.scores.iter().filter(|(_, score)| **score != 0);
+        let parts: Vec<String> = parts.map(|(plugin, score)| format!("{plugin} {score}")).collect();
+        table.row(vec![fit.node.clone(), fit.total.to_string(), parts.join(", ")]);
+    }
+    out += &table.render();
+    out.push('\n');
+    out
+}
+
+/// Each reason once, with the nodes that give it.
+fn render_rejected(why: &WhyPod, wide: bool) -> String {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for rejected in &why.rejected {
+        let plugin = rejected.plugin.unwrap_or("not looked at");
+        for reason in &rejected.reasons {
+            let line = format!("{reason} ({plugin})");
+            let node = if rejected.node.is_empty() { "every node".to_owned() } else { rejected.node.clone() };
+            match reasons.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, nodes)) => nodes.push(node),
+                None => reasons.push((line, vec![node])),
+            }
+        }
+    }
+    reasons.sort_by_key(|(_, nodes)| std::cmp::Reverse(nodes.len()));
+    reasons.iter().map(|(reason, nodes)| format!("no: {reason}: {}\n", some(nodes, wide))).collect()
+}
+
+fn some(nodes: &[String], wide: bool) -> String {
+    let shown = if wide { nodes.len() } else { NODES_SHOWN_MAX };
+    let more = nodes.len().saturating_sub(shown);
+    let list = nodes.iter().take(shown).cloned().collect::<Vec<_>>().join(", ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
+/// Reads the clusters: those of the running server, else the contexts of a kubeconfig, and says which.
+fn look(
+    common: &Common,
+    wanted: Option<&[String]>,
+    kubeconfig: Option<&Path>,
+) -> anyhow::Result<Vec<(String, Seen)>> {
+    let served = if kubeconfig.is_some() { None } else { Client::find(common).ok() };
+    let found = match &served {
+        Some(client) => served_by(client, wanted)?,
+        None if wanted.is_none() && common.server.is_none() && kubeconfig.is_none() => bail!(
+            "no server is running and no context is named\n\nhint: --context CONTEXT reads a cluster of your kubeconfig; kubercarbon up starts a server"
+        ),
+        None => {
+            if !common.quiet {
+                eprintln!("no server: the contexts of the kubeconfig are read");
+            }
+            contexts::read(kubeconfig, wanted)?
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("start a runtime")?.block_on(async {
+        let mut all = Vec::new();
+        for context in found {
+            let read = async { fit::look(&server::import::connect(&context).await?).await };
+            let seen = read.await.with_context(|| format!("cluster {}", context.id))?;
+            all.push((context.id.to_string(), seen));
+        }
+        Ok(all)
+    })
+}
+
+/// Contexts of the clusters of a running server, by the names it has for them.
+fn served_by(client: &Client, wanted: Option<&[String]>) -> anyhow::Result<Vec<contexts::Context>> {
+    let clusters = client.list("/api/v1/clusters")?;
+    let clusters = clusters["items"].as_array().cloned().unwrap_or_default();
+    let names: Vec<&str> = clusters.iter().map(|c| words(&c["name"])).collect();
+    if let Some(unknown) = wanted.into_iter().flatten().find(|w| !names.contains(&w.as_str())) {
+        bail!("cluster \"{unknown}\": expected one of {}", names.join(", "));
+    }
+    let chosen =
+        clusters.iter().filter(|c| wanted.is_none_or(|w| w.iter().any(|name| c["name"] == name.as_str())));
+    let stated: Vec<String> = chosen
+        .map(|c| {
+            format!("{}={}", words(&c["name"]), c["context"].as_str().unwrap_or_else(|| words(&c["name"])))
+        })
+        .collect();
+    Ok(contexts::read(client.kubeconfig.as_deref(), Some(&stated))?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    let name = path.display();
+    let mut text = String::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().take(FILE_MAX + 1).read_to_string(&mut text).context("read stdin")?;
+    } else {
+        let file = std::fs::File::open(path).with_context(|| format!("read {name}"))?;
+        let read = file.take(FILE_MAX + 1).read_to_string(&mut text);
+        read.with_context(|| format!("{name}: expected UTF-8 text"))?;
+    }
+    anyhow::ensure!(text.len() as u64 <= FILE_MAX, "{name}: more than {FILE_MAX} bytes: expected a manifest");
+    serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
+}
