@@ -41,8 +41,9 @@ fn node(name: &str, ready: Option<bool>) -> Event {
         schedulable: true,
         power: NodePower { idle: Watts::from_watts_f64(6.0), full: Watts::from_watts_f64(28.0) },
         price: MoneyPerHour::ZERO,
-        rates_from: RatesFrom::default(),
         embodied: None,
+        rates_from: RatesFrom::default(),
+        labels: BTreeMap::new(),
     });
     Event::Node { cluster: id("kr"), node: NodeName::new(name).unwrap(), now }
 }
