@@ -1,6 +1,7 @@
 //! What is known of one cluster: nodes, pods, and the power they draw.
 
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
+use crate::lease::Leader;
 use crate::usage::UsageReport;
 use crate::work::{Begun, PodRuns};
 use fleet::{
@@ -21,6 +22,8 @@ pub(crate) struct Cluster {
     /// Since when it does not answer, and why.
     pub silence: Option<Silence>,
     pub synced: bool,
+    /// Who may write to it; `None`: nobody has said.
+    pub leader: Option<Leader>,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
     /// What the pods of Jobs have done, ended ones included.
@@ -70,6 +73,7 @@ impl Cluster {
             reachable: true,
             silence: None,
             synced: false,
+            leader: None,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             runs: PodRuns::default(),

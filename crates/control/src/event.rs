@@ -1,6 +1,7 @@
 //! What happened: everything `Control` learns about the world.
 
 use crate::effect::EffectId;
+use crate::lease::Leader;
 use crate::usage::UsageReport;
 use fleet::{
     ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
@@ -27,6 +28,13 @@ pub enum Event {
     Synced {
         /// Which.
         cluster: ClusterId,
+    },
+    /// Who may write to the cluster, where several processes share a fleet.
+    Leading {
+        /// Which.
+        cluster: ClusterId,
+        /// This process, another, or nobody.
+        leader: Leader,
     },
     /// A node as it is now; `None`: gone.
     Node {
