@@ -13,6 +13,9 @@ impl Control {
     /// (its copy has not been listed yet, say).
     pub(crate) fn account(&mut self, tracked: &Tracked) -> Option<Entry> {
         let succeeded = tracked.finished()?;
+        if let Some(entry) = self.jobs.get(&tracked.key).and_then(|t| t.accounted.as_deref()) {
+            return Some(entry.clone());
+        }
         let executed = self.executing(tracked).or_else(|| {
             // The copy is gone already: the home Job carries start and end of its last run.
             Some(tracked.job.clone())
@@ -51,9 +54,8 @@ impl Control {
             transfer_price_per_gb: self.settings.transfer_price_per_gb,
         };
         let entry = ledger::account(&account).ok()?;
-        let first =
-            self.jobs.get_mut(&tracked.key).is_some_and(|t| !std::mem::replace(&mut t.accounted, true));
-        if first {
+        if let Some(known) = self.jobs.get_mut(&tracked.key) {
+            known.accounted = Some(std::sync::Arc::new(entry.clone()));
             if succeeded {
                 self.learnt.take_in(jobs::stem(&tracked.job), entry.baseline.to - entry.baseline.from);
             }
@@ -147,12 +149,16 @@ impl Control {
         let place = entry.cluster();
         let word = if saved >= fleet::GramsCo2::ZERO { "saved" } else { "spent" };
         let amount = if saved >= fleet::GramsCo2::ZERO { saved } else { -saved };
+        let cost = |money: fleet::Money| fleet::quantity::significant(money.as_units_f64());
         let text = format!(
-            "{} in {place}: {word} {amount} CO2e of {}{} against at once at home ({})",
+            "{} in {place}: {word} {amount} CO2e of {}{} against at once at home ({}); it cost {} {} instead of {}",
             if entry.succeeded { "completed" } else { "failed" },
             entry.baseline.footprint.carbon,
             if entry.counts_embodied() { ", embodied included," } else { "" },
-            kind_word(entry.provenance().kind)
+            kind_word(entry.provenance().kind),
+            cost(entry.actual.cost),
+            self.settings.currency,
+            cost(entry.baseline.footprint.cost)
         );
         self.tell(&tracked.key, Tone::Normal, "Accounted", &text);
     }

@@ -2,6 +2,7 @@
 
 use crate::books::Books;
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
+use crate::lease::Leader;
 use crate::usage::{AGE_MAX, UsageReport};
 use crate::view::Draw;
 use crate::work::{Begun, PodRuns};
@@ -24,6 +25,8 @@ pub(crate) struct Cluster {
     /// Since when it does not answer, and why.
     pub silence: Option<Silence>,
     pub synced: bool,
+    /// Who may write to it; `None`: nobody has said.
+    pub leader: Option<Leader>,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
     held: Held,
@@ -127,6 +130,7 @@ impl Cluster {
             reachable: true,
             silence: None,
             synced: false,
+            leader: None,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             held: Held::default(),

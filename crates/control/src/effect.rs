@@ -42,6 +42,13 @@ pub enum ApiCall {
         /// that is its home.
         dry_run: bool,
     },
+    /// Reads a Job anew: what a watch told of it may be old.
+    ReadJob {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// Merge-patches a Job; the patch carries `metadata.uid`, so that another Job of that name is left alone.
     PatchJob {
         /// Its namespace.

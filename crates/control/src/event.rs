@@ -2,6 +2,7 @@
 
 use crate::effect::EffectId;
 use crate::inventory::{InventoryKind, Told};
+use crate::lease::Leader;
 use crate::usage::UsageReport;
 use fleet::{
     ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
@@ -29,6 +30,13 @@ pub enum Event {
     Synced {
         /// Which.
         cluster: ClusterId,
+    },
+    /// Who may write to the cluster, where several processes share a fleet.
+    Leading {
+        /// Which.
+        cluster: ClusterId,
+        /// This process, another, or nobody.
+        leader: Leader,
     },
     /// A node as it is now; `None`: gone.
     Node {

@@ -36,6 +36,10 @@ pub const ORIGIN_UID_LABEL: &str = "kubercarbon.io/origin-uid";
 /// On a copy: uid of the cluster its original lives in, where that is known: names of clusters are given by
 /// people, and another fleet may give the same one to another cluster.
 pub const ORIGIN_CLUSTER_UID_LABEL: &str = "kubercarbon.io/origin-cluster-uid";
+/// On a Job shifted in place whose spec somebody else keeps: it was started, and is not started again.
+pub const STARTED_ONCE_ANNOTATION: &str = "kubercarbon.io/started-once";
+/// On a copy: name of its original.
+pub const ORIGIN_NAME_ANNOTATION: &str = "kubercarbon.io/origin-name";
 /// On a home Job while a copy may exist.
 pub const FINALIZER: &str = "kubercarbon.io/remote-copy";
 /// On a home Job: a person said yes to its placement (mode `approve`).
@@ -81,6 +85,10 @@ pub(crate) struct Tracked {
     /// After a failure: not before.
     pub retry_at: Option<Instant>,
     pub failures: u32,
+    /// Until then a create whose answer never came may still be carried out.
+    pub unsure_until: Option<Instant>,
+    /// After an event could not be told: none before.
+    pub quiet_until: Option<Instant>,
     /// Clusters that cannot take the copy for now.
     pub refused: BTreeMap<ClusterId, Refusal>,
     /// Whether a dry run of the copy in this cluster succeeded.
@@ -95,8 +103,8 @@ pub(crate) struct Tracked {
     pub told: Vec<u64>,
     /// Calls made at the last instant any was made.
     pub calls: (Instant, u32),
-    /// Whether its ledger line has been handed over in this run of the process.
-    pub accounted: bool,
+    /// Its ledger line, once that was handed over in this run of the process: what is said later agrees with it.
+    pub accounted: Option<Arc<ledger::Entry>>,
 }
 
 pub(crate) fn annotation<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
@@ -210,6 +218,7 @@ pub(crate) fn is_home(job: &Job) -> bool {
         && (asks
             || managed_by_us(job)
             || annotation(job, PLANNED_START_ANNOTATION).is_some()
+            || annotation(job, LATEST_START_ANNOTATION).is_some()
             || has_finalizer(job))
 }
 
@@ -264,9 +273,9 @@ impl Tracked {
     pub fn wanted(&self) -> bool {
         label(&self.job, PLACEMENT_LABEL) == Some(PLACEMENT_MANAGED) || self.style == Style::Mirrored
     }
-    /// How long a failure keeps it from being tried again: 1 s doubling up to a minute.
+    /// How long a failure keeps it from being tried again: 2 s after the first, doubling up to 64 s.
     pub fn back_off(&self) -> Span {
-        Span::from_seconds(1 << self.failures.min(6)).scaled(1, 1)
+        Span::from_seconds(1 << self.failures.min(6))
     }
 }
 

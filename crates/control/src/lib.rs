@@ -11,6 +11,7 @@
 mod account;
 mod books;
 mod clusters;
+mod copies;
 mod effect;
 mod event;
 mod expect;
@@ -19,10 +20,12 @@ pub mod inventory;
 mod jobs;
 mod late;
 mod learnt;
+pub mod lease;
 mod mirror;
 pub mod needs;
 mod notices;
 pub mod observe;
+mod owner;
 mod planning;
 mod reconcile;
 mod shape;
@@ -44,8 +47,8 @@ pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
 pub use jobs::{
     APPROVED_ANNOTATION, COPY_ANNOTATION, FINALIZER, LATEST_START_ANNOTATION, MANAGED_BY, MANAGER,
-    ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_UID_LABEL, PLACEMENT_LABEL,
-    PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
+    ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_NAME_ANNOTATION, ORIGIN_UID_LABEL,
+    PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
 pub use state::{Control, Settings};
 pub use top::{Top, TopOf, TopRow};

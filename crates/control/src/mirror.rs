@@ -33,7 +33,8 @@ pub(crate) enum Source<'a> {
 /// The next write to make, or `None` when the home Job already says what it should.
 pub(crate) fn next_write(home: &Job, source: Source<'_>, now: Instant) -> Option<Write> {
     let suspend = matches!(source, Source::Held(_));
-    if jobs::suspended(home) != suspend {
+    // Where somebody else keeps the spec, the status alone has to say it.
+    if jobs::suspended(home) != suspend && !crate::owner::keeps_spec(home) {
         return Some(Write::Spec(json!({"suspend": suspend})));
     }
     let current = home.status.clone().unwrap_or_default();

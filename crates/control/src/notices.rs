@@ -44,6 +44,9 @@ impl Control {
 
     fn tell_as(&mut self, key: &JobKey, tone: Tone, reason: &str, message: &str, distinct: &str) {
         let Some(tracked) = self.jobs.get_mut(key) else { return };
+        if tracked.quiet_until.is_some_and(|until| until > self.now) {
+            return;
+        }
         let uid = jobs::uid(&tracked.job).to_owned();
         let name = hash(&[&uid, reason, distinct]);
         if tracked.told.contains(&name) || tracked.told.len() >= TOLD_MAX {

@@ -155,9 +155,11 @@ impl Control {
         (self.expected(tracked) - self.progress(tracked).done(self.now)).max(Span::ZERO)
     }
 
-    /// The guard's instant for a Job that is held or paused.
+    /// The guard's instant for a Job that is held or paused, by a clock that may be behind those of the clusters.
     pub(crate) fn latest_start(&self, tracked: &Tracked) -> Option<Instant> {
-        guard::latest_start(tracked.contract.deadline, self.expected_left(tracked), &self.settings.policy)
+        let left = self.expected_left(tracked);
+        let latest = guard::latest_start(tracked.contract.deadline, left, &self.settings.policy)?;
+        Some(latest - self.behind)
     }
 
     pub(crate) fn assignment(&self, key: &JobKey) -> Option<&Assignment> {
@@ -236,7 +238,7 @@ impl Control {
             release: came.release.max(self.now),
             deadline,
             margin: margin.unwrap_or_default(),
-            prompt: self.scarce,
+            prompt: self.scarce || !self.may_be_put_off(tracked),
             duration,
             pinned: committed,
             running,
@@ -370,8 +372,10 @@ impl Control {
         let open = tracked.finished().is_none();
         let runs = self.assignment(&tracked.key).into_iter().flat_map(|a| &a.runs);
         let guard = self.latest_start(tracked).into_iter().chain(self.late_from(tracked));
+        let guard = guard.chain(self.unplanned_start(tracked));
         let starts = runs.flat_map(|run| [run.from, run.to]).chain(guard).filter(|_| open);
-        tracked.retry_at.into_iter().chain(refusals).chain(starts).filter(|at| *at > self.now).min()
+        let put_off = tracked.retry_at.into_iter().chain(tracked.quiet_until);
+        put_off.chain(refusals).chain(starts).filter(|at| *at > self.now).min()
     }
 }
 

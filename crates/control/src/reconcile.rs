@@ -6,8 +6,10 @@
 use crate::clusters::Cluster;
 use crate::effect::ApiCall;
 use crate::jobs::{self, Style, Tracked};
+use crate::lease::Leader;
 use crate::mirror::{self, Source, Write};
 use crate::notices::Tone;
+use crate::owner;
 use crate::state::{Control, CopyKey, Purpose};
 use fleet::{ClusterId, Instant, JobKey, Mode, Span};
 use k8s_openapi::api::batch::v1::Job;
@@ -16,6 +18,9 @@ use std::sync::Arc;
 
 /// A pause shorter than this costs more in stopping and starting than it saves.
 const PAUSE_MIN: Span = Span::from_seconds(600);
+/// How long a Job without a deadline waits where nothing can be planned, for want of a signal or of a whole view of a
+/// cluster: several times what lists and signals take at a start.
+const UNPLANNED_MAX: Span = Span::from_seconds(600);
 /// What was started runs at least this long before it is paused.
 const RUN_MIN: Span = Span::from_seconds(300);
 
@@ -36,17 +41,32 @@ impl Control {
         }
     }
 
+    /// Whether anything may be written to a cluster: it answers, has been listed, and its mode and its Lease allow it.
     pub(crate) fn may_write(&self, cluster: &ClusterId) -> bool {
-        self.clusters.get(cluster).is_some_and(|c| c.reachable && c.synced && c.facts.mode != Mode::Observe)
+        let leads = |c: &Cluster| !self.settings.leases || c.leader == Some(Leader::Us);
+        let may = |c: &Cluster| c.reachable && c.synced && c.facts.mode != Mode::Observe && leads(c);
+        self.clusters.get(cluster).is_some_and(may)
+    }
+
+    /// Whether another process leads a cluster that this one could act on.
+    fn follows(&self, cluster: &ClusterId) -> bool {
+        let other = |c: &Cluster| matches!(c.leader, Some(Leader::Other(_))) && c.facts.mode != Mode::Observe;
+        self.settings.leases && self.clusters.get(cluster).is_some_and(|c| c.synced && other(c))
     }
 
     fn reconcile(&mut self, key: &JobKey) {
         let Some(tracked) = self.jobs.get(key) else { return };
         let waiting = tracked.in_flight.is_some() || tracked.retry_at.is_some_and(|at| at > self.now);
-        if waiting || !self.may_write(&key.cluster) {
+        let may_write = self.may_write(&key.cluster);
+        if waiting || !(may_write || self.follows(&key.cluster)) {
             return;
         }
         let tracked = tracked.clone();
+        if !may_write {
+            // Who leads writes on the Job what it saved; every process that follows has its line of the ledger too.
+            self.account(&tracked);
+            return;
+        }
         if jobs::deleting(&tracked.job) {
             self.clear_away(&tracked);
         } else if tracked.finished().is_some() {
@@ -65,16 +85,35 @@ impl Control {
         if tracked.released || tracked.missed || self.guarded(tracked) {
             return true;
         }
+        let put_off = self.may_be_put_off(tracked);
         if self.mode(&tracked.key.cluster) == Mode::Approve && !tracked.approved {
             return false;
+        }
+        if !put_off {
+            return true;
         }
         let Some(assignment) = self.assignment(&tracked.key) else { return false };
         assignment.runs.iter().any(|run| run.from <= self.now && self.now < run.to)
     }
 
-    /// Past the latest safe start. A Job without a deadline has no slack, so its guard is its first plan.
+    /// Whether it may wait for cleaner hours: not where somebody waits for it, or would set back the start.
+    pub(crate) fn may_be_put_off(&self, tracked: &Tracked) -> bool {
+        let set_back = tracked.style == Style::InPlace && owner::keeps_spec(&tracked.job);
+        !set_back && !owner::is_hook(&tracked.job)
+    }
+
+    /// Past the latest safe start. A Job without a deadline has no slack, so its guard is its first plan; and where
+    /// nothing can be planned, that nothing came of waiting for it.
     pub(crate) fn guarded(&self, tracked: &Tracked) -> bool {
-        self.latest_start(tracked).is_some_and(|latest| self.now >= latest)
+        let latest = self.latest_start(tracked).or_else(|| self.unplanned_start(tracked));
+        latest.is_some_and(|latest| self.now >= latest)
+    }
+
+    /// When a Job without a deadline is started though nothing can be planned.
+    pub(crate) fn unplanned_start(&self, tracked: &Tracked) -> Option<Instant> {
+        let asks = self.mode(&tracked.key.cluster) == Mode::Approve && !tracked.approved;
+        let none = tracked.contract.deadline.is_none() && !asks && !self.ready();
+        none.then(|| tracked.created + UNPLANNED_MAX)
     }
 
     pub(crate) fn mode(&self, cluster: &ClusterId) -> Mode {
@@ -96,8 +135,13 @@ impl Control {
 
     fn hold_or_start(&mut self, tracked: &Tracked) {
         let key = &tracked.key;
+        if let Some(place) = self.unknown_copy(tracked) {
+            self.commit(tracked, &place);
+            return;
+        }
         self.tell_contract(tracked);
         if !self.ready() && !self.guarded(tracked) {
+            self.hold_unplanned(tracked);
             return;
         }
         if self.due(tracked) {
@@ -194,7 +238,7 @@ impl Control {
             }
         }
         let mut labels = tracked.job.metadata.labels.clone().unwrap_or_default();
-        labels.retain(|key, _| !drop(key) && key != jobs::PLACEMENT_LABEL);
+        labels.retain(|key, _| !drop(key) && key != jobs::PLACEMENT_LABEL && !owner::is_mark(key));
         labels.insert(jobs::ORIGIN_CLUSTER_LABEL.to_owned(), tracked.key.cluster.to_string());
         labels.insert(jobs::ORIGIN_UID_LABEL.to_owned(), jobs::uid(&tracked.job).to_owned());
         if let Some(uid) = self.clusters.get(&tracked.key.cluster).and_then(|c| c.facts.uid.clone()) {
@@ -207,10 +251,12 @@ impl Control {
             jobs::COPY_ANNOTATION,
             jobs::PODS_ANNOTATION,
             jobs::APPROVED_ANNOTATION,
+            jobs::SAVED_ANNOTATION,
             "kubectl.kubernetes.io/last-applied-configuration",
         ];
         let mut annotations = tracked.job.metadata.annotations.clone().unwrap_or_default();
-        annotations.retain(|key, _| !ours.contains(&key.as_str()));
+        annotations.retain(|key, _| !ours.contains(&key.as_str()) && !owner::is_mark(key));
+        annotations.insert(jobs::ORIGIN_NAME_ANNOTATION.to_owned(), tracked.key.name.to_string());
         copy.metadata.name = Some(jobs::copy_name(&tracked.job));
         copy.metadata.namespace = Some(tracked.key.namespace.to_string());
         copy.metadata.labels = Some(labels);
@@ -298,13 +344,21 @@ impl Control {
             return;
         }
         self.tell_contract(tracked);
+        let keeps_spec = owner::keeps_spec(&tracked.job);
+        if suspended && keeps_spec && jobs::annotation(&tracked.job, jobs::STARTED_ONCE_ANNOTATION).is_some()
+        {
+            let text = "somebody set spec.suspend back after it was started: it is not started again (take the annotation kubercarbon.io/started-once off to have it started, or set spec.managedBy: kubercarbon.io/fleet)";
+            self.tell_once(&tracked.key, Tone::Warning, "SetBack", text);
+            return;
+        }
         if !suspended {
-            if tracked.contract.interruptible && jobs::start_time(&tracked.job).is_some() {
+            if tracked.contract.interruptible && !keeps_spec && jobs::start_time(&tracked.job).is_some() {
                 self.pause_or_resume(tracked, &home_place(tracked), &tracked.job);
             }
             return;
         }
         if !self.ready() && !self.guarded(tracked) {
+            self.hold_unplanned(tracked);
             return;
         }
         if self.due(tracked) && !self.wait_for_room(tracked, &tracked.key.cluster) {
@@ -313,11 +367,33 @@ impl Control {
             if let Some(seconds) = self.seconds_left(tracked) {
                 spec["activeDeadlineSeconds"] = json!(seconds);
             }
-            self.patch_home(tracked, json!({"spec": spec}), false);
+            let mut patch = json!({"spec": spec});
+            if keeps_spec {
+                patch["metadata"]["annotations"] = json!({jobs::STARTED_ONCE_ANNOTATION: "true"});
+            }
+            self.patch_home(tracked, patch, false);
             return;
         }
         self.tell_waiting(tracked);
         self.annotate(tracked);
+    }
+
+    /// Nothing can be planned yet: it is seen to be held, and until when at the latest. What stands on it of an
+    /// earlier plan stays.
+    fn hold_unplanned(&mut self, tracked: &Tracked) {
+        let reason = self.waiting_sentence(tracked);
+        if tracked.style == Style::Mirrored
+            && jobs::condition(&tracked.job, "Suspended").is_none()
+            && let Some(write) = mirror::next_write(&tracked.job, Source::Held(&reason), self.now)
+        {
+            self.write_home(tracked, write);
+            return;
+        }
+        let latest = self.latest_start(tracked).map(|at| at.to_rfc3339_seconds());
+        if jobs::annotation(&tracked.job, jobs::LATEST_START_ANNOTATION).is_none() && latest.is_some() {
+            let annotations = json!({jobs::LATEST_START_ANNOTATION: latest});
+            self.patch_home(tracked, json!({"metadata": {"annotations": annotations}}), false);
+        }
     }
 
     /// Writes plan and guard onto a held Job, when they changed.
@@ -351,8 +427,12 @@ impl Control {
             return;
         }
         let Some(entry) = self.account(tracked) else { return };
-        let grams = fleet::quantity::significant(entry.saved_carbon().as_grams_f64());
-        self.tell_saved(tracked, &entry);
+        let before = self.saved_before.get(&entry.id).copied();
+        if before.is_none() {
+            self.tell_saved(tracked, &entry);
+        }
+        let saved = before.unwrap_or_else(|| entry.saved_carbon());
+        let grams = fleet::quantity::significant(saved.as_grams_f64());
         self.patch_home(
             tracked,
             json!({"metadata": {"annotations": {jobs::SAVED_ANNOTATION: grams}}}),
@@ -386,36 +466,6 @@ impl Control {
         self.patch_home(tracked, json!({"metadata": metadata}), false);
     }
 
-    /// Deletes copies whose original is gone. A copy whose home only bears the name of one of our clusters is
-    /// another fleet's, and its work stays.
-    fn sweep(&mut self) {
-        let orphan = |copy: &Job| {
-            let Some(origin) =
-                jobs::label(copy, jobs::ORIGIN_CLUSTER_LABEL).and_then(|c| ClusterId::new(c).ok())
-            else {
-                return false;
-            };
-            let uid = jobs::label(copy, jobs::ORIGIN_UID_LABEL).unwrap_or_default();
-            let stated = jobs::label(copy, jobs::ORIGIN_CLUSTER_UID_LABEL);
-            let same = |c: &Cluster| c.facts.uid.is_none() || c.facts.uid.as_deref() == stated;
-            let listed = self.clusters.get(&origin).is_some_and(|c| c.reachable && c.synced && same(c));
-            listed && !jobs::deleting(copy) && !self.by_uid.contains_key(&(origin, uid.to_owned()))
-        };
-        let due = |place: &CopyKey| self.sweeping.get(place).is_none_or(|retry| *retry <= self.now);
-        let orphans: Vec<(CopyKey, String)> = self
-            .copies
-            .iter()
-            .filter(|(place, copy)| due(place) && self.may_write(&place.0) && orphan(copy))
-            .map(|(place, copy)| (place.clone(), jobs::uid(copy).to_owned()))
-            .collect();
-        for (place, uid) in orphans {
-            const ASK_AGAIN: Span = Span::from_seconds(60);
-            self.sweeping.insert(place.clone(), self.now + ASK_AGAIN);
-            let (cluster, namespace, name) = place.clone();
-            self.call(Purpose::Sweep(place), cluster, ApiCall::DeleteJob { namespace, name, uid });
-        }
-    }
-
     fn write_home(&mut self, tracked: &Tracked, write: Write) {
         match write {
             Write::Spec(spec) => self.patch_home(tracked, json!({"spec": spec}), false),
@@ -436,6 +486,9 @@ impl Control {
     }
 
     fn tell_contract(&mut self, tracked: &Tracked) {
+        if let Some(sentence) = owner::sentence(&tracked.job) {
+            self.tell(&tracked.key, Tone::Normal, "Owned", &sentence);
+        }
         for error in &tracked.errors {
             self.tell(&tracked.key, Tone::Warning, "InvalidContract", error);
         }

@@ -2,6 +2,7 @@
 
 use crate::books::Recent;
 use crate::clusters::{Cluster, Signal};
+use crate::copies::Copies;
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, NodeObservation, Order, Outcome};
 use crate::expect;
@@ -43,6 +44,8 @@ pub struct Settings {
     /// Where the clock is the wall's: after so long without a step nobody looked (the machine slept), and what clusters did
     /// meanwhile is not counted. `None`: time passes only from step to step.
     pub unseen_after: Option<Span>,
+    /// Whether a cluster may be written to only by who holds its Lease ([`crate::lease`]).
+    pub leases: bool,
 }
 
 impl Default for Settings {
@@ -57,9 +60,20 @@ impl Default for Settings {
             packing_percent: 85,
             plan_margin: Span::from_seconds(900),
             unseen_after: None,
+            leases: false,
         }
     }
 }
+
+/// How long a request whose answer never came may still be carried out: an API server ends one after 60 s, and a
+/// clock may be a little off.
+const REQUEST_LASTS: Span = Span::from_seconds(90);
+
+/// Most that a cluster's clock is believed to be ahead: the guard starts Jobs so much earlier then.
+const BEHIND_MAX: Span = Span::from_seconds(600);
+
+/// Lines of an earlier run that are remembered at most: more than there are finished Jobs in most fleets.
+const SAVED_MAX: usize = 50_000;
 
 /// Where a copy of ours is.
 pub(crate) type CopyKey = (ClusterId, String, String);
@@ -71,6 +85,8 @@ pub(crate) enum Purpose {
     Create(JobKey, ClusterId),
     Patch(JobKey),
     DeleteCopy(JobKey),
+    /// Its original is read anew.
+    Confirm(CopyKey),
     Sweep(CopyKey),
     Tell(JobKey, u64),
 }
@@ -80,16 +96,21 @@ pub(crate) enum Purpose {
 pub struct Control {
     pub(crate) settings: Settings,
     pub(crate) now: Instant,
+    /// By how much `now` was behind a cluster's clock at least, as far as was ever seen.
+    pub(crate) behind: Span,
     pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
     /// What they have beside nodes, pods and Jobs.
     pub(crate) inventories: BTreeMap<ClusterId, Inventory>,
     /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
     pub(crate) ordered: Option<Mode>,
     pub(crate) jobs: BTreeMap<JobKey, Tracked>,
-    pub(crate) copies: BTreeMap<CopyKey, Arc<Job>>,
+    pub(crate) copies: Copies,
     pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) learnt: Learnt,
+    /// What Jobs saved by the ledger of an earlier run of the process, by the line's id: if the word on the Job was lost,
+    /// it is said again.
+    pub(crate) saved_before: BTreeMap<String, fleet::GramsCo2>,
     pub(crate) arrivals: Arrivals<Workload>,
     /// Room is scarce as of the last plan: no Job is deferred for carbon.
     pub(crate) scarce: bool,
@@ -126,14 +147,16 @@ impl Control {
         Control {
             settings,
             now: Instant::EPOCH,
+            behind: Span::ZERO,
             clusters: BTreeMap::new(),
             inventories: BTreeMap::new(),
             ordered: None,
             jobs: BTreeMap::new(),
-            copies: BTreeMap::new(),
+            copies: Copies::default(),
             priorities: BTreeMap::new(),
             schedule: None,
             learnt: Learnt::default(),
+            saved_before: BTreeMap::new(),
             arrivals: expect::none(),
             scarce: false,
             crowded_out: crate::planning::CrowdedOut::default(),
@@ -179,8 +202,12 @@ impl Control {
         self.plans
     }
 
-    /// Teaches durations of earlier runs, from the ledger, after a restart.
+    /// Teaches durations of earlier runs, and what they saved, from the ledger, after a restart.
     pub fn remember(&mut self, entry: &ledger::Entry) {
+        if self.saved_before.len() >= SAVED_MAX {
+            self.saved_before.pop_first();
+        }
+        self.saved_before.insert(entry.id.clone(), entry.saved_carbon());
         self.learnt.take_in_entry(entry);
         self.recent.take_in(entry);
     }
@@ -209,6 +236,7 @@ impl Control {
                     self.look_at_all();
                 }
             }
+            Event::Leading { cluster, leader } => self.take_in_leader(&cluster, leader),
             Event::Node { cluster, node, now } => self.take_in_node(&cluster, node, now),
             Event::Pod { cluster, pod, now } => self.take_in_pod(&cluster, pod, now),
             Event::Job { cluster, job } => self.take_in_job(&cluster, job),
@@ -246,6 +274,13 @@ impl Control {
             }
             Event::Done { effect, result } => self.take_in_answer(effect, result),
             Event::Order(order) => self.take_in_order(&order),
+        }
+    }
+
+    fn take_in_leader(&mut self, cluster: &ClusterId, leader: crate::lease::Leader) {
+        if let Some(c) = self.clusters.get_mut(cluster) {
+            c.leader = Some(leader);
+            self.look_at_all();
         }
     }
 
@@ -307,7 +342,8 @@ impl Control {
         self.plan_wanted = self.plan_wanted.max(Some(haste));
     }
 
-    fn take_in_job(&mut self, cluster: &ClusterId, job: Arc<Job>) {
+    pub(crate) fn take_in_job(&mut self, cluster: &ClusterId, job: Arc<Job>) {
+        self.compare_clocks(&job);
         let (namespace, name) = (
             job.metadata.namespace.clone().unwrap_or_default(),
             job.metadata.name.clone().unwrap_or_default(),
@@ -328,7 +364,9 @@ impl Control {
                     return;
                 }
                 let was_finished = known.finished().is_some();
+                let before = known.committed();
                 known.job = job;
+                self.sweep_wanted |= known.committed() != before;
                 let now_finished = known.finished().is_some();
                 self.reread_contract(&key);
                 if was_finished != now_finished {
@@ -350,6 +388,13 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// A Job that was created later than now: this clock is behind by that at least, and deadlines are the clusters'.
+    fn compare_clocks(&mut self, job: &Job) {
+        let created = job.metadata.creation_timestamp.as_ref().map(|t| Instant::from_jiff(t.0));
+        let ahead = created.map_or(Span::ZERO, |created| created - self.now);
+        self.behind = self.behind.max(ahead.min(BEHIND_MAX));
     }
 
     fn take_in_copy(&mut self, cluster: &ClusterId, namespace: String, name: String, job: Arc<Job>) {
@@ -421,6 +466,8 @@ impl Control {
             stated.or_else(|| self.priorities.get(&(key.cluster.clone(), class?)).copied()).unwrap_or(0);
         let (contract, errors) = self.contract(&job, created);
         let approved = jobs::annotation(&job, jobs::APPROVED_ANNOTATION) == Some("true");
+        // Who wrote down where the copy is to be may have asked for it, and be gone.
+        let unsure_until = jobs::annotation(&job, jobs::COPY_ANNOTATION).map(|_| self.now + REQUEST_LASTS);
         let mut tracked = Tracked {
             key,
             job,
@@ -433,6 +480,8 @@ impl Control {
             in_flight: None,
             retry_at: None,
             failures: 0,
+            unsure_until,
+            quiet_until: None,
             refused: BTreeMap::new(),
             dry_run_ok: None,
             approved,
@@ -440,7 +489,7 @@ impl Control {
             released: false,
             told: Vec::new(),
             calls: (self.now, 0),
-            accounted: false,
+            accounted: None,
         };
         tracked.errors.extend(self.window_errors(&tracked));
         tracked
@@ -503,6 +552,10 @@ impl Control {
             && tracked.in_flight == Some(effect)
         {
             tracked.in_flight = None;
+        }
+        if let Purpose::Confirm(place) = purpose {
+            self.confirmed(place, result);
+            return;
         }
         match result {
             Ok(outcome) => self.succeeded(purpose, outcome),
@@ -567,7 +620,8 @@ impl Control {
             }));
         }
         let now = self.now;
-        let refused = matches!(&failure, Failure::Refused { code, reason, .. } if *code < 500 && *code != 429 && reason != "AlreadyExists" && reason != "Conflict");
+        let refused = matches!(&failure, Failure::Refused { code, reason, .. } if *code < 500 && *code != 429 && reason != "Conflict");
+        let unanswered = matches!(&failure, Failure::Unanswered { .. });
         match purpose {
             Purpose::DryRun(key, cluster) => {
                 if refused {
@@ -577,7 +631,14 @@ impl Control {
                 }
             }
             Purpose::Create(key, cluster) => {
-                if refused {
+                let tracked = self.jobs.get_mut(&key);
+                let sure = tracked.is_some_and(|t| {
+                    if unanswered {
+                        t.unsure_until = Some(now + REQUEST_LASTS);
+                    }
+                    t.unsure_until.is_none_or(|until| until <= now)
+                });
+                if refused && sure {
                     // A definite no: there is no copy, so the commitment can be taken back.
                     self.refuse(&key, cluster, &words);
                     self.uncommit(&key);
@@ -586,18 +647,16 @@ impl Control {
                 }
             }
             Purpose::Patch(key) | Purpose::DeleteCopy(key) => self.put_off(&key),
-            Purpose::Sweep(place) => {
-                self.sweeping.insert(place, now + Span::from_seconds(30));
-            }
+            Purpose::Sweep(place) | Purpose::Confirm(place) => self.sweep_failed(place),
             Purpose::Tell(key, name) => {
                 let there = matches!(&failure, Failure::Refused { reason, .. } if reason == "AlreadyExists");
                 if let Some(tracked) = self.jobs.get_mut(&key)
                     && !there
                     && !refused
                 {
+                    // What is told later holds nothing up.
                     tracked.told.retain(|told| *told != name);
-                    tracked.failures += 1;
-                    tracked.retry_at = Some(now + tracked.back_off());
+                    tracked.quiet_until = Some(now + Span::MINUTE);
                 }
             }
         }
@@ -653,13 +712,13 @@ impl Control {
 
     /// Writes a step to the journal, before the call that carries it out.
     pub(crate) fn record(&mut self, key: &JobKey, step: &str, why: String) {
+        self.note(key.to_string(), step, why);
+    }
+
+    /// The same, of something that may not be a Job we know.
+    pub(crate) fn note(&mut self, key: String, step: &str, why: String) {
         let body = json!({"step": step, "why": why});
-        self.out.push(Effect::Record(Record {
-            at: self.now,
-            kind: "step".to_owned(),
-            key: key.to_string(),
-            body,
-        }));
+        self.out.push(Effect::Record(Record { at: self.now, kind: "step".to_owned(), key, body }));
     }
 }
 
@@ -670,6 +729,6 @@ fn purpose_key(purpose: &Purpose) -> Option<&JobKey> {
         | Purpose::Patch(key)
         | Purpose::DeleteCopy(key)
         | Purpose::Tell(key, _) => Some(key),
-        Purpose::Sweep(_) => None,
+        Purpose::Sweep(_) | Purpose::Confirm(_) => None,
     }
 }

@@ -72,8 +72,8 @@ pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<NodeRates> {
     Some(NodeRates { power, price, embodied, from })
 }
 
-/// The API request a call comes to.
-pub fn request(call: ApiCall) -> Request {
+/// The API request a call that writes comes to; of one that reads, namespace and name of the Job.
+fn request(call: ApiCall) -> Result<Request, (String, String)> {
     let options = Options { field_manager: Some(crate::MANAGER.to_owned()), ..Options::default() };
     let blank = Request {
         verb: Verb::Create,
@@ -84,7 +84,7 @@ pub fn request(call: ApiCall) -> Request {
         body: serde_json::Value::Null,
         options,
     };
-    match call {
+    Ok(match call {
         ApiCall::CreateJob { job, dry_run } => Request {
             namespace: job.metadata.namespace.clone().unwrap_or_default(),
             body: Object::Job(job).to_value(),
@@ -113,13 +113,14 @@ pub fn request(call: ApiCall) -> Request {
             },
             ..blank
         },
+        ApiCall::ReadJob { namespace, name } => return Err((namespace, name)),
         ApiCall::CreateEvent { event } => Request {
             kind: Kind::Event,
             namespace: event.metadata.namespace.clone().unwrap_or_default(),
             body: Object::Event(event).to_value(),
             ..blank
         },
-    }
+    })
 }
 
 impl TwinDriver {
@@ -193,14 +194,13 @@ impl TwinDriver {
             let (Some(objects), Some(spec)) = (self.world.objects(id), self.world.spec(id)) else { continue };
             match objects.changes_since(*seen) {
                 Ok(changes) if !all => {
-                    self.answers.extend(changes.filter_map(|change| observed(id, spec, change)));
+                    self.answers.extend(changes.filter_map(|change| observed_change(id, spec, change)));
                 }
                 // Further behind than the history, or the first look: take everything there is.
                 _ => {
                     for kind in [Kind::PriorityClass, Kind::Node, Kind::Job, Kind::Pod] {
                         let there = objects.list(kind, None);
-                        self.answers
-                            .extend(there.filter_map(|o| observed_object(id, spec, &o.object, false)));
+                        self.answers.extend(there.filter_map(|o| observed(id, spec, &o.object, false)));
                     }
                 }
             }
@@ -212,7 +212,7 @@ impl TwinDriver {
         match effect {
             Effect::Call { id, cluster, call } => {
                 self.calls += 1;
-                let result = self.call(&cluster, call);
+                let result = carry_out(&mut self.world, &cluster, call);
                 self.answers.push_back(Event::Done { effect: EffectId(id.0), result });
             }
             Effect::Ledger(entry) => {
@@ -224,53 +224,87 @@ impl TwinDriver {
             Effect::Usage(_) | Effect::Record(_) => {}
         }
     }
+}
 
-    /// What the pods of a Job need and a cluster away from its home has not, of the kinds a twin has.
-    fn missing(&self, cluster: &ClusterId, job: &Job) -> Option<Failure> {
-        let objects = self.world.objects(cluster)?;
-        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
-        let there = |need: &Need| match need.kind {
-            NeedKind::ConfigMap => objects.get(Kind::ConfigMap, namespace, &need.name).is_some(),
-            NeedKind::Secret | NeedKind::ServiceAccount | NeedKind::PersistentVolumeClaim => true,
-        };
-        let missing = needs::of_copy(cluster, job).into_iter().find(|need| !there(need))?;
-        let message = format!("namespace {namespace:?} has no {missing} there, which its pods need");
-        Some(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
-    }
+/// What the pods of a Job need and a cluster away from its home has not, of the kinds a twin has.
+fn missing(world: &World, cluster: &ClusterId, job: &Job) -> Option<Failure> {
+    let objects = world.objects(cluster)?;
+    let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+    let there = |need: &Need| match need.kind {
+        NeedKind::ConfigMap => objects.get(Kind::ConfigMap, namespace, &need.name).is_some(),
+        NeedKind::Secret | NeedKind::ServiceAccount | NeedKind::PersistentVolumeClaim => true,
+    };
+    let missing = needs::of_copy(cluster, job).into_iter().find(|need| !there(need))?;
+    let message = format!("namespace {namespace:?} has no {missing} there, which its pods need");
+    Some(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
+}
 
-    fn call(&mut self, cluster: &ClusterId, call: ApiCall) -> Result<Outcome, Failure> {
-        let (wants_job, dry_run) = match &call {
-            ApiCall::CreateJob { dry_run, .. } => (true, *dry_run),
-            ApiCall::PatchJob { .. } => (true, false),
-            ApiCall::DeleteJob { .. } | ApiCall::CreateEvent { .. } => (false, false),
-        };
-        if let ApiCall::CreateJob { job, dry_run: true } = &call
-            && let Some(missing) = self.missing(cluster, job)
-        {
-            return Err(missing);
-        }
-        let deletes = matches!(call, ApiCall::DeleteJob { .. });
-        match self.world.request(cluster, &request(call)) {
-            Ok(response) if wants_job && !dry_run => {
-                let job: Job = serde_json::from_value(response.body)
-                    .map_err(|e| Failure::Unanswered { message: format!("read the answer: {e}") })?;
-                Ok(Outcome::Job(JobVersion { job: Arc::new(job) }))
-            }
-            Ok(_) => Ok(Outcome::Done),
-            Err(status) if deletes && matches!(status.code, 404 | 409) => Ok(Outcome::Done),
-            Err(status) => {
-                Err(Failure::Refused { code: status.code, reason: status.reason, message: status.message })
-            }
+/// A Job as it is in the world; 404 where it is not.
+fn read(world: &World, cluster: &ClusterId, namespace: &str, name: &str) -> Result<Outcome, Failure> {
+    let found = world.objects(cluster).and_then(|objects| objects.get(Kind::Job, namespace, name));
+    match found.map(|stored| &stored.object) {
+        Some(Object::Job(job)) => Ok(Outcome::Job(JobVersion { job: Arc::new((**job).clone()) })),
+        _ => {
+            let message = format!("jobs.batch \"{name}\" not found");
+            Err(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
         }
     }
 }
 
-fn observed(cluster: &ClusterId, spec: &ClusterSpec, change: &Change) -> Option<Event> {
-    observed_object(cluster, spec, &change.object.object, change.kind == ChangeKind::Deleted)
+/// Carries out a call on the world at its present instant, as the crate `connect` does over the API: a copy that
+/// is there already and is ours counts as created, a Job that is gone as deleted.
+///
+/// # Errors
+/// [`Failure::Refused`] in the API's words.
+pub fn carry_out(world: &mut World, cluster: &ClusterId, call: ApiCall) -> Result<Outcome, Failure> {
+    let created = match &call {
+        ApiCall::CreateJob { job, dry_run: true } => {
+            if let Some(missing) = missing(world, cluster, job) {
+                return Err(missing);
+            }
+            None
+        }
+        ApiCall::CreateJob { job, .. } => Some(job.metadata.clone()),
+        _ => None,
+    };
+    let answers_job = created.is_some() || matches!(call, ApiCall::PatchJob { .. });
+    let deletes = matches!(call, ApiCall::DeleteJob { .. });
+    let request = match request(call) {
+        Ok(request) => request,
+        Err((namespace, name)) => return read(world, cluster, &namespace, &name),
+    };
+    match world.request(cluster, &request) {
+        Ok(response) if answers_job => {
+            let job: Job = serde_json::from_value(response.body)
+                .map_err(|e| Failure::Unanswered { message: format!("read the answer: {e}") })?;
+            Ok(Outcome::Job(JobVersion { job: Arc::new(job) }))
+        }
+        Ok(_) => Ok(Outcome::Done),
+        Err(status) if deletes && matches!(status.code, 404 | 409) => Ok(Outcome::Done),
+        Err(status) => {
+            if let Some(meta) = created.filter(|_| status.reason == "AlreadyExists")
+                && let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name)
+                && let Ok(Outcome::Job(there)) = read(world, cluster, namespace, name)
+                && crate::jobs::label(&there.job, crate::ORIGIN_UID_LABEL)
+                    == meta
+                        .labels
+                        .as_ref()
+                        .and_then(|all| all.get(crate::ORIGIN_UID_LABEL))
+                        .map(String::as_str)
+            {
+                return Ok(Outcome::Job(there));
+            }
+            Err(Failure::Refused { code: status.code, reason: status.reason, message: status.message })
+        }
+    }
+}
+
+fn observed_change(cluster: &ClusterId, spec: &ClusterSpec, change: &Change) -> Option<Event> {
+    observed(cluster, spec, &change.object.object, change.kind == ChangeKind::Deleted)
 }
 
 /// The event an object's state comes to; `None` for kinds the loop does not follow.
-fn observed_object(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: bool) -> Option<Event> {
+pub fn observed(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: bool) -> Option<Event> {
     let cluster = cluster.clone();
     Some(match object {
         Object::Node(node) => Event::Node {

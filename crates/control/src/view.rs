@@ -3,6 +3,7 @@
 use crate::clusters::{Cluster, Silence};
 use crate::event::ClusterFacts;
 use crate::jobs::{self, Style, Tracked};
+use crate::lease::Leader;
 use crate::state::Control;
 use fleet::{
     ClusterId, GramsCo2PerKwh, Instant, JobKey, Mode, MoneyPerHour, PlacementContract, PolicyKind,
@@ -52,6 +53,9 @@ pub struct ClusterView {
     /// Since when it does not answer, and why; what else stands here is what was last known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<Silence>,
+    /// Who may write to it, where several processes share the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
     /// Nodes that are ready, and all.
     pub nodes: (usize, usize),
     /// Sum of allocatable of ready, schedulable nodes.
@@ -176,6 +180,9 @@ pub struct JobView {
     pub runs: Vec<RunView>,
     /// Forecast of what remains.
     pub forecast: Option<Footprint>,
+    /// Who else keeps it, and what is therefore done differently.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned: Option<String>,
     /// Why it will be late, if it will.
     pub late: Option<String>,
     /// What it waits for or did, in words.
@@ -291,6 +298,7 @@ impl Control {
             planned,
             runs: self.run_intervals(tracked).into_iter().map(|(from, to)| RunView { from, to }).collect(),
             forecast: assignment.map(|a| a.footprint),
+            owned: crate::owner::sentence(&tracked.job),
             late,
             sentence,
         }
@@ -309,6 +317,7 @@ fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterVie
         zone_name: builtin::zone_name(&cluster.facts.grid_zone).map(str::to_owned),
         reachable: cluster.reachable && cluster.synced,
         silence: cluster.silence.clone(),
+        leader: cluster.leader.clone(),
         nodes: (cluster.nodes.values().filter(|n| n.ready).count(), cluster.nodes.len()),
         allocatable: cluster.allocatable(),
         requested: cluster.requested(),

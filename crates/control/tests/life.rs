@@ -534,3 +534,127 @@ fn a_job_that_stops_at_its_deadline_keeps_the_limit_its_owner_set() {
         assert!(ran <= Span::from_seconds(601), "managed {managed}: {ran}");
     }
 }
+
+fn patch(driver: &mut TwinDriver, home: &str, name: &str, body: Value) {
+    let merge = Verb::Patch(twin::apiserver::PatchType::Merge);
+    driver.world.request(&cluster(home), &request(merge, name, body)).unwrap();
+}
+
+fn object(driver: &TwinDriver, home: &str, name: &str) -> Value {
+    let objects = driver.world.objects(&cluster(home)).unwrap();
+    objects.get(Kind::Job, "default", name).unwrap().object.to_value()
+}
+
+/// A Job that is cleaner to run in jp, three hours from now, and belongs to somebody.
+fn owned(marks: &[(&str, &str)], managed: bool) -> TwinDriver {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[600.0, 600.0, 600.0, 100.0]);
+    driver.begin();
+    let mut job = job("shop", "1h", "10h", marks);
+    job["metadata"]["labels"]["app.kubernetes.io/instance"] = json!("shop");
+    if !managed {
+        job["spec"].as_object_mut().unwrap().remove("managedBy");
+    }
+    create(&mut driver, "kr", job);
+    driver
+}
+
+const ARGO: (&str, &str) = ("argocd.argoproj.io/tracking-id", "shop:batch/Job:default/shop");
+
+#[test]
+fn the_spec_of_a_job_of_argo_cd_stays_while_its_copy_runs_elsewhere() {
+    let mut driver = owned(&[ARGO], true);
+    driver.run_until(hours(3) + Span::MINUTE.scaled(30, 1));
+    let home = object(&driver, "kr", "shop");
+    assert_eq!((&home["spec"]["suspend"], &home["status"]["active"]), (&json!(true), &json!(1)));
+    let copy = object(&driver, "jp", &names(&driver, "jp")[0]);
+    let marked = |part: &str| {
+        copy["metadata"][part]
+            .as_object()
+            .is_some_and(|all| all.keys().any(|k| k.contains("argoproj") || k.starts_with("app.")))
+    };
+    assert!(!marked("labels") && !marked("annotations"), "it might be pruned: {copy}");
+    driver.run_until(hours(5));
+    assert_eq!((driver.ledger.len(), driver.ledger[0].succeeded), (1, true));
+    assert!(events(&driver, "kr").contains("the Argo CD Application \"shop\", which keeps its spec"));
+}
+
+#[test]
+fn a_job_of_argo_cd_that_may_not_leave_is_started_once_and_at_once() {
+    let mut driver = owned(&[ARGO], false);
+    driver.run_until(start() + Span::MINUTE);
+    assert_eq!(object(&driver, "kr", "shop")["status"]["active"], 1);
+    // It is set back, as self-healing does.
+    patch(&mut driver, "kr", "shop", json!({"spec": {"suspend": true}}));
+    driver.run_until(hours(2));
+    assert_eq!(object(&driver, "kr", "shop")["spec"]["suspend"], true);
+    assert!(events(&driver, "kr").contains("SetBack somebody set spec.suspend back"));
+}
+
+#[test]
+fn a_hook_is_not_put_off() {
+    let mut driver = owned(&[("helm.sh/hook", "pre-upgrade")], true);
+    driver.run_until(hours(2));
+    assert!(driver.ledger[0].started < start() + Span::MINUTE, "{}", driver.ledger[0].started);
+}
+
+#[test]
+fn a_copy_whose_job_lost_its_marks_is_taken_up_and_one_in_a_second_place_goes() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[100.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "2h", "9h", &[]));
+    driver.run_until(hours(1));
+    let copy = object(&driver, "jp", &names(&driver, "jp")[0]);
+    // Somebody puts a second copy where the Job does not say it is.
+    let mut stray = copy.clone();
+    for gone in ["uid", "resourceVersion", "creationTimestamp"] {
+        stray["metadata"].as_object_mut().unwrap().remove(gone);
+    }
+    (stray["status"], stray["spec"]["selector"]) = (Value::Null, Value::Null);
+    stray["spec"]["template"]["metadata"] = json!({});
+    create(&mut driver, "kr", stray);
+    driver.run_until(hours(1) + Span::MINUTE);
+    assert_eq!((names(&driver, "kr").len(), names(&driver, "jp").len()), (1, 1), "the stray is gone");
+    let none = json!({"kubercarbon.io/copy": null, "kubercarbon.io/cluster": null});
+    patch(&mut driver, "kr", "report", json!({"metadata": {"annotations": none}}));
+    driver.run_until(hours(4));
+    assert_eq!(driver.ledger[0].runs.len(), 1);
+    assert_eq!(object(&driver, "jp", &names(&driver, "jp")[0])["metadata"]["uid"], copy["metadata"]["uid"]);
+}
+
+#[test]
+fn who_does_not_hold_the_lease_plans_and_writes_nothing() {
+    let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
+    let leases = control::Settings { leases: true, ..settings(&fleet) };
+    let mut driver = TwinDriver::new(World::new(&fleet, start(), 7), leases);
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[100.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "2h", &[]));
+    let lead = |driver: &mut TwinDriver, leader: control::lease::Leader| {
+        for name in ["kr", "jp"] {
+            driver.tell(Event::Leading { cluster: cluster(name), leader: leader.clone() });
+        }
+    };
+    lead(&mut driver, control::lease::Leader::Other("another".to_owned()));
+    driver.run_until(start() + Span::MINUTE);
+    let view = driver.control.view(driver.world.now());
+    assert_eq!((driver.calls, view.jobs[0].cluster.clone()), (0, Some(cluster("jp"))), "it plans");
+    lead(&mut driver, control::lease::Leader::Us);
+    driver.run_until(hours(2));
+    assert_eq!((driver.ledger.len(), driver.ledger[0].in_time()), (1, Some(true)));
+}
+
+#[test]
+fn a_job_without_deadline_or_signal_is_started_all_the_same() {
+    let mut driver = driver();
+    driver.begin();
+    let mut job = job("report", "30m", "1h", &[]);
+    job["metadata"]["annotations"].as_object_mut().unwrap().remove("kubercarbon.io/finish-within");
+    create(&mut driver, "kr", job);
+    driver.run_until(hours(1));
+    assert_eq!(driver.control.view(driver.world.now()).jobs[0].phase, JobPhase::Succeeded);
+}

@@ -51,6 +51,9 @@ impl Hands {
             match call {
                 ApiCall::CreateJob { job, dry_run: true } => try_job(client, cluster, &job).await,
                 ApiCall::CreateJob { job, dry_run: false } => create_job(client, &job).await,
+                ApiCall::ReadJob { namespace, name } => {
+                    Api::namespaced(client, &namespace).get(&name).await.map(job_outcome)
+                }
                 ApiCall::PatchJob { namespace, name, patch, status } => {
                     patch_job(Api::namespaced(client, &namespace), &name, patch, status).await
                 }
@@ -73,6 +76,7 @@ fn describe(cluster: &ClusterId, call: &ApiCall) -> String {
     let what = match call {
         ApiCall::CreateJob { job, dry_run: true } => format!("dry run of job {}", named(&job.metadata)),
         ApiCall::CreateJob { job, dry_run: false } => format!("create job {}", named(&job.metadata)),
+        ApiCall::ReadJob { namespace, name } => format!("read job {namespace}/{name}"),
         ApiCall::PatchJob { namespace, name, status: true, .. } => {
             format!("patch status of job {namespace}/{name}")
         }

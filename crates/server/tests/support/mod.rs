@@ -270,6 +270,7 @@ fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
         zone_name: builtin::zone_name(&zone(name)).map(str::to_owned),
         reachable: true,
         silence: None,
+        leader: None,
         nodes: (6, 6),
         allocatable: Resources {
             cpu: Cpu::from_millis(47_460),
@@ -353,6 +354,7 @@ fn job(fate: &Fate, now: Instant) -> JobView {
         planned: ahead.map(|(from, to)| RunView { from: *from, to: Some(*to) }).collect(),
         runs: done.map(|(from, to)| RunView { from: *from, to: (*to <= now).then_some(*to) }).collect(),
         forecast: None,
+        owned: None,
         late: None,
         sentence: match phase {
             JobPhase::Held => format!("waits for {} in {}", fate.runs[0].0.to_rfc3339_seconds(), fate.target),
