@@ -1,16 +1,38 @@
 //! `cargo xtask tidy`: prints what is untidy, one line a finding. Exit 0 tidy, 1 untidy or wrong
 //! usage, 2 when the tree cannot be read.
+//!
+//! `cargo xtask schema DIR VERSION`: prints the table of Kubernetes' types, from the OpenAPI documents in DIR.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let (command, more) = (arguments.next(), arguments.next());
-    if command.as_deref() != Some("tidy") || more.is_some() {
-        eprintln!("usage: cargo xtask tidy");
-        return ExitCode::from(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["tidy"] => tidy(),
+        ["schema", dir, version] => schema(Path::new(dir), version),
+        _ => {
+            eprintln!("usage: cargo xtask tidy | cargo xtask schema DIR VERSION");
+            ExitCode::from(1)
+        }
     }
+}
+
+fn schema(dir: &Path, version: &str) -> ExitCode {
+    match xtask::schema::table(dir, version) {
+        Ok(table) => {
+            print!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tidy() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match xtask::tidy(&root) {
         Ok(report) => {

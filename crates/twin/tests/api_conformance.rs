@@ -8,7 +8,7 @@
 mod recorded;
 
 use fleet::Instant;
-use recorded::cases;
+use recorded::{cases, report};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use twin::apiserver::patch;
@@ -16,15 +16,6 @@ use twin::apiserver::quantity::Quantity;
 use twin::apiserver::selector::LabelSelector;
 use twin::apiserver::{PatchType, pod_requests, table};
 use twin::{Kind, Object, Objects};
-
-/// Prints agreement and differences; fails when more than `allowed` cases differ.
-fn report(family: &str, differences: Vec<String>, total: usize, allowed: usize) {
-    println!("{family}: {} agreed, {} differ", total - differences.len(), differences.len());
-    for difference in differences.iter().take(8) {
-        println!("  {}", difference.chars().take(2000).collect::<String>());
-    }
-    assert!(differences.len() <= allowed, "{family}: {} differ, at most {allowed} may", differences.len());
-}
 
 #[test]
 fn quantities_parse_alike() {

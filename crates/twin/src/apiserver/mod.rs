@@ -4,12 +4,14 @@
 //! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
 //! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas.
 
+pub mod apply;
 pub mod discovery;
 pub mod list;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod resources;
+pub mod schema;
 pub mod selector;
 pub mod table;
 
