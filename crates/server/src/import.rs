@@ -5,7 +5,6 @@
 //! namespaces or pods be read, ends it, and no file is written. Objects of a page are cleaned before
 //! the next page is asked for; what is held of a kind is its lines, of the file what is packed.
 
-use crate::wall;
 use anyhow::{Context as _, bail};
 use connect::client_that_reads;
 use connect::contexts::Context;
@@ -91,17 +90,18 @@ pub async fn connect(context: &Context) -> anyhow::Result<kube::Client> {
     made.context("make a client")?.map_err(|e| anyhow::anyhow!("{}", words(&e)))
 }
 
-/// Reads clusters, one after another. `config_maps`: their content too.
+/// Reads clusters, one after another, at `now` by the clock their nodes go by. `config_maps`: their content too.
 pub async fn import(
     sources: Vec<(Source, kube::Client)>,
     config_maps: bool,
+    now: &(dyn Fn() -> Instant + Sync),
     heard: Heard<'_>,
 ) -> anyhow::Result<Packed> {
     let mut body = Body { packer: GzEncoder::new(Vec::new(), Compression::default()), objects: 0 };
     let mut clusters: Vec<ClusterHeader> = Vec::new();
     for (source, client) in sources {
         let name = source.id.clone();
-        let header = Reading { source, client, config_maps, body: &mut body, heard }.cluster().await;
+        let header = Reading { source, client, config_maps, now, body: &mut body, heard }.cluster().await;
         let header = header.with_context(|| format!("cluster {name}"))?;
         if let Some(first) = clusters.iter().find(|c| c.uid.is_some() && c.uid == header.uid) {
             bail!("{} and {name} are one cluster: expected each cluster once", first.name);
@@ -138,6 +138,7 @@ struct Reading<'a> {
     source: Source,
     client: kube::Client,
     config_maps: bool,
+    now: &'a (dyn Fn() -> Instant + Sync),
     body: &'a mut Body,
     heard: Heard<'a>,
 }
@@ -176,7 +177,7 @@ type Named = ((String, String), Vec<u8>);
 impl Reading<'_> {
     async fn cluster(mut self) -> anyhow::Result<ClusterHeader> {
         // The API keeps whole seconds, and a twin of it begins on one.
-        let taken_at = Instant::from_unix_seconds(wall::now().as_unix_seconds());
+        let taken_at = Instant::from_unix_seconds((self.now)().as_unix_seconds());
         let server_version = inventory::server_version(&self.client).await.map_err(anyhow::Error::msg)?;
         let mut seen = Seen::default();
         let (mut kinds, mut unread, mut at, mut before) = (Vec::new(), Vec::new(), None, 0);

@@ -62,7 +62,7 @@ fn read(common: &Common, options: &Import) -> anyhow::Result<Packed> {
             let known: Vec<&str> = contexts.iter().map(|c| c.id.as_str()).collect();
             bail!("--zone {id}={zone}: expected one of the contexts: {}", known.join(", "));
         }
-        server::import::import(sources, options.configmaps, &mut heard).await
+        server::import::import(sources, options.configmaps, &server::wall::now, &mut heard).await
     });
     bar.finish_and_clear();
     packed
