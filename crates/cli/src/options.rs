@@ -227,6 +227,9 @@ pub struct Up {
     /// for twins, observe for real clusters
     #[arg(long, env = "KUBERCARBON_MODE", value_parser = mode)]
     pub mode: Option<Mode>,
+    /// With real clusters: namespace of the Lease whose holder alone writes to a cluster
+    #[arg(long, env = "KUBERCARBON_LEASE_NAMESPACE", value_name = "NAMESPACE", default_value = server::LEASE_NAMESPACE)]
+    pub lease_namespace: ObjectName,
     /// Begin anew: forget the twin, journal and ledger in the state directory
     #[arg(long)]
     pub fresh: bool,
@@ -423,6 +426,9 @@ pub struct Rbac {
     /// content is never asked for)
     #[arg(long)]
     pub secrets: bool,
+    /// Namespace of the Lease whose holder alone writes to a cluster
+    #[arg(long, env = "KUBERCARBON_LEASE_NAMESPACE", value_name = "NAMESPACE", default_value = server::LEASE_NAMESPACE)]
+    pub lease_namespace: ObjectName,
     /// Also the service account NAMESPACE/NAME, and its binding
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = account)]
     pub service_account: Option<(ObjectName, ObjectName)>,

@@ -3,6 +3,7 @@
 //! Invariant: [`crate::observe`] and [`crate::act`] ask for nothing else; the tests against a real API server run
 //! under exactly these. `approve` needs those of `auto`: what a person says yes to is then done.
 
+use crate::act::lease;
 use fleet::Mode;
 
 /// One rule of a ClusterRole.
@@ -134,6 +135,16 @@ const SECRETS: Rule = Rule {
     verbs: &["get"],
 };
 
+/// Of the Lease alone, in its namespace: who holds it is the only one to write to the cluster. It is printed beside the
+/// role, so that none needs the right to make others.
+const LEASE: Rule = Rule {
+    why: "hold the Lease of this cluster: its holder alone writes there",
+    group: "coordination.k8s.io",
+    resources: &["leases"],
+    names: &[lease::NAME],
+    verbs: &["get", "patch"],
+};
+
 /// What a twin file is made of: everything is listed once, nothing is watched.
 const IMPORT: [Rule; 7] = [
     Rule {
@@ -187,28 +198,37 @@ pub fn rules(mode: Mode, secrets: bool) -> impl Iterator<Item = &'static Rule> {
     READ.iter().chain(write).chain((acts && secrets).then_some(&SECRETS))
 }
 
-/// The rules as a ClusterRole in YAML, and where an account `NAMESPACE/NAME` is given, that account and its binding.
-pub fn yaml(mode: Mode, secrets: bool, account: Option<(&str, &str)>) -> String {
-    yaml_of(&format!("kubercarbon-{}", mode.as_str()), rules(mode, secrets), account)
+/// The rules as a ClusterRole in YAML; where the mode acts, the Lease in `lease_namespace` and a Role for it; and where an
+/// account `NAMESPACE/NAME` is given, that account and its bindings.
+pub fn yaml(mode: Mode, secrets: bool, lease_namespace: &str, account: Option<(&str, &str)>) -> String {
+    let name = format!("kubercarbon-{}", mode.as_str());
+    let role = yaml_of(&name, rules(mode, secrets), account);
+    if mode == Mode::Observe { role } else { role + &lease_yaml(&name, lease_namespace, account) }
+}
+
+/// The Lease, the Role for it, and the binding of an account to that.
+fn lease_yaml(name: &str, namespace: &str, account: Option<(&str, &str)>) -> String {
+    let lease = lease::NAME;
+    let mut out = format!(
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  name: {name}\n  namespace: {namespace}\nrules:\n{}\
+         ---\napiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: {lease}\n  namespace: {namespace}\n",
+        rule_yaml(&LEASE)
+    );
+    if let Some((home, account)) = account {
+        out += &format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata:\n  name: {name}-{account}\n  namespace: {namespace}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}\nsubjects:\n\
+             - {{kind: ServiceAccount, name: {account}, namespace: {home}}}\n"
+        );
+    }
+    out
 }
 
 fn yaml_of(name: &str, rules: impl Iterator<Item = &'static Rule>, account: Option<(&str, &str)>) -> String {
     let mut out = format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\nrules:\n"
     );
-    let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
-    for rule in rules {
-        out += &format!(
-            "# {}\n- apiGroups: [\"{}\"]\n  resources: [{}]\n",
-            rule.why,
-            rule.group,
-            list(rule.resources)
-        );
-        if !rule.names.is_empty() {
-            out += &format!("  resourceNames: [{}]\n", list(rule.names));
-        }
-        out += &format!("  verbs: [{}]\n", list(rule.verbs));
-    }
+    rules.for_each(|rule| out += &rule_yaml(rule));
     if let Some((namespace, account)) = account {
         out += &format!(
             "---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {account}\n  namespace: {namespace}\n---\n\
@@ -218,6 +238,20 @@ fn yaml_of(name: &str, rules: impl Iterator<Item = &'static Rule>, account: Opti
         );
     }
     out
+}
+
+fn rule_yaml(rule: &Rule) -> String {
+    let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+    let mut out = format!(
+        "# {}\n- apiGroups: [\"{}\"]\n  resources: [{}]\n",
+        rule.why,
+        rule.group,
+        list(rule.resources)
+    );
+    if !rule.names.is_empty() {
+        out += &format!("  resourceNames: [{}]\n", list(rule.names));
+    }
+    out + &format!("  verbs: [{}]\n", list(rule.verbs))
 }
 
 #[cfg(test)]
@@ -247,9 +281,12 @@ mod tests {
 
     #[test]
     fn as_yaml() {
-        let text = yaml(Mode::Observe, false, None);
+        let text = yaml(Mode::Observe, false, "kube-system", None);
         assert!(text.starts_with("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: kubercarbon-observe\nrules:\n"), "{text}");
         assert!(text.contains("- apiGroups: [\"\"]\n  resources: [\"namespaces\"]\n  resourceNames: [\"kube-system\"]\n  verbs: [\"get\"]\n"), "{text}");
-        assert_eq!(yaml(Mode::Auto, true, Some(("ops", "kubercarbon"))).matches("\n---\n").count(), 2);
+        let auto = yaml(Mode::Auto, true, "leases", Some(("ops", "kubercarbon")));
+        assert_eq!(auto.matches("\n---\n").count(), 5, "{auto}");
+        assert_eq!(auto.matches("  namespace: leases\n").count(), 3, "role, Lease and binding: {auto}");
+        assert!(!text.contains("leases"), "mode observe holds none");
     }
 }

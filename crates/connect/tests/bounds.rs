@@ -118,12 +118,34 @@ async fn an_endless_refusal_of_a_watch_is_bounded_although_it_has_lines() {
 #[tokio::test]
 async fn an_endless_answer_to_a_write_is_none() {
     let kr = ClusterId::new("kr").unwrap();
-    let hands =
-        Hands { clients: [(kr.clone(), serve(|_, _| (201, endless("{"))).await)].into_iter().collect() };
+    let hands = Hands {
+        clients: [(kr.clone(), serve(|_, _| (201, endless("{"))).await)].into_iter().collect(),
+        fence: None,
+    };
     let call = ApiCall::DeleteJob { namespace: "a".into(), name: "j".into(), uid: "u".into() };
     let failed = timeout(PATIENCE, hands.carry_out(&kr, call)).await.expect("it ends").unwrap_err();
     let Failure::Unanswered { message } = failed else { panic!("{failed:?}") };
     too_large(&message, "DELETE /apis/batch/v1/namespaces/a/jobs/j: an answer", ANSWER_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn a_write_needs_the_lease_and_ends_with_it() {
+    let kr = ClusterId::new("kr").unwrap();
+    let delete = || ApiCall::DeleteJob { namespace: "a".into(), name: "j".into(), uid: "u".into() };
+    let with = |client: kube::Client, left: Option<Duration>| Hands {
+        clients: [(kr.clone(), client)].into_iter().collect(),
+        fence: Some(Arc::new(move |_| left)),
+    };
+    // It would be answered at once.
+    let without = with(serve(|_, _| (200, "{}".into())).await, None).carry_out(&kr, delete()).await;
+    let Err(Failure::Unanswered { message }) = without else { panic!("{without:?}") };
+    assert!(message.contains("leads"), "{message}");
+    let silent = serve(|_, _| quiet(true, "")).await;
+    let hands = with(silent, Some(Duration::from_millis(1)));
+    let cut = timeout(PATIENCE, hands.carry_out(&kr, delete())).await.expect("it ends with the Lease");
+    let Err(Failure::Unanswered { message }) = cut else { panic!("{cut:?}") };
+    // Not within the time any call may take.
+    assert!(message.contains("no answer within 0 s"), "{message}");
 }
 
 #[tokio::test]

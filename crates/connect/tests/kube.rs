@@ -329,7 +329,7 @@ async fn a_cluster_that_does_not_answer_is_said_to_and_picked_up_again() {
 }
 
 fn hands(at: SocketAddr) -> Hands {
-    Hands { clients: [(kr(), client(at))].into_iter().collect() }
+    Hands { clients: [(kr(), client(at))].into_iter().collect(), fence: None }
 }
 
 /// A copy in namespace `a` with this origin.

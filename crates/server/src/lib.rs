@@ -22,6 +22,7 @@ pub mod up;
 pub mod wall;
 
 pub use backend::{Backend, Clock, ClockOrder, Speed};
+pub use connect::act::lease::NAMESPACE as LEASE_NAMESPACE;
 pub use connect::observe::{carbon, trace};
 pub use connect::{contexts, rights};
 pub use control::whereabouts;

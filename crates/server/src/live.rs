@@ -7,6 +7,7 @@ use crate::pacer::Throttle;
 use crate::signals::{Board, Sources};
 use connect::Clients;
 use control::inventory::InventoryView;
+use control::lease::Leader;
 use control::{Decision, Order, Top, TopOf, View, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Mode, Plan, Span};
 use futures::future::BoxFuture;
@@ -80,6 +81,27 @@ impl Live {
     fn home(&self, wanted: Option<ClusterId>) -> Result<ClusterId, PlaceError> {
         let only = || self.parts.clusters.first().cloned().filter(|_| self.parts.clusters.len() == 1);
         wanted.or_else(only).ok_or_else(|| PlaceError::Home { known: self.known() })
+    }
+
+    /// Whether this process acts on the clusters an order is about: another would not hear of it.
+    fn led_here(&self, order: &Order) -> Result<(), OrderError> {
+        let view = self.view();
+        let home = match order {
+            Order::Approve { job } | Order::Release { job: Some(job) } => Some(&job.cluster),
+            Order::Release { job: None } => None,
+            Order::Mode { .. } | Order::Policy { .. } => return Ok(()),
+        };
+        let about = view.clusters.iter().filter(|c| home.is_none_or(|home| *home == c.facts.id));
+        let other = about.filter_map(|c| match &c.leader {
+            Some(Leader::Other(who)) => Some((&c.facts.id, who)),
+            _ => None,
+        });
+        match other.into_iter().next() {
+            None => Ok(()),
+            Some((cluster, who)) => Err(OrderError::Invalid(format!(
+                "{who} acts on cluster \"{cluster}\", this process only plans and shows: expected the order there"
+            ))),
+        }
     }
 
     /// Whether an order can be taken in the mode the product was started in.
@@ -248,6 +270,7 @@ impl Backend for Live {
             }
         }
         self.within_mode(&order)?;
+        self.led_here(&order)?;
         self.parts.engine.order(order).map_err(|_| OrderError::Stopping)
     }
 

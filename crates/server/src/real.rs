@@ -5,6 +5,7 @@
 //! does, and the others go on. A name means one cluster for as long as the state is kept, and a cluster has one name:
 //! else one Job would be two, or work be taken for somebody else's.
 
+mod lead;
 mod member;
 pub mod usage;
 
@@ -24,12 +25,13 @@ use control::whereabouts::Stated;
 use control::{Control, Settings, twin_driver};
 use fleet::{ClusterId, FleetSpec, GridZone, Instant, Mode, Span, builtin};
 use futures::future::join_all;
+use lead::Leading;
 use member::{Member, Shared};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Store;
+use store::{Store, Write};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -63,6 +65,8 @@ pub struct Options {
     pub prometheus: BTreeMap<ClusterId, String>,
     /// What may be done to the clusters.
     pub mode: Mode,
+    /// Namespace of the Lease in each cluster.
+    pub lease_namespace: String,
     /// Forget an earlier state.
     pub fresh: bool,
 }
@@ -95,11 +99,16 @@ pub struct Running {
     engine: Engine,
     store: Store,
     tasks: Vec<JoinHandle<()>>,
+    /// The Leases, where anything may be written.
+    leading: Option<Leading>,
 }
 
 impl Running {
     /// Ends cleanly: nothing more is done, and everything queued is saved.
     pub async fn stop(self) -> anyhow::Result<()> {
+        if let Some(leading) = &self.leading {
+            leading.resign(&self.engine).await;
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -167,14 +176,12 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     };
     let url = format!("http://{}", console.local_addr().context("read the console's address")?);
     let clients = Clients::default();
-    // Without a connection nothing can be written, whatever the loop decides.
-    let hands = if options.mode == Mode::Observe { Clients::default() } else { clients.clone() };
+    let (hands, leading) = hands(&options, &store, &clients).await?;
     let clock: Arc<dyn FleetClock> = Arc::new(WallClock);
-    let settings = Settings { unseen_after: Some(UNSEEN_AFTER), ..settings };
+    let settings = Settings { unseen_after: Some(UNSEEN_AFTER), leases: leading.is_some(), ..settings };
     let control = up::remembering(Control::new(settings), &store, clock.now()).await?;
     let inbox = mpsc::channel(engine::INBOX);
-    let engine =
-        Engine::start(control, clock.clone(), Arc::new(Hands { clients: hands }), store.clone(), inbox);
+    let engine = Engine::start(control, clock.clone(), Arc::new(hands), store.clone(), inbox);
     let live = sources::read(&sources::environment, Limits::default());
     let mut chain = Chain::new(&nothing_yet(), live, file).remembering(store.clone());
     let board = chain.board();
@@ -185,6 +192,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         chain.places(),
         options.mode,
         instances,
+        leading.clone(),
     ));
     let members = options.contexts.iter().map(|context| {
         let stated = stated.remove(&context.id).unwrap_or_default();
@@ -204,6 +212,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     chain.tell(&engine, at, &Err(signals::NOT_YET.to_owned())).await?;
     tasks.push(tokio::spawn(signals::run(chain, engine.clone(), clock.clone(), None)));
     tasks.push(tokio::spawn(pacer::keep_wall_time(engine.clone(), clock.clone())));
+    tasks.extend(leading.clone().map(|leading| tokio::spawn(leading.run(engine.clone()))));
     let live = Live::new(Parts {
         engine: engine.clone(),
         clock,
@@ -214,15 +223,43 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         board,
         mode_max: options.mode,
     });
-    let router = crate::console::site(Arc::new(live));
-    tasks.push(tokio::spawn(async move {
-        if let Err(error) = axum::serve(console, router).await {
-            tracing::error!(%error, "serve the console");
-        }
-    }));
+    tasks.push(tokio::spawn(serve(console, live)));
     let server = ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: options.kubeconfig };
     kubeconfig::write_server(&state, &server)?;
-    Ok(Running { url, clusters, mode: options.mode, at, state, engine, store, tasks })
+    Ok(Running { url, clusters, mode: options.mode, at, state, engine, store, tasks, leading })
+}
+
+async fn serve(console: TcpListener, live: Live) {
+    if let Err(error) = axum::serve(console, crate::console::site(Arc::new(live))).await {
+        tracing::error!(%error, "serve the console");
+    }
+}
+
+/// What writes to the clusters, and the Leases that allow it. In mode observe it has no connection: nothing can be
+/// written, whatever the loop decides.
+async fn hands(
+    options: &Options,
+    store: &Store,
+    clients: &Clients,
+) -> anyhow::Result<(Hands, Option<Leading>)> {
+    if options.mode == Mode::Observe {
+        return Ok((Hands { clients: Clients::default(), fence: None }, None));
+    }
+    let leading = leading(options, store, clients).await?;
+    Ok((Hands { clients: clients.clone(), fence: Some(leading.fence()) }, Some(leading)))
+}
+
+/// Who this process is among those that share the fleet: a name that is kept with the state.
+async fn leading(options: &Options, store: &Store, clients: &Clients) -> anyhow::Result<Leading> {
+    const KEY: &str = "replica";
+    let kept = store.setting(KEY).await.context("read who this process is")?;
+    let us = lead::identity(kept.clone());
+    if kept.is_none() {
+        let value = us.split_once('/').map_or_else(|| us.clone(), |(_, word)| word.to_owned());
+        let write = Write::Setting { key: KEY.to_owned(), value };
+        store.append(write).await.context("write down who this process is")?;
+    }
+    Ok(Leading::new(us, options.lease_namespace.clone(), clients.clone()))
 }
 
 /// A fleet without clusters: zones are added as clusters say where they stand.

@@ -314,7 +314,7 @@ async fn start_loop(
 ) -> anyhow::Result<Engine> {
     let control = remembering(Control::new(twin_driver::settings(fleet)), store, host.now()).await?;
     let (inbox, receiver) = mpsc::channel(engine::INBOX);
-    let hands = Arc::new(Hands { clients: clients.clone() });
+    let hands = Arc::new(Hands { clients: clients.clone(), fence: None });
     let clock: Arc<dyn FleetClock> = host.clone();
     let engine = Engine::start(control, clock, hands, store.clone(), (inbox, receiver));
     for spec in &fleet.clusters {

@@ -315,7 +315,7 @@ fn facts(cluster: &str, region: &str, zone: &str) -> ClusterFacts {
 
 /// A loop with the test's two clusters, on a clock.
 async fn engine_at(clock: &Shown, store: &Store) -> Engine {
-    let hands = Arc::new(Hands { clients: Clients::default() });
+    let hands = Arc::new(Hands { clients: Clients::default(), fence: None });
     let inbox = mpsc::channel(engine::INBOX);
     let control = Control::new(Settings::default());
     let engine = Engine::start(control, Arc::new(clock.clone()), hands, store.clone(), inbox);

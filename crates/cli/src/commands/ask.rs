@@ -41,12 +41,30 @@ fn render_status(status: &Value, wide: bool) -> String {
         let (name, since, why) = (text(&c["name"]), text(&c["unknownSince"]), text(&c["unknownWhy"]));
         out += &format!("{name}: unknown since {since}: {why}\n");
     }
+    out += &followed(status);
     out.push('\n');
     if wide {
         out += &inventory::render(&status["inventory"]);
     }
     out.push_str(&job_table(status, wide));
     out
+}
+
+/// Clusters that another process acts on, or none.
+fn followed(status: &Value) -> String {
+    let clusters = status["clusters"].as_array().into_iter().flatten();
+    let line = |c: &Value| {
+        let (name, who) = (text(&c["name"]), text(&c["leader"]));
+        match c["leads"].as_bool() {
+            // In words, where nobody does; a name has none.
+            Some(false) if who.contains(' ') => format!("{name}: nobody acts: {who}\n"),
+            Some(false) => {
+                format!("{name}: {who} acts; this process plans and shows, and writes nothing there\n")
+            }
+            _ => String::new(),
+        }
+    };
+    clusters.map(line).collect()
 }
 
 /// The clusters: carbon, load, power, money. `wide`: who measures use, and the mode, too.
@@ -126,7 +144,12 @@ fn job_table(status: &Value, wide: bool) -> String {
             text(&job["latestStart"]),
         ]);
     }
-    table.render()
+    let owned = jobs.iter().filter(|j| open.contains(&j["phase"].as_str().unwrap_or("")));
+    let owned = owned.filter_map(|j| Some((&j["key"], j["owned"].as_str()?)));
+    let note = |(key, owned): (&Value, &str)| {
+        format!("{}/{}/{}: {owned}\n", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"]))
+    };
+    table.render() + &owned.map(note).collect::<String>()
 }
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {

@@ -50,6 +50,9 @@ pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
         if let Some(sentence) = detail["job"]["sentence"].as_str() {
             text.push_str(&format!("{}: {sentence}\n", detail["job"]["phase"].as_str().unwrap_or("")));
         }
+        if let Some(owned) = detail["job"]["owned"].as_str() {
+            text.push_str(&format!("note: {owned}\n"));
+        }
         if let (Some(copy), Some(target)) = (detail["job"]["copy"].as_str(), detail["job"]["target"].as_str())
         {
             let namespace = detail["job"]["key"]["namespace"].as_str().unwrap_or("default");

@@ -10,7 +10,7 @@ pub fn run(options: &Rbac) {
         (server::rights::import_yaml(options.secrets, account), "--import".to_owned())
     } else {
         let flag = format!("--mode {}", options.mode.as_str());
-        (server::rights::yaml(options.mode, options.secrets, account), flag)
+        (server::rights::yaml(options.mode, options.secrets, options.lease_namespace.as_str(), account), flag)
     };
     print!("{role}");
     if account.is_none() {

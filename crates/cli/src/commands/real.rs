@@ -74,6 +74,7 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
         instances: options.instances.clone(),
         prometheus: options.prometheus.iter().cloned().collect(),
         mode: options.mode.unwrap_or(Mode::Observe),
+        lease_namespace: options.lease_namespace.to_string(),
         fresh: options.fresh,
     })
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 #![allow(clippy::disallowed_methods, reason = "waits for real programs")]
 
+mod acting;
 mod import;
 mod support;
 
@@ -255,6 +256,8 @@ fn the_role_is_enough_and_not_more(kr: &Plane, se: &Plane) {
         "patch jobs/status",
         "create events",
         "get configmaps",
+        "get leases",
+        "patch leases",
     ];
     // A Job is read singly only where a create or delete met another, which is not sure to happen here.
     asked.remove("get jobs");

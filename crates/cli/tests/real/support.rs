@@ -168,7 +168,8 @@ impl Plane {
             let group = Some(part("apiGroup")).filter(|group| group == "metrics.k8s.io");
             let group = group.map(|group| format!(".{group}")).unwrap_or_default();
             let what = format!("{} {}{group}{sub}", line["verb"].as_str().unwrap(), part("resource"));
-            if line["responseStatus"]["code"] == 403 {
+            // A quota says 403 as well: that is no want of rights.
+            if line["annotations"]["authorization.k8s.io/decision"] == "forbid" {
                 refused.insert(what.clone());
             }
             all.insert(what);
@@ -274,7 +275,12 @@ pub struct Product {
 
 impl Product {
     pub fn start(dir: &Path, flags: &[&str]) -> Product {
-        let state = dir.join("state");
+        Product::start_in(dir, "state", flags)
+    }
+
+    /// One with a state of its own.
+    pub fn start_in(dir: &Path, state: &str, flags: &[&str]) -> Product {
+        let state = dir.join(state);
         let server = state.join("real/server.json");
         let _absent = std::fs::remove_file(&server);
         std::fs::create_dir_all(&state).unwrap();
@@ -295,6 +301,14 @@ impl Product {
         let product = Product { state, child };
         until("up is ready", || product.log(), || server.exists());
         product
+    }
+
+    /// Ends it as a person or a system does, and waits until it has.
+    pub fn end(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "{ended}: {}", self.log());
     }
 
     pub fn log(&self) -> String {

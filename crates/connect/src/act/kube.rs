@@ -26,11 +26,16 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// gateway spoke, not the API server.
 const NOT_A_STATUS: &str = "Failed to parse error data";
 
+/// For how much longer a cluster may be written to; `None`: not at all.
+pub type Fence = Arc<dyn Fn(&ClusterId) -> Option<Duration> + Send + Sync>;
+
 /// Writes to the clusters of a fleet.
 #[derive(Clone, Default)]
 pub struct Hands {
     /// A connection to each cluster that may be written to.
     pub clients: Clients,
+    /// Where the right to write ends with a Lease: no call outlasts it.
+    pub fence: Option<Fence>,
 }
 
 impl Hands {
@@ -46,6 +51,13 @@ impl Hands {
         let what = describe(cluster, &call);
         let Some(client) = self.clients.get(cluster) else {
             return Err(Failure::Unanswered { message: format!("{what}: no connection to this cluster") });
+        };
+        let writes = !matches!(call, ApiCall::ReadJob { .. });
+        let left = self.fence.as_ref().filter(|_| writes).map_or(Some(CALL_TIMEOUT), |fence| fence(cluster));
+        let Some(left) = left else {
+            return Err(Failure::Unanswered {
+                message: format!("{what}: another process leads this cluster"),
+            });
         };
         let done = async {
             match call {
@@ -63,7 +75,7 @@ impl Hands {
                 ApiCall::CreateEvent { event } => create_event(client, &event).await,
             }
         };
-        in_time(&what, CALL_TIMEOUT, done).await
+        in_time(&what, left.min(CALL_TIMEOUT), done).await
     }
 }
 

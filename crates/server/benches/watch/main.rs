@@ -172,7 +172,7 @@ impl Fleet {
     async fn start(size: Size) -> Fleet {
         let api = Api::start(size);
         let store = Store::memory().await.unwrap();
-        let hands = Arc::new(Hands { clients: Clients::default() });
+        let hands = Arc::new(Hands { clients: Clients::default(), fence: None });
         let inbox = mpsc::channel(engine::INBOX);
         let engine =
             Engine::start(Control::new(Settings::default()), Arc::new(WallClock), hands, store, inbox);

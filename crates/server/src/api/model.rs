@@ -6,6 +6,7 @@
 //! inside.
 
 use super::source::SourceOut;
+use control::lease::Leader;
 use control::{ClusterView, Decision, JobView, RunView, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series, Span};
 use ledger::meter::Totals;
@@ -165,6 +166,10 @@ pub struct ClusterOut {
     pub unknown_since: Option<String>,
     /// Why it does not.
     pub unknown_why: Option<String>,
+    /// Where several processes may act: whether this one does.
+    pub leads: Option<bool>,
+    /// Who does, or why nobody.
+    pub leader: Option<String>,
     /// Nodes that are ready.
     pub nodes_ready: usize,
     /// All nodes.
@@ -216,6 +221,11 @@ impl ClusterOut {
             reachable: c.reachable,
             unknown_since: c.silence.as_ref().map(|silence| time(silence.since)),
             unknown_why: c.silence.as_ref().map(|silence| silence.why.clone()),
+            leads: c.leader.as_ref().map(|leader| *leader == Leader::Us),
+            leader: c.leader.as_ref().map(|leader| match leader {
+                Leader::Us => "this process".to_owned(),
+                Leader::Other(who) | Leader::Nobody(who) => who.clone(),
+            }),
             nodes_ready: c.nodes.0,
             nodes: c.nodes.1,
             allocatable: c.allocatable.into(),
@@ -370,6 +380,8 @@ pub struct JobOut {
     pub runs: Vec<RunOut>,
     /// Forecast of what remains.
     pub forecast: Option<FootprintOut>,
+    /// Who else keeps it (Argo CD, Flux, Helm, a CronJob, a hook), and what is therefore done differently.
+    pub owned: Option<String>,
     /// Why it will be late, if it will.
     pub late: Option<String>,
     /// What it waits for or did.
@@ -403,6 +415,7 @@ impl JobOut {
             planned: j.planned.iter().map(RunOut::from).collect(),
             runs: j.runs.iter().map(RunOut::from).collect(),
             forecast: j.forecast.map(FootprintOut::from),
+            owned: j.owned.clone(),
             late: j.late.clone(),
             sentence: j.sentence.clone(),
         }

@@ -3,6 +3,7 @@
 //! Invariant: it is told to the loop before anything else about it, and as silent until it has answered.
 
 use super::First;
+use super::lead::Leading;
 use crate::engine::Engine;
 use crate::signals::Places;
 use crate::wall;
@@ -36,6 +37,7 @@ pub struct Shared {
     places: Places,
     mode: Mode,
     instances: Arc<Instances>,
+    leading: Option<Leading>,
     /// Names by uid of the clusters that have answered.
     names: Mutex<BTreeMap<String, ClusterId>>,
 }
@@ -49,8 +51,9 @@ impl Shared {
         places: Places,
         mode: Mode,
         instances: Arc<Instances>,
+        leading: Option<Leading>,
     ) -> Shared {
-        Shared { engine, store, clients, places, mode, instances, names: Mutex::default() }
+        Shared { engine, store, clients, places, mode, leading, instances, names: Mutex::default() }
     }
 }
 
@@ -171,8 +174,11 @@ impl Member {
         let (client, about) = asked?;
         let uid = self.identify(&about).await?;
         let place = whereabouts::find(&self.context.name, &self.stated, &about.regions);
-        let facts = self.facts(&place, uid);
+        let facts = self.facts(&place, uid.clone());
         self.shared.clients.put(self.context.id.clone(), client.clone());
+        if let (Some(leading), Some(uid)) = (&self.shared.leading, &uid) {
+            leading.join(&self.context.id, uid);
+        }
         let instances = self.shared.instances.clone();
         let source = Source { facts, client, known: BTreeMap::new(), instances, inventory: true };
         Ok(Joined { source, assumed: place.assumed })
