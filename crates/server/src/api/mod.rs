@@ -12,6 +12,7 @@ mod guard;
 mod inventory;
 pub mod model;
 mod read;
+mod series;
 mod source;
 mod write;
 

@@ -5,10 +5,11 @@
 //! bytes, `…Seconds` time. Instants are RFC 3339 in UTC, on the fleet's clock. Floats are for reading: exact sums stay
 //! inside.
 
+pub use super::series::SeriesOut;
 use super::source::SourceOut;
 use control::lease::Leader;
 use control::{ClusterView, Decision, JobView, RunView, View};
-use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Series, Span};
+use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Span};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
 use ledger::{Entry, Footprint};
@@ -243,28 +244,6 @@ impl ClusterOut {
             jobs_held: c.held,
             jobs_running: c.running,
             metered: c.totals.map(MeterOut::from),
-        }
-    }
-}
-
-/// A step function of time: value `i` holds from `start + i·stepSeconds` on.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SeriesOut {
-    /// Start of the first step.
-    pub start: String,
-    /// Length of a step.
-    pub step_seconds: i64,
-    /// gCO2e/kWh, first step first.
-    pub grams_per_kwh: Vec<f64>,
-}
-
-impl From<&Series> for SeriesOut {
-    fn from(s: &Series) -> SeriesOut {
-        SeriesOut {
-            start: time(s.start()),
-            step_seconds: s.step().as_seconds(),
-            grams_per_kwh: s.values().iter().map(|v| v.as_grams_f64()).collect(),
         }
     }
 }
