@@ -148,6 +148,8 @@ pub async fn look(client: &kube::Client) -> anyhow::Result<Seen> {
         };
         match inventory::read(client, &collection, at.as_deref(), &mut take).await {
             Ok(version) => at = at.or(Some(version)),
+            // What a cluster does not serve it has not, and nothing is missed.
+            Err(Unread::Refused(why)) if !kind.required && why.starts_with("404 ") => {}
             Err(Unread::Refused(why)) if !kind.required => seen.unread.push(format!("{plural}: {why}")),
             Err(error) => return Err(anyhow::Error::new(error).context(format!("read {plural}"))),
         }

@@ -124,8 +124,12 @@ pub(super) fn remarks(header: &ClusterHeader, aside: &BTreeMap<String, u64>) -> 
             kept.join(", ")
         ));
     }
-    for unread in &header.unread {
-        remarks.push(format!("not read: {name}: {} {}: {}", unread.api_version, unread.kind, unread.why));
+    let mut unread: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for kind in &header.unread {
+        unread.entry(&kind.why).or_default().push(&kind.kind);
+    }
+    for (why, kinds) in unread {
+        remarks.push(format!("not read: {name}: {}: {why}", kinds.join(", ")));
     }
     if let Some(assumed) = &header.assumed {
         remarks.push(format!("assumed: {name}: {assumed}"));

@@ -136,7 +136,7 @@ fn a_real_cluster_runs_as_a_twin() {
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("3 nodes") && said.contains("all at resourceVersion"), "{said}");
-    assert!(said.contains("not read: kr: v1 Secret: 403 Forbidden"), "{said}");
+    assert!(said.contains("not read: kr: Secret: 403 Forbidden"), "{said}");
     assert!(said.contains("values that look like credentials"), "{said}");
     let unpacked = Command::new("gzip").args(["-dc", &file]).output().unwrap();
     let lines = text(&unpacked.stdout);
@@ -161,5 +161,5 @@ fn a_real_cluster_runs_as_a_twin() {
         said.contains("kept aside: kr: 1 deployments") && said.contains("1 poddisruptionbudgets"),
         "{said}"
     );
-    assert!(said.contains("not read: kr: v1 Secret"), "{said}");
+    assert!(said.contains("not read: kr: Secret"), "{said}");
 }
