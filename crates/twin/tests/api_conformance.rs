@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod agreement;
 mod recorded;
 
+use agreement::report;
 use fleet::Instant;
-use recorded::{cases, report};
+use recorded::cases;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use twin::apiserver::patch;

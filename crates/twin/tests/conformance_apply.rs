@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod agreement;
 mod recorded;
 
+use agreement::report;
 use fleet::{Instant, Span};
-use recorded::{cases, report};
+use recorded::cases;
 use serde_json::{Value, json};
 use twin::apiserver::apply::{Applied, Managers, Writer, apply, as_stored, update};
 
