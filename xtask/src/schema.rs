@@ -134,12 +134,14 @@ fn property_text(property: &Value) -> anyhow::Result<String> {
     if let Some(key) = text("x-kubernetes-patch-merge-key") {
         write!(out, " mergekey={key}")?;
     }
-    let plain = |value: &&Value| value.is_string() || value.is_number() || value.is_boolean();
-    if let Some(default) = property.get("default").filter(plain)
-        && *default != Value::from("")
-        && *default != Value::from(0)
-        && *default != Value::from(false)
-    {
+    // What is empty, zero or false is what an absent field is anyway.
+    let says = |value: &&Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::Bool(flag) => *flag,
+        _ => false,
+    };
+    if let Some(default) = property.get("default").filter(says) {
         write!(out, " default={default}")?;
     }
     Ok(out)

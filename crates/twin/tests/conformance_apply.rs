@@ -25,7 +25,7 @@ fn play(case: &Value) -> Option<String> {
             subresource: "",
             now,
         };
-        now = now + Span::from_seconds(10);
+        now += Span::from_seconds(10);
         let outcome = if step["op"] == "update" {
             Ok(update(&live, object, managers.clone(), &writer))
         } else {
