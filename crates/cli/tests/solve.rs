@@ -126,7 +126,7 @@ fn wrong_input_is_refused_with_its_place() {
         (&["bad.json", "--budget", "soon"], "expected e.g. 500ms, 5s or 1m"),
         (&["bad.json", "--intensity", "perfect"], "expected forecast or actual"),
         (&["bad.json", "--budget", "1s", "--work", "5"], "cannot be used with"),
-        (&["bad.json", "-o", ""], "expected table, wide, json or yaml"),
+        (&["bad.json", "-o", ""], "expected table, wide, csv, json or yaml"),
     ];
     for (args, part) in cases {
         let output = solve(dir.path(), args);
@@ -142,7 +142,7 @@ fn only_commands_that_write_a_file_take_one() {
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(
-        error.contains("\"jso\" is no way to print a result: expected table, wide, json or yaml"),
+        error.contains("\"jso\" is no way to print a result: expected table, wide, csv, json or yaml"),
         "{error}"
     );
 }

@@ -10,7 +10,7 @@ use fleet::quantity::significant;
 use serde_json::Value;
 
 /// Widest name in the narrow table, so that it fits 100 columns.
-const NAME_MAX: usize = 32;
+const NAME_MAX: usize = 27;
 /// Rows of the narrow table; `-o wide` has all.
 const ROWS_SHOWN: usize = 40;
 
