@@ -82,9 +82,9 @@ impl Series {
     pub fn covers(&self, at: Instant) -> bool {
         at >= self.start && at < self.end()
     }
-    /// Emissions of a constant `power` over `[from, to)`, exact at every step boundary.
-    pub fn emissions(&self, power: Watts, from: Instant, to: Instant) -> GramsCo2 {
-        let mut total = GramsCo2::ZERO;
+    /// Hands each piece of `[from, to)` in which the intensity stays the same to `each`, with its length, in order.
+    /// Nothing when `to` is not after `from`.
+    fn each_piece(&self, from: Instant, to: Instant, mut each: impl FnMut(Span, GramsCo2PerKwh)) {
         let mut at = from;
         while at < to {
             let index = self.index(at);
@@ -96,29 +96,23 @@ impl Series {
                 self.start + self.step.scaled(index + 1, 1)
             };
             let until = boundary.min(to);
-            total += (power * (until - at)) * self.value(index);
+            each(until - at, self.value(index));
             at = until;
         }
+    }
+    /// Emissions of a constant `power` over `[from, to)`, exact at every step boundary.
+    pub fn emissions(&self, power: Watts, from: Instant, to: Instant) -> GramsCo2 {
+        let mut total = GramsCo2::ZERO;
+        self.each_piece(from, to, |span, intensity| total += (power * span) * intensity);
         total
     }
     /// The intensity integrated over `[from, to)`, exactly, in mg/kWh · ns: power times it is what a constant power emits.
     /// Nothing when `to` is not after `from`.
     pub fn dose(&self, from: Instant, to: Instant) -> i128 {
-        let (mut at, mut total) = (from, 0i128);
-        while at < to {
-            let index = self.index(at);
-            let boundary = if index < 0 {
-                self.start
-            } else if index as usize >= self.values.len() - 1 {
-                to
-            } else {
-                self.start + self.step.scaled(index + 1, 1)
-            };
-            let until = boundary.min(to);
-            let value = i128::from(self.value(index).as_milligrams());
-            total += value * i128::from((until - at).as_nanos());
-            at = until;
-        }
+        let mut total = 0i128;
+        self.each_piece(from, to, |span, intensity| {
+            total += i128::from(intensity.as_milligrams()) * i128::from(span.as_nanos());
+        });
         total
     }
     /// The mean intensity over `[from, to)`, weighted by time; the value at `from` when empty.
