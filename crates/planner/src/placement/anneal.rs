@@ -21,7 +21,7 @@ use super::state::State;
 /// Most jobs one step may displace.
 const DISPLACED_MAX: usize = 12;
 /// The same where the step is about a job that misses its deadline: who finds no free place then displaces others.
-const CHAIN_MAX: usize = 32;
+const CHAIN_MAX: usize = 64;
 /// Share of steps that take a corner out.
 const CORNERS: f64 = 0.1;
 /// Jobs taken out of a corner at most, beside the one it is about.
@@ -36,8 +36,9 @@ const BLINKS: f64 = 0.03;
 const PART_PRICED: f64 = 0.2;
 /// A job takes part once it costs this many times the threshold at least.
 const TAKES_PART: f64 = 3.0;
-/// One step in this many is about a job that misses its deadline.
-const ABOUT_MISSED: usize = 4;
+/// Share of steps that are about a job that misses its deadline, while there is one: where few do and chains may bring
+/// them in, and where not all can be in time.
+const ABOUT_MISSED: (f64, f64) = (0.4, 0.25);
 
 /// What a job of the least weight out of time counts at first, in mean costs of a job. It grows as the
 /// inverse root of the heat, by so many times for each heat that ends with more weight out of time than the
@@ -287,7 +288,8 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
     }
 
     fn pick(&mut self) -> usize {
-        if !self.missed.is_empty() && self.draw.below(ABOUT_MISSED) == 0 {
+        let about_missed = if self.chains { ABOUT_MISSED.0 } else { ABOUT_MISSED.1 };
+        if !self.missed.is_empty() && self.draw.share() < about_missed {
             let at = self.draw.below(self.missed.len());
             let job = self.missed[at];
             if self.state.values[job].missed > 0 {
