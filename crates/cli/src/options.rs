@@ -233,6 +233,9 @@ pub struct Up {
     /// Begin anew: forget the twin, journal and ledger in the state directory
     #[arg(long)]
     pub fresh: bool,
+    /// Serve the twins' APIs over plain HTTP, to anyone on this machine; else TLS, and a token in the kubeconfig
+    #[arg(long, env = "KUBERCARBON_NO_TLS")]
+    pub no_tls: bool,
 }
 
 #[derive(Debug, Args)]
@@ -434,8 +437,39 @@ pub struct Rbac {
     pub service_account: Option<(ObjectName, ObjectName)>,
 }
 
+/// Just twins, for people who test what talks to Kubernetes.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Nodes of the one cluster served, m6i.2xlarge each (8 vCPU, 32 GiB); default 5
+    #[arg(long, value_name = "N", conflicts_with = "fleet", value_parser = clap::value_parser!(u32).range(1..=i64::from(fleet::file::NODES_MAX)))]
+    pub nodes: Option<u32>,
+    /// Fleet file (YAML): its clusters instead
+    #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// Speed of the clock: 60x, max; default 1x
+    #[arg(long, env = "KUBERCARBON_SPEED")]
+    pub speed: Option<server::Speed>,
+    /// Where the API listens, further clusters on the ports that follow; default 127.0.0.1:7879, or a free port
+    #[arg(long, env = "KUBERCARBON_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Seed of everything random; default 1
+    #[arg(long, env = "KUBERCARBON_SEED")]
+    pub seed: Option<u64>,
+    /// First instant, e.g. 2022-03-01T00:00:00Z; default: now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: Option<Instant>,
+    /// With --state: begin anew
+    #[arg(long)]
+    pub fresh: bool,
+    /// Plain HTTP, to anyone who reaches it; else TLS, and a token in the kubeconfig
+    #[arg(long, env = "KUBERCARBON_NO_TLS")]
+    pub no_tls: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Twin {
+    /// Serve just a twin, as a cluster for tests: ready at once, gone with Ctrl-C unless --state keeps it
+    Serve(Serve),
     /// Write the state of real clusters into a file (-o FILE) that up --fleet FILE runs as twins. Only reads
     Import(Import),
     #[command(flatten)]

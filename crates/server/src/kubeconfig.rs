@@ -2,12 +2,14 @@
 //!
 //! Both lie in the state directory; the user's own kubeconfig is never touched.
 
+use crate::door::Pass;
 use crate::signals::read_within;
 use anyhow::Context;
 use fleet::ClusterId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Most bytes read of `server.json`: an address, a number and a path are far less.
@@ -25,34 +27,68 @@ pub struct ServerFile {
 }
 
 /// Writes `contents` to `path` whole or not at all.
-fn write_whole(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+fn write_whole(path: &Path, contents: &[u8], mode: u32) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
-    std::fs::write(&beside, contents).with_context(|| format!("write {}", beside.display()))?;
+    let write = || {
+        // One of an earlier attempt may have other rights; that there is none is as good.
+        let _gone = std::fs::remove_file(&beside);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        file.write_all(contents)
+    };
+    write().with_context(|| format!("write {}", beside.display()))?;
     std::fs::rename(&beside, path).with_context(|| format!("put {} in place", path.display()))
 }
 
-/// Writes `STATE/kubeconfig` with one context a cluster, the first one current.
-pub fn write(state: &Path, clusters: &[(ClusterId, SocketAddr)]) -> anyhow::Result<PathBuf> {
-    let path = state.join("kubeconfig");
-    let named = |f: &dyn Fn(&ClusterId, &SocketAddr) -> serde_json::Value| -> Vec<serde_json::Value> {
-        clusters.iter().map(|(id, address)| f(id, address)).collect()
+/// The same, for the owner's eyes only.
+pub(crate) fn write_private(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    write_whole(path, contents, 0o600)
+}
+
+/// How clusters are reached.
+pub struct Access<'a> {
+    /// Each cluster and the base address of its API.
+    pub clusters: Vec<(&'a ClusterId, String)>,
+    /// What a client has to bring; `None`: nothing.
+    pub pass: Option<&'a Pass>,
+}
+
+/// Writes `DIR/kubeconfig` with one context a cluster, the first one current.
+pub fn write(dir: &Path, access: &Access<'_>) -> anyhow::Result<PathBuf> {
+    let path = dir.join("kubeconfig");
+    let cluster = |(id, url): &(&ClusterId, String)| {
+        let mut cluster = json!({"server": url});
+        if let Some(pass) = access.pass {
+            cluster["certificate-authority-data"] = json!(base64(pass.authority.as_bytes()));
+        }
+        json!({"name": id, "cluster": cluster})
     };
+    let user = access.pass.map_or_else(|| json!({}), |pass| json!({"token": pass.token}));
+    let context =
+        |(id, _): &(&ClusterId, String)| json!({"name": id, "context": {"cluster": id, "user": "twin"}});
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": named(&|id, address| json!({"name": id, "cluster": {"server": format!("http://{address}")}})),
-        "users": [{"name": "twin", "user": {}}],
-        "contexts": named(&|id, _| json!({"name": id, "context": {"cluster": id, "user": "twin"}})),
-        "current-context": clusters.first().map(|(id, _)| id),
+        "clusters": access.clusters.iter().map(cluster).collect::<Vec<_>>(),
+        "users": [{"name": "twin", "user": user}],
+        "contexts": access.clusters.iter().map(context).collect::<Vec<_>>(),
+        "current-context": access.clusters.first().map(|(id, _)| id),
     });
     // JSON is YAML, and kubectl reads it as such.
-    write_whole(&path, serde_json::to_string_pretty(&config)?.as_bytes())?;
+    write_private(&path, serde_json::to_string_pretty(&config)?.as_bytes())?;
     Ok(path)
+}
+
+/// Standard base64 with padding, as Kubernetes encodes bytes in JSON.
+fn base64(bytes: &[u8]) -> String {
+    serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()))
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// Writes `STATE/server.json`.
 pub fn write_server(state: &Path, file: &ServerFile) -> anyhow::Result<()> {
-    write_whole(&state.join("server.json"), serde_json::to_string_pretty(file)?.as_bytes())
+    write_whole(&state.join("server.json"), serde_json::to_string_pretty(file)?.as_bytes(), 0o644)
 }
 
 /// Reads `STATE/server.json`; `None` when there is none.

@@ -3,8 +3,10 @@
 //! Rules live in `control`; what is here connects: sockets, files, the wall clock, tasks.
 
 mod api;
+mod apis;
 pub mod backend;
 pub mod console;
+mod door;
 pub mod engine;
 pub mod fit;
 mod hours;
@@ -15,6 +17,7 @@ mod metrics;
 pub mod pacer;
 mod problem;
 pub mod real;
+pub mod serve;
 pub mod signals;
 pub mod twin_file;
 pub mod twin_host;

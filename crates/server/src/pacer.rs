@@ -25,6 +25,8 @@ const CLOCK_EVERY: Duration = Duration::from_millis(500);
 /// How often the loop of real clusters looks at its timers at least, and at most.
 const LOOK_EVERY: Span = Span::from_seconds(1);
 const TICK_MIN: Span = Span::from_millis(1);
+/// How long a twin without a loop sleeps at most: its clock is read by whoever asks for ages.
+const FREE_TICK_MAX: Span = Span::from_millis(100);
 /// With `max` speed: how far time goes in one go while nothing happens.
 const MAX_STRIDE: Span = Span::from_seconds(3600);
 
@@ -135,6 +137,37 @@ impl Pacer {
             Ok(timer) => timer,
             // The loop has ended: nothing may pass any more.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Moves the time of a twin on that nobody's loop has to keep up with, for ever: only as often as something happens.
+pub async fn run_freely(host: Arc<TwinHost>, pace: Speed) {
+    let Speed::Times(times) = pace else {
+        loop {
+            host.advance(host.now() + MAX_STRIDE);
+            // Requests come in between.
+            tokio::task::yield_now().await;
+        }
+    };
+    let wall = |virtual_time: Span| Span::from_nanos((virtual_time.as_nanos() as f64 / times) as i64);
+    let (mut watch, mut base) = (Stopwatch::start(), host.now());
+    loop {
+        let elapsed = watch.elapsed();
+        let target = base + Span::from_nanos((elapsed.as_nanos() as f64 * times) as i64);
+        while host.now() < target && wall(target - host.now()) <= LAG_MAX.max(FREE_TICK_MAX) {
+            host.advance(target);
+        }
+        if host.now() < target {
+            // It slept, or cannot keep up: what was lost is not caught up with.
+            (watch, base) = (Stopwatch::start(), host.now());
+            continue;
+        }
+        let ahead = host.next_event().map_or(FREE_TICK_MAX, |at| wall(at - host.now()));
+        let ahead = ahead.min(FREE_TICK_MAX).max(TICK_MIN);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_nanos(u64::try_from(ahead.as_nanos()).unwrap_or(0))) => {}
+            () = host.asked() => {}
         }
     }
 }

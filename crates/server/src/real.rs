@@ -9,6 +9,7 @@ mod lead;
 mod member;
 pub mod usage;
 
+use crate::apis;
 use crate::backend::Speed;
 use crate::engine::{self, Engine, FleetClock, WallClock};
 use crate::kubeconfig::{self, ServerFile};
@@ -28,7 +29,7 @@ use futures::future::join_all;
 use lead::Leading;
 use member::{Member, Shared};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Store, Write};
@@ -172,7 +173,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let store = up::open_store(&state, options.fresh).await?;
     let console = match options.listen {
         Some(address) => TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?,
-        None => up::bind_one(None, PORT).await?,
+        None => apis::bind_one(IpAddr::V4(Ipv4Addr::LOCALHOST), None, PORT).await?,
     };
     let url = format!("http://{}", console.local_addr().context("read the console's address")?);
     let clients = Clients::default();

@@ -9,8 +9,8 @@ use fleet::{ClusterId, Instant};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard};
-use store::{Store, Write};
-use tokio::sync::watch;
+use store::{Receipt, Store, Write};
+use tokio::sync::{Notify, watch};
 use twin::{Kind, Objects, Request, Response, Status, World};
 
 /// Requests logged after which a new snapshot is taken, so that a start stays quick.
@@ -31,8 +31,11 @@ struct Held {
 /// The twin of this process.
 pub struct TwinHost {
     held: Mutex<Held>,
-    store: Store,
+    /// Where it is kept; `None`: it lasts as long as the process.
+    store: Option<Store>,
     tick: watch::Sender<u64>,
+    /// Told of each request from outside.
+    asked: Notify,
 }
 
 impl TwinHost {
@@ -69,16 +72,22 @@ impl TwinHost {
                 begin()
             }
         };
-        let host = Arc::new(TwinHost {
-            held: Mutex::new(Held { world, inputs: 0 }),
-            store: store.clone(),
-            tick: watch::Sender::new(0),
-        });
+        let host = TwinHost::holding(world, Some(store.clone()));
         if fresh {
             store.append(Write::Setting { key: "fleet".to_owned(), value: origin }).await?;
         }
         host.snapshot().await.context("save the twin")?;
         Ok(host)
+    }
+
+    /// A world that is kept nowhere.
+    pub fn passing(world: World) -> Arc<TwinHost> {
+        TwinHost::holding(world, None)
+    }
+
+    fn holding(world: World, store: Option<Store>) -> Arc<TwinHost> {
+        let held = Mutex::new(Held { world, inputs: 0 });
+        Arc::new(TwinHost { held, store, tick: watch::Sender::new(0), asked: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -92,8 +101,26 @@ impl TwinHost {
 
     /// Lets time pass to `limit`, or to the end of the first instant in which something changed.
     pub fn advance(&self, limit: Instant) {
-        self.lock().world.advance_until_change(limit);
-        self.tick.send_modify(|n| *n += 1);
+        let changed = {
+            let world = &mut self.lock().world;
+            let before = version(world);
+            world.advance_until_change(limit);
+            version(world) != before
+        };
+        // Whoever watches is woken for something only.
+        if changed {
+            self.tick.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// When something may happen next, if nobody asks for anything.
+    pub fn next_event(&self) -> Option<Instant> {
+        self.lock().world.next_event()
+    }
+
+    /// Resolves after a request from outside, be it an earlier one that nobody waited for.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Names of a cluster's nodes.
@@ -115,25 +142,47 @@ impl TwinHost {
 
     /// Saves the whole world; what was logged before is no longer needed.
     pub async fn snapshot(&self) -> anyhow::Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
         let receipt = {
             let mut held = self.lock();
             held.inputs = 0;
             let body = serde_json::to_vec(&held.world).context("write the twin's snapshot")?;
-            self.store.append(Write::TwinSnapshot { at: held.world.now(), body })
+            store.append(Write::TwinSnapshot { at: held.world.now(), body })
         };
         Ok(receipt.await?)
     }
 
     /// Writes the clock down.
     pub async fn save_clock(&self) -> anyhow::Result<()> {
-        let at = self.now();
-        Ok(self.store.append(Write::TwinClock { at }).await?)
+        let Some(store) = &self.store else { return Ok(()) };
+        Ok(store.append(Write::TwinClock { at: self.now() }).await?)
+    }
+
+    /// Carries out a request and logs it, where the twin is kept.
+    fn carry_out(
+        &self,
+        cluster: &ClusterId,
+        request: Request,
+    ) -> (Result<Response, Status>, Option<Receipt>) {
+        let mut held = self.lock();
+        let Some(store) = &self.store else { return (held.world.request(cluster, &request), None) };
+        let at = held.world.now();
+        let input = Input { cluster: cluster.clone(), request };
+        let body = serde_json::to_vec(&input).unwrap_or_default();
+        let answer = held.world.request(cluster, &input.request);
+        held.inputs += 1;
+        (answer, Some(store.append(Write::TwinInput { at, body })))
     }
 
     /// Whether enough has been logged that a new snapshot pays.
     pub fn snapshot_due(&self) -> bool {
         self.lock().inputs >= INPUTS_PER_SNAPSHOT
     }
+}
+
+/// Version of the last write anywhere.
+fn version(world: &World) -> u64 {
+    world.clusters().filter_map(|id| world.objects(id)).map(Objects::version).sum()
 }
 
 impl kubeapi::Twin for TwinHost {
@@ -145,16 +194,10 @@ impl kubeapi::Twin for TwinHost {
     }
 
     fn write(&self, cluster: &ClusterId, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
-        let (answer, receipt) = {
-            let mut held = self.lock();
-            let at = held.world.now();
-            let input = Input { cluster: cluster.clone(), request };
-            let body = serde_json::to_vec(&input).unwrap_or_default();
-            let answer = held.world.request(cluster, &input.request);
-            held.inputs += 1;
-            (answer, self.store.append(Write::TwinInput { at, body }))
-        };
+        let (answer, receipt) = self.carry_out(cluster, request);
         self.tick.send_modify(|n| *n += 1);
+        self.asked.notify_one();
+        let Some(receipt) = receipt else { return Box::pin(std::future::ready(answer)) };
         Box::pin(async move {
             match receipt.await {
                 Ok(()) => answer,

@@ -1,5 +1,6 @@
 //! `kubercarbon up`: the whole product in one process, on twins.
 
+use crate::apis::{self, Bound, Ports};
 use crate::backend::Speed;
 use crate::engine::{self, Engine, FleetClock};
 use crate::kubeconfig::{self, ServerFile};
@@ -18,10 +19,10 @@ use connect::observe::provider::Limits;
 use control::{CORRECTED_WITHIN, ClusterFacts, Control, Event, twin_driver};
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Mode, Span};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{Store, Write};
+use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use twin::World;
@@ -59,14 +60,16 @@ pub struct Options {
     pub mode: Mode,
     /// Forget an earlier state.
     pub fresh: bool,
+    /// Serve the twins' APIs without TLS and to anyone.
+    pub open: bool,
 }
 
 /// A running product.
 pub struct Running {
     /// Console and REST API.
     pub url: String,
-    /// The clusters and their API addresses.
-    pub clusters: Vec<(ClusterId, SocketAddr)>,
+    /// The clusters and the base addresses of their APIs.
+    pub clusters: Vec<(ClusterId, String)>,
     /// The kubeconfig file.
     pub kubeconfig: PathBuf,
     /// The fleet.
@@ -151,15 +154,10 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
     let store = open_store(&options.state, options.fresh).await?;
     let Twins { fleet, host, imported } = open_twins(origin, &options, &store).await?;
-    let listeners = bind(&store, &fleet, options.listen).await?;
-    let addresses: Vec<(ClusterId, SocketAddr)> =
-        listeners.clusters.iter().map(|(id, _, address)| (id.clone(), *address)).collect();
-    for (id, listener, _) in listeners.clusters {
-        let router = kubeapi::router(host.clone(), id);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-    }
-    let kubeconfig = kubeconfig::write(&options.state, &addresses)?;
-    let clients: Clients = clients(&addresses)?.into_iter().collect();
+    let (console, console_address, bound) = bind(&store, &fleet, options.listen).await?;
+    let served = apis::serve(&host, bound, Some(&options.state), options.open)?;
+    let kubeconfig = kubeconfig::write(&options.state, &served.access())?;
+    let clients = served.clients()?;
     let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
     let throttle = Arc::new(Throttle::new(options.pace, options.paused));
     let live = sources::read(&sources::environment, Limits::default());
@@ -171,7 +169,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let pacer = Pacer {
         host: host.clone(),
         engine: engine.clone(),
-        clusters: addresses.iter().map(|(id, _)| id.clone()).collect(),
+        clusters: served.addresses.iter().map(|(id, _)| id.clone()).collect(),
         throttle: throttle.clone(),
     };
     let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
@@ -180,21 +178,21 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         clock: host.clone(),
         throttle: Some(throttle),
         store: store.clone(),
-        clusters: addresses.iter().map(|(id, _)| id.clone()).collect(),
+        clusters: served.addresses.iter().map(|(id, _)| id.clone()).collect(),
         clients,
         board,
         mode_max: Mode::Auto,
     });
     let router = crate::console::site(Arc::new(live));
-    tokio::spawn(async move { axum::serve(listeners.console, router).await });
-    let url = format!("http://{}", listeners.console_address);
+    tokio::spawn(async move { axum::serve(console, router).await });
+    let url = format!("http://{console_address}");
     let server =
         ServerFile { url: url.clone(), pid: std::process::id(), kubeconfig: Some(kubeconfig.clone()) };
     kubeconfig::write_server(&options.state, &server)?;
     let at = host.now();
     Ok(Running {
         url,
-        clusters: addresses,
+        clusters: served.addresses.iter().map(|(id, address)| (id.clone(), served.url(*address))).collect(),
         kubeconfig,
         nodes: fleet.clusters.iter().map(|spec| host.node_names(&spec.id).len()).collect(),
         imported,
@@ -276,15 +274,6 @@ fn forget(state: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn clients(addresses: &[(ClusterId, SocketAddr)]) -> anyhow::Result<BTreeMap<ClusterId, kube::Client>> {
-    let client = |(id, address): &(ClusterId, SocketAddr)| {
-        let url = format!("http://{address}").parse().context("make the cluster's address")?;
-        let client = connect::client(kube::Config::new(url)).context("make a client")?;
-        Ok((id.clone(), client))
-    };
-    addresses.iter().map(client).collect()
-}
-
 /// The loop, with what earlier runs wrote: durations it learnt, and the accounts it goes on from at `now`.
 pub(crate) async fn remembering(
     mut control: Control,
@@ -331,43 +320,21 @@ async fn start_loop(
     Ok(engine)
 }
 
-struct Listeners {
-    console: TcpListener,
-    console_address: SocketAddr,
-    clusters: Vec<(ClusterId, TcpListener, SocketAddr)>,
-}
-
-/// Binds the console and each cluster's API on loopback: the ports of the last time where they are
-/// free, so that a kubeconfig stays good; else the usual ones; else any.
-async fn bind(store: &Store, fleet: &FleetSpec, listen: Option<SocketAddr>) -> anyhow::Result<Listeners> {
-    let kept = store.setting("ports").await?;
-    let kept: BTreeMap<String, u16> =
-        kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let mut ports = BTreeMap::new();
+/// Listens for the console and for each cluster's API.
+async fn bind(
+    store: &Store,
+    fleet: &FleetSpec,
+    listen: Option<SocketAddr>,
+) -> anyhow::Result<(TcpListener, SocketAddr, Vec<Bound>)> {
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut ports = Ports::kept(Some(store)).await?;
     let console = match listen {
         Some(address) => TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?,
-        None => bind_one(kept.get("console").copied(), PORT).await?,
+        None => ports.bind("console".to_owned(), LOOPBACK, PORT).await?,
     };
-    let console_address = console.local_addr().context("read the console's address")?;
-    ports.insert("console".to_owned(), console_address.port());
-    let mut clusters = Vec::new();
-    for (i, spec) in fleet.clusters.iter().enumerate() {
-        let usual = PORT.saturating_add(1 + u16::try_from(i).unwrap_or(u16::MAX));
-        let listener = bind_one(kept.get(&format!("cluster/{}", spec.id)).copied(), usual).await?;
-        let address = listener.local_addr().context("read the API's address")?;
-        ports.insert(format!("cluster/{}", spec.id), address.port());
-        clusters.push((spec.id.clone(), listener, address));
-    }
-    let value = serde_json::to_string(&ports)?;
-    store.append(Write::Setting { key: "ports".to_owned(), value }).await?;
-    Ok(Listeners { console, console_address, clusters })
-}
-
-pub(crate) async fn bind_one(kept: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
-    for port in kept.into_iter().chain([usual, 0]) {
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-            return Ok(listener);
-        }
-    }
-    anyhow::bail!("listen on 127.0.0.1: no free port")
+    let address = console.local_addr().context("read the console's address")?;
+    ports.note("console", address);
+    let bound = apis::bind(fleet, LOOPBACK, PORT.saturating_add(1), &mut ports).await?;
+    ports.keep(store).await?;
+    Ok((console, address, bound))
 }

@@ -10,6 +10,7 @@ mod place;
 mod rbac;
 mod real;
 mod report;
+mod serve;
 mod simulate;
 mod solve;
 mod up;
@@ -46,6 +47,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => simulate::run(common, simulate)?,
         Command::Solve(solve) => solve::run(common, solve)?,
+        Command::Twin(Twin::Serve(serve)) => serve::run(common, serve)?,
         Command::Twin(Twin::Import(import)) => import::run(common, import)?,
         Command::Twin(Twin::Clock(clock)) => ask::twin(common, clock)?,
         Command::Rbac(rbac) => rbac::run(rbac),

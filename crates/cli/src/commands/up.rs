@@ -8,7 +8,7 @@ use anyhow::Context;
 /// Speed of the twins' clock where none is given.
 const SPEED: server::Speed = server::Speed::Times(600.0);
 /// Seed where none is given.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
     let begun = server::wall::Stopwatch::start();
@@ -32,6 +32,7 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
         start: options.from,
         mode: options.mode.unwrap_or(fleet::Mode::Auto),
         fresh: options.fresh,
+        open: options.no_tls,
     };
     let quiet = common.quiet;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -77,9 +78,9 @@ fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Spa
         ));
     }
     let clusters = running.fleet.clusters.iter().zip(&running.clusters).zip(&running.nodes);
-    for ((spec, (_, address)), nodes) in clusters {
+    for ((spec, (_, api)), nodes) in clusters {
         lines.push(format!(
-            "  {:<8} {} (grid zone {}), {nodes} nodes, API http://{address}",
+            "  {:<8} {} (grid zone {}), {nodes} nodes, API {api}",
             spec.id, spec.region, spec.grid_zone
         ));
     }

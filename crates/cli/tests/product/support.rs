@@ -39,7 +39,7 @@ impl Product {
         let _absent = std::fs::remove_file(&server_file);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(state.join("up.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_kubercarbon"))
-            .args(["up", "--listen", "127.0.0.1:0", "--from", "2026-03-02T00:00:00Z", "--state"])
+            .args(["up", "--no-tls", "--listen", "127.0.0.1:0", "--from", "2026-03-02T00:00:00Z", "--state"])
             .arg(state)
             .arg("--fleet")
             .arg(&fleet)

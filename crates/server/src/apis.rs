@@ -1,0 +1,169 @@
+//! The twins' Kubernetes APIs on sockets of this machine, one a cluster.
+
+use crate::door::{self, Door, Pass};
+use crate::kubeconfig::Access;
+use crate::twin_host::TwinHost;
+use anyhow::Context;
+use connect::Clients;
+use fleet::{ClusterId, FleetSpec};
+use kube::config::AuthInfo;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use store::{Store, Write};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Setting under which the ports of the last time are kept.
+const PORTS: &str = "ports";
+
+/// Ports by what listens there: `console`, `cluster/NAME`.
+#[derive(Default)]
+pub struct Ports(BTreeMap<String, u16>);
+
+impl Ports {
+    /// Those of the last time; none where there is no store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn kept(store: Option<&Store>) -> anyhow::Result<Ports> {
+        let Some(store) = store else { return Ok(Ports::default()) };
+        let kept = store.setting(PORTS).await?;
+        Ok(Ports(kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()))
+    }
+
+    /// Listens on `host`: on the port of the last time where it is free, so that a kubeconfig stays good; else on
+    /// `usual`; else on any.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn bind(&mut self, what: String, host: IpAddr, usual: u16) -> anyhow::Result<TcpListener> {
+        let kept = self.0.get(&what).copied();
+        let listener = bind_one(host, kept, usual).await?;
+        self.0.insert(what, listener.local_addr().context("read the address listened on")?.port());
+        Ok(listener)
+    }
+
+    /// Notes where something listens that was told where to.
+    pub fn note(&mut self, what: &str, address: SocketAddr) {
+        self.0.insert(what.to_owned(), address.port());
+    }
+
+    /// Keeps them for the next time.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn keep(&self, store: &Store) -> anyhow::Result<()> {
+        store
+            .append(Write::Setting { key: PORTS.to_owned(), value: serde_json::to_string(&self.0)? })
+            .await?;
+        Ok(())
+    }
+}
+
+/// Listens on a port of `host`: `kept`, else `usual`, else any that is free.
+pub(crate) async fn bind_one(host: IpAddr, kept: Option<u16>, usual: u16) -> anyhow::Result<TcpListener> {
+    for port in kept.into_iter().chain([usual, 0]) {
+        if let Ok(listener) = TcpListener::bind((host, port)).await {
+            return Ok(listener);
+        }
+    }
+    anyhow::bail!("listen on {host}: no free port")
+}
+
+/// A cluster's API, not yet served.
+pub struct Bound {
+    /// The cluster.
+    pub id: ClusterId,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Listens for each cluster of a fleet, from port `first` on.
+///
+/// # Errors
+/// When there is no free port.
+pub async fn bind(
+    fleet: &FleetSpec,
+    host: IpAddr,
+    first: u16,
+    ports: &mut Ports,
+) -> anyhow::Result<Vec<Bound>> {
+    let mut bound = Vec::new();
+    for (i, spec) in fleet.clusters.iter().enumerate() {
+        let usual = first.saturating_add(u16::try_from(i).unwrap_or(u16::MAX));
+        let listener = ports.bind(format!("cluster/{}", spec.id), host, usual).await?;
+        let address = listener.local_addr().context("read the API's address")?;
+        bound.push(Bound { id: spec.id.clone(), listener, address });
+    }
+    Ok(bound)
+}
+
+/// Serves the APIs of `host` until its tasks are aborted; behind a door unless `open`. The door is that of `state`.
+///
+/// # Errors
+/// When the door cannot be opened or made.
+pub fn serve(
+    host: &Arc<TwinHost>,
+    bound: Vec<Bound>,
+    state: Option<&Path>,
+    open: bool,
+) -> anyhow::Result<Served> {
+    let listened: Vec<IpAddr> = bound.iter().map(|api| api.address.ip()).collect();
+    let door = if open { None } else { Some(Door::open(state, &listened)?) };
+    let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
+    for Bound { id, listener, address } in bound {
+        let router = kubeapi::router(host.clone(), id.clone());
+        tasks.extend(door::serve(listener, address, router, door.as_ref()));
+        addresses.push((id, address));
+    }
+    Ok(Served { addresses, pass: door.map(|door| door.pass().clone()), tasks })
+}
+
+/// APIs that are served.
+pub struct Served {
+    /// The clusters and where they listen.
+    pub addresses: Vec<(ClusterId, SocketAddr)>,
+    /// What clients need; `None`: nothing.
+    pass: Option<Pass>,
+    /// What serves them.
+    pub tasks: Vec<JoinHandle<()>>,
+}
+
+impl Served {
+    /// What a kubeconfig says of them.
+    pub fn access(&self) -> Access<'_> {
+        Access {
+            clusters: self.addresses.iter().map(|(id, address)| (id, self.url(*address))).collect(),
+            pass: self.pass.as_ref(),
+        }
+    }
+
+    /// Base address of the API at an address.
+    pub fn url(&self, address: SocketAddr) -> String {
+        // Who listens on every address of the machine is reached by its own.
+        let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+        let scheme = if self.pass.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+    }
+
+    /// A client of each.
+    ///
+    /// # Errors
+    /// When a client cannot be made.
+    pub fn clients(&self) -> anyhow::Result<Clients> {
+        let client = |(id, address): &(ClusterId, SocketAddr)| {
+            let url = self.url(*address).parse().context("make the cluster's address")?;
+            let mut config = kube::Config::new(url);
+            if let Some(pass) = &self.pass {
+                config.root_cert = Some(vec![pass.authority_der.clone()]);
+                config.auth_info = AuthInfo { token: Some(pass.token.clone().into()), ..AuthInfo::default() };
+            }
+            Ok((id.clone(), connect::client(config).context("make a client")?))
+        };
+        let clients: anyhow::Result<BTreeMap<ClusterId, kube::Client>> =
+            self.addresses.iter().map(client).collect();
+        Ok(clients?.into_iter().collect())
+    }
+}

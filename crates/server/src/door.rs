@@ -1,0 +1,317 @@
+//! The door of the twins' APIs: TLS under an authority of the twin's own, and a bearer token, as a real API server has.
+//!
+//! Invariants: authority and token last as long as the state does, so that a kubeconfig that was handed out stays
+//! good; both lie in one file that only its owner may read. Without the token nothing is answered but what tells whether the
+//! server is alive, and which it is. A handshake that takes long holds up nobody else. Leaves out client certificates, and who is
+//! allowed what: whoever has the token may do everything.
+
+use anyhow::{Context, bail};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::{Listener, ListenerExt};
+use http::header::AUTHORIZATION;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// File of the authority and the token, in the state directory.
+const FILE: &str = "access.json";
+/// Most bytes read of it: two keys and a token are a twentieth of that.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+/// Random bytes of a token.
+const TOKEN_BYTES: usize = 32;
+/// Name of the authority; a certificate is known to be its own by that and by its key.
+const AUTHORITY: &str = "kubercarbon twin";
+/// Names the certificate is good for, beside the address listened on: what pods and people call an API server.
+const NAMES: [&str; 7] = [
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
+/// Handshakes under way at most, and how long one may take.
+const HANDSHAKES_MAX: usize = 1024;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Wait after the system had no connection to give: out of descriptors, as a rule.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// What is answered without a token.
+const OPEN: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// What is kept.
+#[derive(Serialize, Deserialize)]
+struct Access {
+    /// Certificate of the authority, PEM.
+    authority: String,
+    /// Its key, PEM.
+    key: String,
+    /// What a client has to bring.
+    token: String,
+}
+
+/// What a client needs to come in.
+#[derive(Clone)]
+pub struct Pass {
+    /// Certificate of the authority, PEM.
+    pub authority: String,
+    /// The same, DER.
+    pub authority_der: Vec<u8>,
+    /// Bearer token.
+    pub token: String,
+}
+
+/// A door with a lock.
+pub struct Door {
+    pass: Pass,
+    tls: Arc<ServerConfig>,
+}
+
+impl Door {
+    /// The door of a state directory, made when there is none; `None`: one that lasts as long as this process.
+    /// `addresses` are those listened on.
+    ///
+    /// # Errors
+    /// When the file cannot be read, written or made sense of.
+    pub fn open(state: Option<&Path>, addresses: &[IpAddr]) -> anyhow::Result<Door> {
+        let access = match state {
+            Some(state) => kept(&state.join(FILE))?,
+            None => Access::new()?,
+        };
+        access.door(addresses).context("make the certificate of the twins' APIs")
+    }
+
+    /// What its clients need.
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+}
+
+/// Reads what is kept, or makes it and keeps it.
+fn kept(path: &Path) -> anyhow::Result<Access> {
+    match crate::signals::read_within(path, FILE_BYTES_MAX) {
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(access) => Ok(access),
+            Err(error) => bail!(
+                "read {}: {error}\n\nhint: take it away for a new one; kubeconfigs handed out before are no good then",
+                path.display()
+            ),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let access = Access::new()?;
+            crate::kubeconfig::write_private(path, serde_json::to_string_pretty(&access)?.as_bytes())?;
+            Ok(access)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, AUTHORITY);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+impl Access {
+    fn new() -> anyhow::Result<Access> {
+        let key = KeyPair::generate().context("make a key")?;
+        let authority = authority_params().self_signed(&key).context("make an authority")?;
+        let mut random = [0; TOKEN_BYTES];
+        let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
+        filled.map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
+        let token = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Access { authority: authority.pem(), key: key.serialize_pem(), token })
+    }
+
+    fn door(self, addresses: &[IpAddr]) -> anyhow::Result<Door> {
+        use rustls::pki_types::pem::PemObject;
+        let authority_key = KeyPair::from_pem(&self.key).context("read the authority's key")?;
+        let issuer = Issuer::new(authority_params(), authority_key);
+        let names = NAMES.into_iter().map(str::to_owned).chain(addresses.iter().map(ToString::to_string));
+        let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().context("make a key")?;
+        let certificate = params.signed_by(&key, &issuer)?;
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes())
+            .context("read the authority's certificate")?;
+        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config =
+            config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let authority_der = authority.to_vec();
+        let pass = Pass { authority: self.authority, authority_der, token: self.token };
+        Ok(Door { pass, tls: Arc::new(config) })
+    }
+}
+
+/// Serves `router` on `listener` until the tasks are aborted, behind the door where there is one.
+pub fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    router: axum::Router,
+    door: Option<&Door>,
+) -> Vec<JoinHandle<()>> {
+    // Such a service never ends of itself.
+    let forever = |result: std::io::Result<()>| drop(result);
+    let Some(door) = door else {
+        let listener = listener.tap_io(|stream| {
+            // Small answers go out at once; a socket that cannot is served all the same.
+            let _slower = stream.set_nodelay(true);
+        });
+        return vec![tokio::spawn(async move { forever(axum::serve(listener, router).await) })];
+    };
+    let wanted = ring::digest::digest(&ring::digest::SHA256, door.pass.token.as_bytes());
+    let router = router.layer(axum::middleware::from_fn_with_state(wanted, gate));
+    let (done, ready) = mpsc::channel(HANDSHAKES_MAX);
+    vec![
+        tokio::spawn(shake_hands(listener, TlsAcceptor::from(door.tls.clone()), done)),
+        tokio::spawn(async move { forever(axum::serve(Handshakes { ready, address }, router).await) }),
+    ]
+}
+
+/// Lets through who has the token.
+async fn gate(State(wanted): State<ring::digest::Digest>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let open = OPEN
+        .iter()
+        .any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let value = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = value.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+    // Digests are compared: how long that takes tells nothing of the token.
+    let known = token.is_some_and(|token| {
+        ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref() == wanted.as_ref()
+    });
+    if open || known {
+        return next.run(request).await;
+    }
+    let status = twin::Status::new(401, "Unauthorized", "Unauthorized");
+    (http::StatusCode::UNAUTHORIZED, axum::Json(status.to_value())).into_response()
+}
+
+/// Connections whose handshake is done.
+struct Handshakes {
+    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    address: SocketAddr,
+}
+
+impl Listener for Handshakes {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(connection) => connection,
+            None => std::future::pending().await,
+        }
+    }
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Accepts connections for ever; each shakes hands beside the others.
+async fn shake_hands(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    done: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let (stream, address) = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(%error, "accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let (acceptor, done) = (acceptor.clone(), done.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let _slower = stream.set_nodelay(true);
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                // Nobody waits for it once the server ends.
+                Ok(Ok(stream)) => drop(done.send((stream, address)).await),
+                Ok(Err(error)) => tracing::debug!(%error, %address, "shake hands"),
+                Err(_) => tracing::debug!(%address, "a handshake took too long"),
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_keeps_its_authority_and_token() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Door::open(Some(state.path()), &[]).unwrap();
+        let again = Door::open(Some(state.path()), &[]).unwrap();
+        assert_eq!(first.pass().token, again.pass().token);
+        assert_eq!(first.pass().authority, again.pass().authority);
+        assert_ne!(first.pass().token, Door::open(None, &[]).unwrap().pass().token);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(state.path().join(FILE)).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_left_alone() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join(FILE), "{}").unwrap();
+        let error = Door::open(Some(state.path()), &[]).err().unwrap().to_string();
+        assert!(error.contains("access.json") && error.contains("hint: take it away"), "{error}");
+        assert_eq!(std::fs::read(state.path().join(FILE)).unwrap(), b"{}");
+    }
+
+    #[tokio::test]
+    async fn without_the_token_only_health_is_told() {
+        use tower::ServiceExt;
+        let wanted = ring::digest::digest(&ring::digest::SHA256, b"secret");
+        let router = axum::Router::new().fallback(|| async { "in" });
+        let router = router.layer(axum::middleware::from_fn_with_state(wanted, gate));
+        let ask = async |path: &str, token: Option<&str>| {
+            let mut request = http::Request::get(path);
+            if let Some(token) = token {
+                request = request.header(AUTHORIZATION, token);
+            }
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status().as_u16()
+        };
+        for (path, token, code) in [
+            ("/api/v1/pods", None, 401),
+            ("/api/v1/pods", Some("Bearer wrong"), 401),
+            ("/api/v1/pods", Some("secret"), 401),
+            ("/api/v1/pods", Some("Bearer secret"), 200),
+            ("/livez", None, 200),
+            ("/readyz/ping", None, 200),
+            ("/version", None, 200),
+            ("/versions", None, 401),
+        ] {
+            assert_eq!(ask(path, token).await, code, "{path} {token:?}");
+        }
+    }
+}

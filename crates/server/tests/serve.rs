@@ -1,0 +1,118 @@
+//! `twin serve` as its clients meet it: a kubeconfig, TLS, a token, and a cluster behind it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may fail")]
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use kube::api::{Api, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use server::Speed;
+use server::serve::{Options, Running, What, serve};
+use std::path::Path;
+use std::time::Duration;
+
+/// Looks for what is to come about this often at most.
+const TRIES: u32 = 600;
+
+fn options(state: Option<&Path>) -> Options {
+    Options {
+        what: What::Nodes(3),
+        state: state.map(Path::to_owned),
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        pace: Speed::Times(600.0),
+        seed: 1,
+        start: None,
+        fresh: false,
+        open: false,
+    }
+}
+
+async fn config(running: &Running) -> kube::Config {
+    let kubeconfig = Kubeconfig::read_from(&running.kubeconfig).unwrap();
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+async fn client(running: &Running) -> kube::Client {
+    kube::Client::try_from(config(running).await).unwrap()
+}
+
+fn pod() -> Pod {
+    let spec = json!({"containers": [{"name": "main", "image": "busybox"}]});
+    serde_json::from_value(json!({"metadata": {"name": "sleeper"}, "spec": spec})).unwrap()
+}
+
+async fn node_of(pods: &Api<Pod>, name: &str) -> String {
+    for _ in 0..TRIES {
+        let pod = pods.get(name).await.unwrap();
+        if pod.status.is_some_and(|status| status.phase.as_deref() == Some("Running")) {
+            return pod.spec.unwrap().node_name.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{name} does not run");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_runs_and_nothing_is_left_behind() {
+    let running = serve(options(None)).await.unwrap();
+    let client = client(&running).await;
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+    assert_eq!(nodes.items.len(), 3);
+    let pods = Api::<Pod>::default_namespaced(client);
+    pods.create(&PostParams::default(), &pod()).await.unwrap();
+    assert!(node_of(&pods, "sleeper").await.starts_with("twin-general-"));
+    let dir = running.kubeconfig.parent().unwrap().to_owned();
+    assert!(dir.exists());
+    running.stop().await.unwrap();
+    assert!(!dir.exists(), "{} is left behind", dir.display());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_token_or_the_authority_nobody_comes_in() {
+    let running = serve(options(None)).await.unwrap();
+    let code = async |config: kube::Config| {
+        let client = kube::Client::try_from(config).unwrap();
+        match Api::<Node>::all(client).list(&ListParams::default()).await {
+            Ok(_) => 200,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(_) => 0,
+        }
+    };
+    assert_eq!(code(config(&running).await).await, 200);
+    let mut stranger = config(&running).await;
+    stranger.auth_info.token = None;
+    assert_eq!(code(stranger).await, 401);
+    let mut wary = config(&running).await;
+    wary.root_cert = None;
+    assert_eq!(code(wary).await, 0, "a certificate nobody vouches for was taken");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_and_its_kubeconfig_outlast_the_process() {
+    let state = tempfile::tempdir().unwrap();
+    let running = serve(options(Some(state.path()))).await.unwrap();
+    let before = std::fs::read_to_string(&running.kubeconfig).unwrap();
+    let maps = Api::<ConfigMap>::default_namespaced(client(&running).await);
+    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
+    let uid = maps.create(&PostParams::default(), &map).await.unwrap().metadata.uid;
+    let at = running.at;
+    running.stop().await.unwrap();
+
+    let again = serve(options(Some(state.path()))).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&again.kubeconfig).unwrap(), before);
+    assert!(again.at >= at, "time went back");
+    let maps = Api::<ConfigMap>::default_namespaced(client(&again).await);
+    assert_eq!(maps.get("kept").await.unwrap().metadata.uid, uid);
+    again.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_twin_asks_for_nothing() {
+    let running = serve(Options { open: true, ..options(None) }).await.unwrap();
+    assert!(running.clusters[0].1.starts_with("http://127.0.0.1:"), "{:?}", running.clusters);
+    let config = config(&running).await;
+    assert!(config.auth_info.token.is_none() && config.root_cert.is_none());
+    let nodes = Api::<Node>::all(kube::Client::try_from(config).unwrap());
+    assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 3);
+    running.stop().await.unwrap();
+}
