@@ -7,6 +7,7 @@
 pub mod arrows;
 pub mod functions;
 pub mod lexer;
+pub mod resources;
 pub mod schema;
 pub mod sources;
 pub mod texts;

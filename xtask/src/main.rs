@@ -2,6 +2,7 @@
 //! usage, 2 when the tree cannot be read.
 //!
 //! `cargo xtask schema DIR VERSION`: prints the table of Kubernetes' types, from the OpenAPI documents in DIR.
+//! `cargo xtask resources DIR VERSION`: prints the table of resources, from the discovery documents in DIR.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,16 +12,19 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["tidy"] => tidy(),
-        ["schema", dir, version] => schema(Path::new(dir), version),
+        ["schema", dir, version] => print(xtask::schema::table(Path::new(dir), version)),
+        ["resources", dir, version] => print(xtask::resources::table(Path::new(dir), version)),
         _ => {
-            eprintln!("usage: cargo xtask tidy | cargo xtask schema DIR VERSION");
+            eprintln!(
+                "usage: cargo xtask tidy | cargo xtask schema DIR VERSION | cargo xtask resources DIR VERSION"
+            );
             ExitCode::from(1)
         }
     }
 }
 
-fn schema(dir: &Path, version: &str) -> ExitCode {
-    match xtask::schema::table(dir, version) {
+fn print(table: anyhow::Result<String>) -> ExitCode {
+    match table {
         Ok(table) => {
             print!("{table}");
             ExitCode::SUCCESS

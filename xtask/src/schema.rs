@@ -1,4 +1,4 @@
-//! `cargo xtask schema DIR`: the table of Kubernetes' types that the twin's API server reads (`twin::apiserver::schema`),
+//! `cargo xtask schema DIR VERSION`: the table of Kubernetes' types that the twin's API server reads (`twin::apiserver::schema`),
 //! from the OpenAPI v3 documents of Kubernetes' own source tree (`api/openapi-spec/v3`).
 //!
 //! Only facts are kept: names, types, what is required, defaults, how lists and maps merge. No descriptions. The
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// The documents the twin serves: the stable versions of the groups in its API.
-const DOCUMENTS: [&str; 20] = [
+const DOCUMENTS: [&str; 22] = [
     "api__v1",
     "apis__admissionregistration.k8s.io__v1",
     "apis__apiextensions.k8s.io__v1",
@@ -26,10 +26,12 @@ const DOCUMENTS: [&str; 20] = [
     "apis__coordination.k8s.io__v1",
     "apis__discovery.k8s.io__v1",
     "apis__events.k8s.io__v1",
+    "apis__flowcontrol.apiserver.k8s.io__v1",
     "apis__networking.k8s.io__v1",
     "apis__node.k8s.io__v1",
     "apis__policy__v1",
     "apis__rbac.authorization.k8s.io__v1",
+    "apis__resource.k8s.io__v1",
     "apis__scheduling.k8s.io__v1",
     "apis__storage.k8s.io__v1",
 ];

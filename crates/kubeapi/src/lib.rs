@@ -6,6 +6,7 @@
 //! bookmarks are paced by the runtime's timers), every body is bounded. Leaves out authentication, which
 //! belongs to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
 
+mod document;
 mod meta;
 mod negotiate;
 mod protobuf;

@@ -2,48 +2,60 @@
 
 use crate::negotiate::{Accept, Form};
 use crate::query::Query;
+use crate::service::Cluster;
 use crate::{respond, route};
 use axum::response::Response;
 use serde_json::{Value, json};
-use twin::Status;
+use std::sync::Arc;
 use twin::apiserver::{discovery, openapi};
+use twin::kind::Defined;
+use twin::{Objects, Status};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Answers a path that is not about objects.
-pub(crate) fn answer(segments: &[String], query: &Query, accept: &Accept) -> Result<Response, Status> {
+pub(crate) fn answer(
+    cluster: &Cluster,
+    segments: &[String],
+    query: &Query,
+    accept: &Accept,
+) -> Result<Response, Status> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let read =
+        |objects: &Objects, _| (objects.defined().cloned().collect(), openapi::definitions_version(objects));
+    let (defined, version): (Vec<Arc<Defined>>, u64) = cluster.read(read)?;
+    let customs: Vec<&Defined> = defined.iter().map(|defined| &**defined).collect();
+    let customs = customs.as_slice();
     let found = |document: Option<Value>| document.ok_or_else(route::nowhere);
     let document = match parts.as_slice() {
-        [] => json!({"paths": paths()}),
+        [] => json!({"paths": paths(customs)}),
         ["version"] => discovery::version(),
         ["healthz" | "livez" | "readyz", ..] => return Ok(health(parts[0], query)),
         ["api"] | ["apis"] => {
             let core = parts == ["api"];
             if accept.choose(&[Form::Discovery, Form::Object])? == Form::Discovery {
-                let document = discovery::aggregated(core).to_string();
+                let document = discovery::aggregated(core, customs).to_string();
                 return Ok(respond::bytes(200, AGGREGATED, document));
             }
-            if core { discovery::core_versions() } else { discovery::group_list() }
+            if core { discovery::core_versions() } else { discovery::group_list(customs) }
         }
-        ["api", version] => found(discovery::resources("", version))?,
-        ["apis", group] => found(discovery::group(group))?,
-        ["apis", group, version] => found(discovery::resources(group, version))?,
-        ["openapi", "v2"] => return Ok(openapi_v2(accept)),
-        ["openapi", "v3"] => openapi::index(),
-        ["openapi", "v3", rest @ ..] => found(openapi::document(&rest.join("/")))?,
+        ["api", version] => found(discovery::resources("", version, customs))?,
+        ["apis", group] => found(discovery::group(group, customs))?,
+        ["apis", group, version] => found(discovery::resources(group, version, customs))?,
+        ["openapi", "v2"] => return Ok(openapi_v2(accept, customs)),
+        ["openapi", "v3"] => openapi::index(customs, version),
+        ["openapi", "v3", rest @ ..] => found(openapi::document(&rest.join("/"), customs))?,
         _ => return Err(route::nowhere()),
     };
     accept.choose(&[Form::Object])?;
     Ok(respond::json(200, &document))
 }
 
-/// OpenAPI v2 without definitions: clients that look there (kubectl, for documents of kind List) find
-/// no schema of a type and leave validation to the server. Mostly asked for as protobuf.
-fn openapi_v2(accept: &Accept) -> Response {
+/// OpenAPI v2 as JSON. To clients that take protobuf alone it has no definitions: they find no schema of a type and
+/// leave validation to the server.
+fn openapi_v2(accept: &Accept, customs: &[&Defined]) -> Response {
     if accept.choose(&[Form::Object]).is_ok() {
-        let info = json!({"title": "Kubernetes", "version": discovery::GIT_VERSION});
-        return respond::json(200, &json!({"swagger": "2.0", "info": info, "paths": {}}));
+        return respond::json(200, &openapi::whole(customs));
     }
     // `Document { swagger: "2.0" }`: field 1, three bytes.
     let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -59,12 +71,14 @@ fn health(probe: &str, query: &Query) -> Response {
     respond::bytes(200, "text/plain; charset=utf-8", text)
 }
 
-fn paths() -> Vec<String> {
+fn paths(customs: &[&Defined]) -> Vec<String> {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for (group, version) in discovery::groups() {
+    for (group, versions) in discovery::groups(customs) {
         paths.push(format!("/apis/{group}"));
-        paths.push(format!("/apis/{group}/{version}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     paths
 }

@@ -170,6 +170,47 @@ static POD_SPEC: Message = Message {
         (25, "priority", Type::Number),
     ],
 };
+static RESOURCE_ATTRIBUTES: Message = Message {
+    name: "ResourceAttributes",
+    fields: &[
+        (1, "namespace", Type::FilledText),
+        (2, "verb", Type::FilledText),
+        (3, "group", Type::FilledText),
+        (4, "version", Type::FilledText),
+        (5, "resource", Type::FilledText),
+        (6, "subresource", Type::FilledText),
+        (7, "name", Type::FilledText),
+    ],
+};
+static PATH_ATTRIBUTES: Message = Message {
+    name: "NonResourceAttributes",
+    fields: &[(1, "path", Type::FilledText), (2, "verb", Type::FilledText)],
+};
+static ACCESS_SPEC: Message = Message {
+    name: "SelfSubjectAccessReviewSpec",
+    fields: &[
+        (1, "resourceAttributes", Type::One(&RESOURCE_ATTRIBUTES)),
+        (2, "nonResourceAttributes", Type::One(&PATH_ATTRIBUTES)),
+    ],
+};
+static ACCESS: Message = Message {
+    name: "SelfSubjectAccessReview",
+    fields: &[
+        (1, "metadata", Type::One(&META)),
+        (2, "spec", Type::One(&ACCESS_SPEC)),
+        (3, "status", Type::Ignored),
+    ],
+};
+static RULES_SPEC: Message =
+    Message { name: "SelfSubjectRulesReviewSpec", fields: &[(1, "namespace", Type::FilledText)] };
+static RULES: Message = Message {
+    name: "SelfSubjectRulesReview",
+    fields: &[
+        (1, "metadata", Type::One(&META)),
+        (2, "spec", Type::One(&RULES_SPEC)),
+        (3, "status", Type::Ignored),
+    ],
+};
 static TEMPLATE: Message = Message {
     name: "PodTemplateSpec",
     fields: &[(1, "metadata", Type::One(&META)), (2, "spec", Type::One(&POD_SPEC))],
@@ -413,7 +454,9 @@ fn message(schema: &Message, bytes_in: &[u8], depth: usize) -> Result<Value, Sta
 }
 
 fn schema(kind: &str) -> Option<&'static Message> {
-    [&NAMESPACE, &CONFIG_MAP, &PRIORITY_CLASS, &LEASE, &JOB, &POD].into_iter().find(|m| m.name == kind)
+    [&NAMESPACE, &CONFIG_MAP, &PRIORITY_CLASS, &LEASE, &JOB, &POD, &ACCESS, &RULES]
+        .into_iter()
+        .find(|m| m.name == kind)
 }
 
 /// Reads a body: the magic, then `runtime.Unknown` with the type and the object's bytes.

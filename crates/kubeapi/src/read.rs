@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{self, IncludeObject, List, ListQuery, VersionMatch};
+use twin::kind::Defined;
 use twin::{Objects, Status};
 
 /// The forms objects come in.
@@ -36,25 +37,49 @@ pub(crate) fn get(
     let resource = target.kind.resource();
     match target.subresource.as_deref() {
         None => {}
-        Some("status") if resource.status => {}
+        Some("scale") if resource.has_part("scale") => return scale(cluster, target, accept),
+        Some(part @ ("status" | "ephemeralcontainers" | "approval")) if resource.has_part(part) => {}
         Some(_) => return Err(nowhere()),
     }
     let form = accept.choose(&FORMS)?;
     let include = include_object(query)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let found = cluster.read(|objects, now| {
-        objects.get(target.kind, namespace, &target.name).map(|stored| (stored.clone(), now))
+        let defined = objects.definition_of(target.kind).cloned();
+        objects.get(target.kind, namespace, &target.name).map(|stored| (stored.clone(), now, defined))
     })?;
-    let (stored, now) = found.ok_or_else(|| Status::not_found(resource, &target.name))?;
+    let (stored, now, defined) = found.ok_or_else(|| Status::not_found(resource, &target.name))?;
     Ok(match form {
         Form::Table => {
-            let mut table = apiserver::table(target.kind, std::slice::from_ref(&stored), now, include);
+            let mut table = apiserver::table(
+                target.kind,
+                defined.as_deref(),
+                std::slice::from_ref(&stored),
+                now,
+                include,
+            );
             table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
             respond::json(200, &table)
         }
-        Form::Metadata => respond::json(200, &partial_metadata(&stored.object)),
-        _ => respond::bytes(200, respond::JSON, stored.bytes().to_vec()),
+        Form::Metadata => respond::json(200, &partial_metadata(&stored)),
+        _ => respond::bytes(
+            200,
+            respond::JSON,
+            apiserver::shown(target.kind, defined.as_deref(), &stored).to_vec(),
+        ),
     })
+}
+
+/// GET of how many replicas an object has.
+fn scale(cluster: &Cluster, target: &Target, accept: &Accept) -> Result<Response, Status> {
+    accept.choose(&[Form::Object])?;
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let found = cluster.read(|objects, _| {
+        let stored = objects.get(target.kind, namespace, &target.name)?;
+        apiserver::scale(objects, target.kind, stored)
+    })?;
+    let scale = found.ok_or_else(|| Status::not_found(target.kind.resource(), &target.name))?;
+    Ok(respond::json(200, &scale))
 }
 
 /// What a list's query parameters ask for.
@@ -100,7 +125,7 @@ fn list_meta(list: &List) -> Value {
 }
 
 /// The bytes of a list: mostly copies of what each object has cached.
-fn list_bytes(target: &Target, list: &List) -> Vec<u8> {
+fn list_bytes(target: &Target, defined: Option<&Defined>, list: &List) -> Vec<u8> {
     let resource = target.kind.resource();
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
@@ -113,7 +138,7 @@ fn list_bytes(target: &Target, list: &List) -> Vec<u8> {
         if i > 0 {
             bytes.push(b',');
         }
-        bytes.extend_from_slice(&stored.bytes());
+        bytes.extend_from_slice(&apiserver::shown(target.kind, defined, stored));
     }
     bytes.extend_from_slice(b"]}");
     bytes
@@ -129,19 +154,22 @@ pub(crate) fn list(
     let form = accept.choose(&FORMS)?;
     let include = include_object(query)?;
     let wanted = list_query(target, query)?;
-    let run = |objects: &Objects, now| apiserver::list(objects, target.kind, &wanted).map(|l| (l, now));
-    let (list, now) = cluster.read(run)??;
+    let run = |objects: &Objects, now| {
+        let defined = objects.definition_of(target.kind).cloned();
+        apiserver::list(objects, target.kind, &wanted).map(|list| (list, now, defined))
+    };
+    let (list, now, defined) = cluster.read(run)??;
     Ok(match form {
         Form::Table => {
-            let mut table = apiserver::table(target.kind, &list.items, now, include);
+            let mut table = apiserver::table(target.kind, defined.as_deref(), &list.items, now, include);
             table["metadata"] = list_meta(&list);
             respond::json(200, &table)
         }
         Form::Metadata => {
-            let items: Vec<Value> = list.items.iter().map(|s| partial_metadata(&s.object)).collect();
+            let items: Vec<Value> = list.items.iter().map(|s| partial_metadata(s)).collect();
             let document = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta(&list), "items": items});
             respond::json(200, &document)
         }
-        _ => respond::bytes(200, respond::JSON, list_bytes(target, &list)),
+        _ => respond::bytes(200, respond::JSON, list_bytes(target, defined.as_deref(), &list)),
     })
 }

@@ -46,8 +46,11 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Finds a kind by group, version and plural.
+pub(crate) type Find<'a> = &'a dyn Fn(&str, &str, &str) -> Option<Kind>;
+
 /// Reads a path.
-pub(crate) fn parse(path: &str) -> Result<Route, Status> {
+pub(crate) fn parse(path: &str, find: Find<'_>) -> Result<Route, Status> {
     let segments: Option<Vec<String>> =
         path.split('/').filter(|s| !s.is_empty()).take(SEGMENTS_MAX + 1).map(decode).collect();
     let segments = segments.ok_or_else(|| Status::bad_request("the path is not valid UTF-8"))?;
@@ -56,13 +59,13 @@ pub(crate) fn parse(path: &str) -> Result<Route, Status> {
     }
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        ["api", version, rest @ ..] if !rest.is_empty() => resource("", version, rest),
-        ["apis", group, version, rest @ ..] if !rest.is_empty() => resource(group, version, rest),
+        ["api", version, rest @ ..] if !rest.is_empty() => resource(find, "", version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => resource(find, group, version, rest),
         _ => Ok(Route::Meta(segments)),
     }
 }
 
-fn resource(group: &str, version: &str, rest: &[&str]) -> Result<Route, Status> {
+fn resource(find: Find<'_>, group: &str, version: &str, rest: &[&str]) -> Result<Route, Status> {
     // `namespaces/NS/pods` is about pods; `namespaces/NS` and `namespaces/NS/status` about the namespace.
     let (namespace, rest) = match rest {
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
@@ -76,7 +79,7 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Result<Route, Status> 
         [plural, name, subresource, ..] => (*plural, *name, Some((*subresource).to_owned())),
         [] => return Err(nowhere()),
     };
-    let kind = Kind::find(group, version, plural).ok_or_else(nowhere)?;
+    let kind = find(group, version, plural).ok_or_else(nowhere)?;
     let namespaced = kind.resource().namespaced;
     // A namespaced object cannot be named without its namespace.
     if namespace.is_some() != namespaced && !(namespaced && name.is_empty()) {
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     fn target(path: &str) -> Target {
-        match parse(path).unwrap() {
+        match parse(path, &Kind::find).unwrap() {
             Route::Resource(target) => target,
             Route::Meta(segments) => panic!("{path}: {segments:?}"),
         }
@@ -122,12 +125,12 @@ mod tests {
         for wrong in [
             "/api/v1/pods/x",
             "/api/v1/namespaces/a/nodes/n",
-            "/api/v1/secrets",
+            "/api/v1/gadgets",
             "/apis/batch/v2/jobs",
             "/api/v1/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x/x",
         ] {
-            assert_eq!(parse(wrong).unwrap_err().code, 404, "{wrong}");
+            assert_eq!(parse(wrong, &Kind::find).unwrap_err().code, 404, "{wrong}");
         }
-        assert!(matches!(parse("/apis/batch/v1").unwrap(), Route::Meta(s) if s.len() == 3));
+        assert!(matches!(parse("/apis/batch/v1", &Kind::find).unwrap(), Route::Meta(s) if s.len() == 3));
     }
 }

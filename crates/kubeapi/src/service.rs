@@ -11,7 +11,7 @@ use fleet::{ClusterId, Instant};
 use futures::future::BoxFuture;
 use http::Method;
 use std::sync::Arc;
-use twin::{Objects, Status};
+use twin::{Kind, Objects, Status};
 
 /// The twins behind the API, however they are held.
 pub trait Twin: Send + Sync + 'static {
@@ -63,12 +63,16 @@ async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, S
     let query = Query::parse(request.uri())?;
     let accept = Accept::parse(request.headers());
     let method = request.method().clone();
-    match route::parse(request.uri().path())? {
+    let find = |group: &str, version: &str, plural: &str| {
+        let built_in = Kind::find(group, version, plural);
+        built_in.or_else(|| cluster.read(|objects, _| objects.kind(group, version, plural)).ok().flatten())
+    };
+    match route::parse(request.uri().path(), &find)? {
         Route::Meta(segments) => {
             if method != Method::GET && method != Method::HEAD {
                 return Err(Status::method_not_allowed());
             }
-            meta::answer(&segments, &query, &accept)
+            meta::answer(cluster, &segments, &query, &accept)
         }
         Route::Resource(target) => resource(cluster, &target, query, accept, request).await,
     }
@@ -84,6 +88,9 @@ async fn resource(
     match *request.method() {
         Method::GET | Method::HEAD => {
             route::refuse_streams(target)?;
+            if target.subresource.is_none() && !target.kind.resource().allows("get") {
+                return Err(Status::method_not_allowed());
+            }
             if query.flag("watch") && target.subresource.is_none() {
                 return watch::answer(cluster, target, &query, &accept);
             }

@@ -24,6 +24,7 @@ use tokio::time::{Interval, MissedTickBehavior, Sleep};
 use twin::apiserver::list::{parse_version, too_large};
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{self, IncludeObject, ListQuery, Selectors, VersionMatch};
+use twin::kind::Defined;
 use twin::{Change, ChangeKind, Kind, Objects, Status, Stored};
 
 /// How long a watch lasts when the client names no timeout (Kubernetes: 30 to 60 minutes).
@@ -38,6 +39,8 @@ const BATCH_MAX: usize = 1000;
 /// What of the objects is told.
 struct View {
     kind: Kind,
+    /// The definition behind a custom kind, as it was when the watch began.
+    defined: Option<Arc<Defined>>,
     namespace: Option<String>,
     selectors: Selectors,
     form: Form,
@@ -72,14 +75,17 @@ impl View {
     fn event(&mut self, event: &str, stored: &Arc<Stored>, now: Instant) -> Bytes {
         match self.form {
             Form::Table => {
-                let mut table = apiserver::table(self.kind, std::slice::from_ref(stored), now, self.include);
+                let mut table = self.table(std::slice::from_ref(stored), now);
                 table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
                 self.only_first_columns(&mut table);
                 line(event, table.to_string().as_bytes())
             }
-            Form::Metadata => line(event, partial_metadata(&stored.object).to_string().as_bytes()),
-            _ => line(event, &stored.bytes()),
+            Form::Metadata => line(event, partial_metadata(stored).to_string().as_bytes()),
+            _ => line(event, &apiserver::shown(self.kind, self.defined.as_deref(), stored)),
         }
+    }
+    fn table(&self, items: &[Arc<Stored>], now: Instant) -> Value {
+        apiserver::table(self.kind, self.defined.as_deref(), items, now, self.include)
     }
     fn only_first_columns(&mut self, table: &mut Value) {
         if self.columns_sent {
@@ -89,7 +95,7 @@ impl View {
     }
     /// What a change means to this view.
     fn change(&mut self, change: &Change, now: Instant) -> Option<Bytes> {
-        if change.object.object.kind() != self.kind {
+        if change.object.object.kind() != self.kind.stored() {
             return None;
         }
         let was = change.previous.as_ref().is_some_and(|previous| self.sees(previous));
@@ -104,7 +110,8 @@ impl View {
             (true, false) => {
                 // It no longer matches: the client is told the state it knew, at the new version.
                 let known = change.previous.as_ref()?;
-                let shown = Arc::new(Stored::at(known.object.clone(), change.version));
+                let shown = Stored::at(known.object.clone(), change.version);
+                let shown = Arc::new(shown.with_managed(known.managed.clone()));
                 Some(self.event("DELETED", &shown, now))
             }
         }
@@ -117,7 +124,7 @@ impl View {
         }
         let object = match self.form {
             Form::Table => {
-                let mut table = apiserver::table(self.kind, &[], Instant::EPOCH, self.include);
+                let mut table = self.table(&[], Instant::EPOCH);
                 table["metadata"] = json!({"resourceVersion": version.to_string()});
                 self.only_first_columns(&mut table);
                 table
@@ -249,9 +256,14 @@ pub(crate) fn answer(
     accept: &Accept,
 ) -> Result<Response, Status> {
     let wanted = list_query(target, query)?;
-    let selectors = Selectors::parse(target.kind, &wanted.label_selector, &wanted.field_selector)?;
+    let parse = |objects: &Objects, _| {
+        let selectors = Selectors::of(objects, target.kind, &wanted.label_selector, &wanted.field_selector);
+        selectors.map(|selectors| (selectors, objects.definition_of(target.kind).cloned()))
+    };
+    let (selectors, defined) = cluster.read(parse)??;
     let mut view = View {
         kind: target.kind,
+        defined,
         namespace: target.namespace.clone(),
         selectors,
         form: accept.choose(&FORMS)?,

@@ -8,18 +8,19 @@ use crate::query::Query;
 use crate::read::{FORMS, include_object};
 use crate::route::{Target, nowhere};
 use crate::service::Cluster;
-use crate::{protobuf, respond};
+use crate::{document, protobuf, respond};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::Method;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Method};
 use serde_json::Value;
+use std::sync::Arc;
+use twin::Status;
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{
     self, BODY_BYTES_MAX, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
 };
-use twin::{Object, Objects, Status};
 
 fn media_type(request: &Request<Body>) -> String {
     let header = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -46,42 +47,40 @@ fn verb(method: &Method, target: &Target, media: &str) -> Result<Verb, Status> {
             "application/apply-patch+yaml" => Ok(Verb::Patch(PatchType::Apply)),
             other => Err(unsupported(
                 other,
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             )),
         },
         _ => Err(Status::method_not_allowed()),
     }
 }
 
-async fn body(verb: Verb, media: &str, request: Request<Body>) -> Result<Value, Status> {
+/// A body, and the paths of fields that stand in it more than once.
+async fn body(verb: Verb, media: &str, request: Request<Body>) -> Result<(Value, Vec<String>), Status> {
     let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| {
         let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
         Status::new(413, "RequestEntityTooLarge", message)
     })?;
     if bytes.is_empty() {
-        return Ok(Value::Null);
+        return Ok((Value::Null, Vec::new()));
     }
     if matches!(verb, Verb::Patch(PatchType::Apply)) {
-        // Usually YAML: it is refused anyhow, with a word on what to use.
-        return Ok(Value::Null);
+        return document::applied(&bytes);
     }
-    if !matches!(verb, Verb::Patch(_)) && media == protobuf::MEDIA {
-        return protobuf::decode(&bytes);
+    let patches = matches!(verb, Verb::Patch(_));
+    match media {
+        protobuf::MEDIA if !patches => Ok((protobuf::decode(&bytes)?, Vec::new())),
+        "application/yaml" if !patches => document::yaml(&bytes),
+        media if !patches && media != respond::JSON => {
+            Err(unsupported(media, "application/json, application/yaml"))
+        }
+        _ => document::json(&bytes),
     }
-    if !matches!(verb, Verb::Patch(_)) && media != respond::JSON {
-        return Err(unsupported(media, respond::JSON));
-    }
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Status::bad_request(format!("the body of the request is not valid JSON: {e}")))
 }
 
 fn subresource(target: &Target) -> Result<Option<Subresource>, Status> {
-    match target.subresource.as_deref() {
-        None => Ok(None),
-        Some("status") if target.kind.resource().status => Ok(Some(Subresource::Status)),
-        Some("binding") if target.kind == twin::Kind::Pod => Ok(Some(Subresource::Binding)),
-        Some(_) => Err(nowhere()),
-    }
+    let Some(name) = target.subresource.as_deref() else { return Ok(None) };
+    let known = Subresource::named(name).filter(|part| target.kind.resource().has_part(part.as_str()));
+    known.map(Some).ok_or_else(nowhere)
 }
 
 fn propagation(text: &str) -> Result<Propagation, Status> {
@@ -123,19 +122,57 @@ fn delete_options(query: &Query, body: &Value) -> Result<DeleteOptions, Status> 
     })
 }
 
-fn options(verb: Verb, query: &Query, body: &Value) -> Result<Options, Status> {
+/// Longest name of a field manager, in characters.
+const MANAGER_MAX: usize = 128;
+
+/// Who writes: the name given, else that of the client's program.
+fn manager(query: &Query, headers: &HeaderMap) -> Result<String, Status> {
+    if let Some(name) = query.filled("fieldManager") {
+        if name.chars().count() > MANAGER_MAX || name.chars().any(char::is_control) {
+            let why = format!(
+                "fieldManager: Invalid value: {name:?}: expected at most {MANAGER_MAX} printable characters"
+            );
+            return Err(Status::new(422, "Invalid", why));
+        }
+        return Ok(name.to_owned());
+    }
+    let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let program: String = agent.split('/').next().unwrap_or_default().chars().take(MANAGER_MAX).collect();
+    Ok(if program.is_empty() { "unknown".to_owned() } else { program })
+}
+
+fn options(
+    verb: Verb,
+    query: &Query,
+    headers: &HeaderMap,
+    (body, duplicates): (&Value, Vec<String>),
+) -> Result<Options, Status> {
     let owned = |name: &str| query.filled(name).map(str::to_owned);
     let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
     let in_body = deletes && body.get("dryRun").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
     Ok(Options {
         dry_run: query.dry_run()? || in_body,
-        field_manager: owned("fieldManager"),
+        field_manager: if deletes { None } else { Some(manager(query, headers)?) },
         force: query.flag("force"),
         field_validation: owned("fieldValidation"),
+        duplicate_fields: duplicates,
         delete: if deletes { delete_options(query, body)? } else { DeleteOptions::default() },
         label_selector: owned("labelSelector"),
         field_selector: owned("fieldSelector"),
     })
+}
+
+/// Server-side apply says who applies, and nothing else may be forced.
+fn check_apply(verb: Verb, query: &Query) -> Result<(), Status> {
+    let applies = verb == Verb::Patch(PatchType::Apply);
+    let why = if applies && query.filled("fieldManager").is_none() {
+        "fieldManager: Required value: is required for apply patch"
+    } else if matches!(verb, Verb::Patch(_)) && !applies && query.flag("force") {
+        "force: Forbidden: may not be specified for non-apply patch"
+    } else {
+        return Ok(());
+    };
+    Err(Status::new(422, "Invalid", format!("PatchOptions.meta.k8s.io \"\" is invalid: {why}")))
 }
 
 /// Carries out a write and answers in the form accepted.
@@ -154,8 +191,10 @@ pub(crate) async fn answer(
     if verb == Verb::Create && subresource.is_none() && !target.name.is_empty() {
         return Err(Status::method_not_allowed());
     }
-    let body = body(verb, &media, request).await?;
-    let options = options(verb, query, &body)?;
+    let headers = request.headers().clone();
+    let (body, duplicates) = body(verb, &media, request).await?;
+    let options = options(verb, query, &headers, (&body, duplicates))?;
+    check_apply(verb, query)?;
     let write = twin::Request {
         verb,
         kind: target.kind,
@@ -184,12 +223,10 @@ fn reshape(
     if body.get("kind").and_then(Value::as_str) != Some(target.kind.resource().name) {
         return Ok(body);
     }
-    let Ok(object) = Object::from_value(target.kind, &body) else { return Ok(body) };
+    let Some(stored) = apiserver::as_stored(target.kind, body.clone()) else { return Ok(body) };
     if form == Form::Metadata {
-        return Ok(partial_metadata(&object));
+        return Ok(partial_metadata(&stored));
     }
-    let now = cluster.read(|_, now| now)?;
-    // A store of its own turns the answer into a stored object without touching the cluster's.
-    let stored = Objects::new().put(object);
-    Ok(apiserver::table(target.kind, &[stored], now, include))
+    let (now, defined) = cluster.read(|objects, now| (now, objects.definition_of(target.kind).cloned()))?;
+    Ok(apiserver::table(target.kind, defined.as_deref(), &[Arc::new(stored)], now, include))
 }

@@ -1,4 +1,4 @@
-//! An API object, typed.
+//! An API object: typed where controllers act on its kind, else a document with typed metadata.
 
 use crate::kind::Kind;
 use k8s_openapi::api::batch::v1::Job;
@@ -6,9 +6,54 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::Value;
+use serde::ser::SerializeMap;
+use serde_json::{Map, Value};
 
-/// One object of a kind the twin acts on.
+/// An object of a kind nothing in the twin is typed for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Its kind, as stored.
+    pub kind: Kind,
+    /// `apiVersion` it was written in.
+    pub api_version: Box<str>,
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Everything but `apiVersion`, `kind` and `metadata`.
+    pub body: Map<String, Value>,
+}
+
+impl serde::Serialize for Document {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(3 + self.body.len()))?;
+        map.serialize_entry("apiVersion", &*self.api_version)?;
+        map.serialize_entry("kind", self.kind.resource().name)?;
+        map.serialize_entry("metadata", &self.metadata)?;
+        for (key, value) in &self.body {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Document {
+    fn from_value(kind: Kind, value: &Value) -> Result<Document, DecodeError> {
+        let wrong = |path: &str, message: String| DecodeError { path: path.to_owned(), message };
+        let Value::Object(parts) = value else { return Err(wrong(".", "expected an object".to_owned())) };
+        let metadata = match parts.get("metadata") {
+            None | Some(Value::Null) => ObjectMeta::default(),
+            Some(meta) => *decode(meta)
+                .map_err(|e| DecodeError { path: format!("metadata.{}", e.path), message: e.message })?,
+        };
+        let resource = kind.stored().resource();
+        let sent = parts.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let api_version = if resource.custom { sent.to_owned() } else { resource.api_version() };
+        let rest = |(key, _): &(&String, &Value)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata");
+        let body = parts.iter().filter(rest).map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Document { kind: kind.stored(), api_version: api_version.into(), metadata, body })
+    }
+}
+
+/// One object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     /// A Namespace.
@@ -27,6 +72,8 @@ pub enum Object {
     Lease(Box<Lease>),
     /// A PriorityClass.
     PriorityClass(Box<PriorityClass>),
+    /// Any other.
+    Document(Box<Document>),
 }
 
 /// Why a document is not an object of the expected kind.
@@ -51,6 +98,7 @@ macro_rules! each {
             Object::Job($inner) => $body,
             Object::Lease($inner) => $body,
             Object::PriorityClass($inner) => $body,
+            Object::Document($inner) => $body,
         }
     };
 }
@@ -70,7 +118,7 @@ impl serde::Serialize for Object {
 
 impl Object {
     /// Its kind.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match self {
             Object::Namespace(_) => Kind::Namespace,
             Object::Node(_) => Kind::Node,
@@ -80,6 +128,7 @@ impl Object {
             Object::Job(_) => Kind::Job,
             Object::Lease(_) => Kind::Lease,
             Object::PriorityClass(_) => Kind::PriorityClass,
+            Object::Document(document) => document.kind,
         }
     }
     /// Its metadata.
@@ -108,7 +157,7 @@ impl Object {
     }
     /// Reads a document of `kind`; its `apiVersion` and `kind` must be those of the kind.
     pub fn from_value(kind: Kind, value: &Value) -> Result<Object, DecodeError> {
-        Ok(match kind {
+        Ok(match kind.stored() {
             Kind::Namespace => Object::Namespace(decode(value)?),
             Kind::Node => Object::Node(decode(value)?),
             Kind::Pod => Object::Pod(decode(value)?),
@@ -117,11 +166,16 @@ impl Object {
             Kind::Job => Object::Job(decode(value)?),
             Kind::Lease => Object::Lease(decode(value)?),
             Kind::PriorityClass => Object::PriorityClass(decode(value)?),
+            Kind::Document(_) => Object::Document(Box::new(Document::from_value(kind, value)?)),
         })
     }
     /// The bytes the API serves.
     pub fn to_bytes(&self) -> Vec<u8> {
         each!(self, o => serde_json::to_vec(o)).expect("Kubernetes types serialise to JSON")
+    }
+    /// As a document.
+    pub fn as_document(&self) -> Option<&Document> {
+        if let Object::Document(o) = self { Some(o) } else { None }
     }
     /// As a Pod.
     pub fn as_pod(&self) -> Option<&Pod> {

@@ -5,14 +5,19 @@
 //! [`Arc`] and never changed in place, so a reader keeps a consistent view for nothing. Rules of the
 //! API (validation, defaults, finalizers) live in [`crate::apiserver`], not here.
 
-use crate::kind::Kind;
+use crate::kind::{Defined, Kind, split_version};
 use crate::object::{DecodeError, Object};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 /// How many changes a cluster remembers for watches; a watch that fell further behind gets 410 Gone.
 pub const HISTORY_MAX: usize = 1_500;
+
+/// Plural of the kind whose objects define others.
+const DEFINITIONS: &str = "customresourcedefinitions";
 
 /// An object as stored, with its version and (once asked for) its bytes.
 #[derive(Debug)]
@@ -21,18 +26,62 @@ pub struct Stored {
     pub object: Object,
     /// Its version.
     pub version: u64,
+    /// Who owns which fields, where anybody's are written down.
+    pub managed: Option<Arc<Managed>>,
     bytes: OnceLock<Arc<[u8]>>,
+}
+
+/// `metadata.managedFields` as JSON text. Kept beside the object and as text: the tree is many times as large, and
+/// whoever changes an object in place of its owner has no use for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Managed(Box<str>);
+
+impl Managed {
+    /// From the list; `None` when it is empty.
+    pub fn new(list: &Value) -> Option<Arc<Managed>> {
+        list.as_array().filter(|list| !list.is_empty()).map(|_| Arc::new(Managed(list.to_string().into())))
+    }
+    /// The list.
+    pub fn to_value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 impl Stored {
     /// An object at a version, outside any store: for answers that show a state nobody stores.
     pub fn at(mut object: Object, version: u64) -> Stored {
         object.meta_mut().resource_version = Some(version.to_string());
-        Stored { object, version, bytes: OnceLock::new() }
+        Stored { object, version, managed: None, bytes: OnceLock::new() }
     }
-    /// The JSON the API serves, made once per version.
+    /// The same with managed fields.
+    pub fn with_managed(self, managed: Option<Arc<Managed>>) -> Stored {
+        Stored { managed, ..self }
+    }
+    /// The JSON the API serves in the version it is stored in, made once per version.
     pub fn bytes(&self) -> Arc<[u8]> {
-        self.bytes.get_or_init(|| self.object.to_bytes().into()).clone()
+        self.bytes.get_or_init(|| self.to_bytes().into()).clone()
+    }
+    fn to_bytes(&self) -> Vec<u8> {
+        const META: &[u8] = b"\"metadata\":{";
+        let mut bytes = self.object.to_bytes();
+        // Only `apiVersion` and `kind`, which hold no braces, come before; a stored object has a name.
+        if let Some(managed) = &self.managed
+            && let Some(at) = bytes.windows(META.len()).position(|window| window == META)
+        {
+            let at = at + META.len();
+            let text = format!("\"managedFields\":{},", managed.0);
+            bytes.splice(at..at, text.into_bytes());
+        }
+        bytes
+    }
+    /// The document the API serves, in the version it is stored in.
+    pub fn to_value(&self) -> Value {
+        let mut value = self.object.to_value();
+        if let Some(managed) = &self.managed {
+            value["metadata"]["managedFields"] = managed.to_value();
+        }
+        value
     }
 }
 
@@ -73,6 +122,8 @@ pub struct Objects {
     kinds: BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>,
     /// Version of the last write of each kind.
     last: BTreeMap<Kind, u64>,
+    /// What the cluster's CustomResourceDefinitions define, by their names; follows from the objects.
+    defined: BTreeMap<Arc<str>, Arc<Defined>>,
     history: VecDeque<Change>,
     /// Changes of which the controllers have not yet heard.
     unseen: VecDeque<Change>,
@@ -89,11 +140,11 @@ impl Objects {
     }
     /// Version of the last write of a kind; 0 if there was none.
     pub fn last_version(&self, kind: Kind) -> u64 {
-        self.last.get(&kind).copied().unwrap_or(0)
+        self.last.get(&kind.stored()).copied().unwrap_or(0)
     }
     /// One object; `namespace` is empty for cluster-scoped kinds.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
-        self.kinds.get(&kind)?.get(&(Arc::from(namespace), Arc::from(name)))
+        self.kinds.get(&kind.stored())?.get(&(Arc::from(namespace), Arc::from(name)))
     }
     /// Objects of a kind in order of namespace and name; `namespace` `None` means all.
     pub fn list<'a>(
@@ -103,7 +154,7 @@ impl Objects {
     ) -> impl Iterator<Item = &'a Arc<Stored>> + 'a {
         let from: Key = (Arc::from(namespace.unwrap_or_default()), Arc::from(""));
         self.kinds
-            .get(&kind)
+            .get(&kind.stored())
             .into_iter()
             .flat_map(move |all| all.range(from.clone()..))
             .take_while(move |((ns, _), _)| namespace.is_none_or(|wanted| wanted == &**ns))
@@ -111,28 +162,72 @@ impl Objects {
     }
     /// How many objects of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
-        self.kinds.get(&kind).map_or(0, BTreeMap::len)
+        self.kinds.get(&kind.stored()).map_or(0, BTreeMap::len)
+    }
+    /// What the cluster's own definitions define, by `PLURAL.GROUP`.
+    pub fn defined(&self) -> impl Iterator<Item = &Arc<Defined>> {
+        self.defined.values()
+    }
+    /// What the definition `PLURAL.GROUP` defines.
+    pub fn definition(&self, name: &str) -> Option<&Arc<Defined>> {
+        self.defined.get(name)
+    }
+    /// The definition behind a custom kind.
+    pub fn definition_of(&self, kind: Kind) -> Option<&Arc<Defined>> {
+        if kind.resource().custom { self.definition(&kind.resource().qualified()) } else { None }
+    }
+    /// The kind served under a group, a version and a plural, built in or not.
+    pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Kind> {
+        Kind::find(group, version, plural)
+            .or_else(|| self.definition(&format!("{plural}.{group}"))?.served(version))
+    }
+    /// The kind of objects with this `apiVersion` and `kind`, built in or not.
+    pub fn kind_of(&self, api_version: &str, name: &str) -> Option<Kind> {
+        Kind::of_object(api_version, name).or_else(|| {
+            let (group, version) = split_version(api_version);
+            self.defined().find(|d| d.group == group && d.kind == name)?.served(version)
+        })
+    }
+    /// Kinds of which there are objects, as stored, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
+        self.kinds.iter().filter(|(_, all)| !all.is_empty()).map(|(kind, _)| *kind)
     }
     /// Puts an object in place, new or changed, under a new version, which it returns in the stored object.
-    /// The object must have a name (and a namespace, if its kind has one).
-    pub fn put(&mut self, mut object: Object) -> Arc<Stored> {
+    /// The object must have a name (and a namespace, if its kind has one). Who owns which fields stays as it was.
+    pub fn put(&mut self, object: Object) -> Arc<Stored> {
+        self.place(object, None)
+    }
+    /// The same, with managed fields in place of those before.
+    pub fn put_managed(&mut self, object: Object, managed: Option<Arc<Managed>>) -> Arc<Stored> {
+        self.place(object, Some(managed))
+    }
+    fn place(&mut self, mut object: Object, managed: Option<Option<Arc<Managed>>>) -> Arc<Stored> {
         self.version += 1;
         object.meta_mut().resource_version = Some(self.version.to_string());
-        let kind = object.kind();
+        let (kind, version) = (object.kind(), self.version);
         let key: Key = (Arc::from(object.namespace()), Arc::from(object.name()));
-        let stored = Arc::new(Stored { object, version: self.version, bytes: OnceLock::new() });
-        let previous = self.kinds.entry(kind).or_default().insert(key, stored.clone());
+        let stored = |managed| Arc::new(Stored { object, version, managed, bytes: OnceLock::new() });
+        let (stored, previous) = match self.kinds.entry(kind).or_default().entry(key) {
+            Entry::Vacant(slot) => (slot.insert(stored(managed.flatten())).clone(), None),
+            Entry::Occupied(mut slot) => {
+                let stored = stored(managed.unwrap_or_else(|| slot.get().managed.clone()));
+                let previous = slot.insert(stored.clone());
+                (stored, Some(previous))
+            }
+        };
         let change = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        self.record(kind, Change { version: self.version, kind: change, object: stored.clone(), previous });
+        self.record(kind, Change { version, kind: change, object: stored.clone(), previous });
         stored
     }
     /// Takes an object away; returns its last state under the version of the deletion.
     pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        let kind = kind.stored();
         let previous = self.kinds.get_mut(&kind)?.remove(&(Arc::from(namespace), Arc::from(name)))?;
         self.version += 1;
         let mut object = previous.object.clone();
         object.meta_mut().resource_version = Some(self.version.to_string());
-        let stored = Arc::new(Stored { object, version: self.version, bytes: OnceLock::new() });
+        let managed = previous.managed.clone();
+        let stored = Arc::new(Stored { object, version: self.version, managed, bytes: OnceLock::new() });
         let change = Change {
             version: self.version,
             kind: ChangeKind::Deleted,
@@ -144,10 +239,23 @@ impl Objects {
     }
     fn record(&mut self, kind: Kind, change: Change) {
         self.last.insert(kind, self.version);
+        self.define(&change.object.object, change.kind == ChangeKind::Deleted);
         self.unseen.push_back(change.clone());
         self.history.push_back(change);
         if self.history.len() > HISTORY_MAX {
             self.history.pop_front();
+        }
+    }
+    /// Keeps what is defined in step with the definitions.
+    fn define(&mut self, object: &Object, gone: bool) {
+        let Some(document) = object.as_document().filter(|d| d.kind.resource().plural == DEFINITIONS) else {
+            return;
+        };
+        if gone {
+            self.defined.remove(object.name());
+        } else {
+            let spec = document.body.get("spec").unwrap_or(&Value::Null);
+            self.defined.insert(object.name().into(), Arc::new(Defined::read(spec)));
         }
     }
     /// Changes after `version`, oldest first; [`Gone`] when some of them are no longer kept.
@@ -173,8 +281,11 @@ impl Objects {
 #[derive(Deserialize)]
 struct Saved {
     version: u64,
-    objects: Vec<(Kind, serde_json::Value)>,
+    objects: Vec<(Kind, Value)>,
     last: BTreeMap<Kind, u64>,
+    /// Kind, namespace, name and managed fields of objects that have any.
+    #[serde(default)]
+    managed: Vec<(Kind, String, String, Managed)>,
 }
 
 /// The same on the way out, object by object: a whole tree of documents would be many times as large.
@@ -183,6 +294,30 @@ struct Saving<'a> {
     version: u64,
     objects: SavingObjects<'a>,
     last: &'a BTreeMap<Kind, u64>,
+    #[serde(skip_serializing_if = "SavingManaged::is_empty")]
+    managed: SavingManaged<'a>,
+}
+
+struct SavingManaged<'a>(&'a BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>);
+
+impl SavingManaged<'_> {
+    fn all(&self) -> impl Iterator<Item = (Kind, &str, &str, &Managed)> {
+        let of = |(kind, all): (&Kind, _)| (*kind, all);
+        self.0.iter().map(of).flat_map(|(kind, all): (Kind, &BTreeMap<Key, Arc<Stored>>)| {
+            all.iter().filter_map(move |((namespace, name), stored)| {
+                Some((kind, &**namespace, &**name, &**stored.managed.as_ref()?))
+            })
+        })
+    }
+    fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+}
+
+impl Serialize for SavingManaged<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.all())
+    }
 }
 
 struct SavingObjects<'a>(&'a BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>);
@@ -197,7 +332,8 @@ impl Serialize for SavingObjects<'_> {
 
 impl Serialize for Objects {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        Saving { version: self.version, objects: SavingObjects(&self.kinds), last: &self.last }.serialize(s)
+        let (objects, managed) = (SavingObjects(&self.kinds), SavingManaged(&self.kinds));
+        Saving { version: self.version, objects, last: &self.last, managed }.serialize(s)
     }
 }
 
@@ -205,12 +341,18 @@ impl<'de> Deserialize<'de> for Objects {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Objects, D::Error> {
         let saved = Saved::deserialize(d)?;
         let mut objects = Objects { version: saved.version, last: saved.last, ..Objects::default() };
+        let managed = saved.managed.into_iter();
+        let mut managed: BTreeMap<(Kind, String, String), Managed> =
+            managed.map(|(kind, namespace, name, managed)| ((kind, namespace, name), managed)).collect();
         for (kind, value) in saved.objects {
             let object =
                 Object::from_value(kind, &value).map_err(|e: DecodeError| serde::de::Error::custom(e))?;
             let version = object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
             let key: Key = (Arc::from(object.namespace()), Arc::from(object.name()));
-            let stored = Arc::new(Stored { object, version, bytes: OnceLock::new() });
+            let managed = managed.remove(&(kind, object.namespace().to_owned(), object.name().to_owned()));
+            let managed = managed.map(Arc::new);
+            objects.define(&object, false);
+            let stored = Arc::new(Stored { object, version, managed, bytes: OnceLock::new() });
             objects.kinds.entry(kind).or_default().insert(key, stored);
         }
         Ok(objects)

@@ -24,6 +24,7 @@ fn play(case: &Value) -> Option<String> {
             kind,
             subresource: "",
             now,
+            types: None,
         };
         now += Span::from_seconds(10);
         let outcome = if step["op"] == "update" {

@@ -142,6 +142,116 @@ fn change_and_delete(kubectl: &Kubectl<'_>) {
     );
 }
 
+const SHOP: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: work}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: c, image: "nginx:1", ports: [{containerPort: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: work}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: work}
+spec:
+  rules:
+  - host: web.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+"#;
+
+/// Kinds kept as documents, ownership, diffs and explanations.
+fn any_kind(kubectl: &Kubectl<'_>) {
+    let all = ["deployment.apps/web", "service/web", "ingress.networking.k8s.io/web"];
+    let each = |suffix: &str| all.map(|name| format!("{name} {suffix}"));
+    let made = kubectl.run(&["apply", "--server-side", "-f", "-"], SHOP);
+    has(&made, &each("serverside-applied").each_ref().map(String::as_str));
+    let less = SHOP.replace("nginx:1", "nginx:2");
+    let (same, text) = kubectl.try_run(&["diff", "--server-side", "-f", "-"], SHOP);
+    assert!(same && text.is_empty(), "{text}");
+    let (same, text) = kubectl.try_run(&["diff", "--server-side", "-f", "-"], &less);
+    assert!(!same);
+    has(&text, &["-      - image: nginx:1", "+      - image: nginx:2"]);
+    has(
+        &kubectl.run(&["-n", "work", "scale", "deployment", "web", "--replicas=4"], ""),
+        &["deployment.apps/web scaled"],
+    );
+    // The scale is another's now.
+    let conflict = kubectl.refused(&["apply", "--server-side", "-f", "-"], SHOP);
+    has(&conflict, &["conflict with \"kubectl\" with subresource \"scale\"", ".spec.replicas"]);
+    kubectl.run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &less);
+    has(
+        &kubectl.run(&["-n", "work", "get", "deployment,svc,ing"], ""),
+        &["0/2", "ClusterIP", "10.96.1.0", "web.example.com"],
+    );
+    has(
+        &kubectl.run(&["-n", "work", "get", "deploy", "web", "--show-managed-fields", "-o", "yaml"], ""),
+        &["manager: kubectl", "operation: Apply", "f:replicas", "image: nginx:2"],
+    );
+    has(
+        &kubectl.run(&["-n", "work", "describe", "deployment", "web"], ""),
+        &["RollingUpdateStrategy:", "nginx:2"],
+    );
+    has(
+        &kubectl.run(&["explain", "deployment.spec.strategy"], ""),
+        &["rollingUpdate", "RollingUpdateDeployment"],
+    );
+    has(&kubectl.run(&["explain", "hpa.spec.metrics", "--recursive"], ""), &["averageUtilization"]);
+    has(&kubectl.run(&["-n", "work", "set", "image", "deployment/web", "c=nginx:3"], ""), &["image updated"]);
+    has(&kubectl.run(&["auth", "can-i", "create", "deployments"], ""), &["yes"]);
+    has(
+        &kubectl.run(&["api-resources", "--verbs=list", "-o", "name"], ""),
+        &["deployments.apps", "clusterroles.rbac"],
+    );
+    let client = SHOP.replace("name: web, namespace", "name: own, namespace");
+    has(&kubectl.run(&["apply", "-f", "-"], &client), &["deployment.apps/own created"]);
+    has(
+        &kubectl.run(&["apply", "-f", "-"], &client),
+        &["deployment.apps/own unchanged", "service/own unchanged"],
+    );
+    let changed = client.replace("containerPort: 80", "containerPort: 81");
+    has(&kubectl.run(&["apply", "-f", "-"], &changed), &["deployment.apps/own configured"]);
+    let ports = "jsonpath={.spec.template.spec.containers[0].ports}";
+    let ports = kubectl.run(&["-n", "work", "get", "deploy", "own", "-o", ports], "");
+    assert_eq!(ports, r#"[{"containerPort":81,"protocol":"TCP"}]"#);
+    let odd = client.replace("replicas: 2", "replicas: 2\n  odd: 1");
+    has(&kubectl.refused(&["apply", "-f", "-"], &odd), &["unknown field \"spec.odd\""]);
+    edit(kubectl);
+    has(
+        &kubectl.run(&["-n", "work", "delete", "deployment,svc,ing", "--all", "--timeout=20s"], ""),
+        &["\"own\" deleted"],
+    );
+}
+
+/// `kubectl edit` with an editor that is a script.
+fn edit(kubectl: &Kubectl<'_>) {
+    let editor = kubectl.home.join("editor");
+    std::fs::write(&editor, "#!/bin/sh\nsed -i 's/replicas: 2/replicas: 6/' \"$1\"\n").unwrap();
+    let output = Command::new("kubectl")
+        .args(["-n", "work", "edit", "deployment", "own"])
+        .env("HOME", kubectl.home)
+        .env("KUBECACHEDIR", kubectl.home.join("cache"))
+        .env("KUBECONFIG", kubectl.home.join("config"))
+        .env("KUBE_EDITOR", format!("sh {}", editor.display()))
+        .output()
+        .unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    has(&text, &["deployment.apps/own edited"]);
+    let replicas =
+        kubectl.run(&["-n", "work", "get", "deploy", "own", "-o", "jsonpath={.spec.replicas}"], "");
+    assert_eq!(replicas, "6");
+}
+
 /// `kubectl wait` follows a status that is written while it waits.
 fn wait_for_condition(kubectl: &Kubectl<'_>, twin: &Memory) {
     kubectl.run(&["-n", "work", "create", "-f", "-"], &job("w").to_string());
@@ -195,6 +305,7 @@ async fn kubectl_cannot_tell() {
         let kubectl = Kubectl { home: home.path() };
         read_and_apply(&kubectl);
         change_and_delete(&kubectl);
+        any_kind(&kubectl);
         wait_for_condition(&kubectl, &twin);
     })
     .await

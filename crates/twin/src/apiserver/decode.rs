@@ -1,9 +1,10 @@
 //! From a document somebody sent to a typed object and back.
 //!
-//! Strictness: a field is unknown when decoding loses it. Amounts of resources may be JSON numbers and
-//! are stored in canonical form. Leaves out duplicate keys, which JSON parsing has already merged.
+//! What a type's fields are is said by the schema's table. Amounts of resources may be JSON numbers and are stored in
+//! canonical form. Keys that stand twice are found where the bytes are read, and only judged here.
 
-use super::quantity::Quantity;
+use super::apply;
+use super::schema::{self, KUBERNETES, Shape};
 use super::status::Status;
 use crate::kind::{Kind, Resource};
 use crate::object::Object;
@@ -11,13 +12,9 @@ use serde_json::{Map, Value, json};
 
 /// Largest object stored, in bytes of JSON (etcd's limit is about this).
 pub const OBJECT_BYTES_MAX: usize = 3 * 1024 * 1024 / 2;
-/// Deepest nesting followed; `serde_json` refuses documents deeper than 128.
-const DEPTH_MAX: usize = 130;
-/// How many unknown fields are named.
-const UNKNOWN_MAX: usize = 20;
 
 /// The refusal of a document that cannot be read as `resource`.
-fn unreadable(resource: &Resource, why: &str) -> Status {
+pub(crate) fn unreadable(resource: &Resource, why: &str) -> Status {
     let Resource { name, version, .. } = resource;
     Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {why}"))
 }
@@ -64,88 +61,30 @@ fn identify(resource: &Resource, doc: &mut Map<String, Value>) -> Result<(), Sta
     Ok(())
 }
 
-/// Puts the amounts of one resource list into canonical form.
-fn canonical_list(list: &mut Map<String, Value>, path: &str) -> Result<(), String> {
-    for (name, amount) in list {
-        *amount = canonical(amount).map_err(|e| format!("{path}.{name}: {e}"))?;
-    }
-    Ok(())
-}
-
-fn canonical(amount: &Value) -> Result<Value, String> {
-    let text = match amount {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Null => return Ok(Value::Null),
-        other => return Err(format!("found {}, expected a quantity", type_name(other))),
-    };
-    let quantity = Quantity::parse(&text).map_err(|e| e.to_string())?;
-    Ok(json!(quantity.rounded_to_millis().to_string()))
-}
-
-/// Walks the parts of a document that can hold resource lists.
-fn canonical_amounts(value: &mut Value, path: &str, depth: usize) -> Result<(), String> {
-    const LISTS: [&str; 6] =
-        ["requests", "limits", "overhead", "capacity", "allocatable", "allocatedResources"];
-    if depth > DEPTH_MAX {
-        return Err(format!("{path}: nested too deeply"));
-    }
-    match value {
-        Value::Array(items) => {
-            for (i, item) in items.iter_mut().enumerate() {
-                canonical_amounts(item, &format!("{path}[{i}]"), depth + 1)?;
-            }
-        }
-        Value::Object(map) => {
-            for (key, inner) in map {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match (key.as_str(), &mut *inner) {
-                    (key, Value::Object(list)) if LISTS.contains(&key) => canonical_list(list, &path)?,
-                    ("sizeLimit" | "divisor", amount) => {
-                        *amount = canonical(amount).map_err(|e| format!("{path}: {e}"))?;
-                    }
-                    // These hold users' own keys, never amounts.
-                    ("metadata" | "labels" | "annotations" | "matchLabels" | "nodeSelector", _) => {}
-                    _ => canonical_amounts(inner, &path, depth + 1)?,
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// Fields of `sent` that `kept` lost, by path.
-fn lost(sent: &Value, kept: &Value, path: &str, found: &mut Vec<String>) {
-    match (sent, kept) {
-        (Value::Object(sent), Value::Object(kept)) => {
-            for (key, value) in sent {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match kept.get(key) {
-                    _ if value.is_null() || found.len() >= UNKNOWN_MAX => {}
-                    None => found.push(path),
-                    Some(inner) => lost(value, inner, &path, found),
-                }
-            }
-        }
-        (Value::Array(sent), Value::Array(kept)) => {
-            for (i, (sent, kept)) in sent.iter().zip(kept).enumerate() {
-                lost(sent, kept, &format!("{path}[{i}]"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Decodes a document of `kind`. Gives the object and the paths of unknown fields.
-pub(crate) fn decode(kind: Kind, mut doc: Value) -> Result<(Object, Vec<String>), Status> {
+/// Reads a document somebody sent as `kind`: its type's fields alone, amounts in canonical form. Gives it, and the
+/// paths of unknown fields.
+pub(crate) fn read(kind: Kind, mut doc: Value) -> Result<(Value, Vec<String>), Status> {
     let resource = kind.resource();
     let Value::Object(map) = &mut doc else {
         return Err(unreadable(resource, &format!("found {}, expected an object", type_name(&doc))));
     };
     identify(resource, map)?;
-    if !matches!(kind, Kind::ConfigMap | Kind::Event | Kind::Lease) {
-        canonical_amounts(&mut doc, "", 0).map_err(|why| unreadable(resource, &why))?;
+    let shape = KUBERNETES.kind(&resource.api_version(), resource.name).map_or(Shape::Any, Shape::Named);
+    let read = schema::read(&KUBERNETES, &shape, doc).map_err(|why| unreadable(resource, &why))?;
+    let value = if kind.is_typed() || resource.custom {
+        read.value
+    } else {
+        apply::stored(&KUBERNETES, &shape, &read.value)
+    };
+    Ok((value, read.unknown))
+}
+
+/// A document of a kind as it is stored, from one that was read as that kind.
+pub(crate) fn typed(kind: Kind, mut doc: Value) -> Result<Object, Status> {
+    let resource = kind.resource();
+    // Kept beside the object.
+    if let Some(meta) = doc.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
     }
     let object = Object::from_value(kind, &doc).map_err(|error| {
         let found = at(&doc, &error.path).map_or("value", type_name);
@@ -155,9 +94,6 @@ pub(crate) fn decode(kind: Kind, mut doc: Value) -> Result<(Object, Vec<String>)
         );
         unreadable(resource, &why)
     })?;
-    let mut unknown = Vec::new();
-    let kept = object.to_value();
-    lost(&doc, &kept, "", &mut unknown);
     if object.to_bytes().len() > OBJECT_BYTES_MAX {
         return Err(Status::new(
             413,
@@ -165,16 +101,36 @@ pub(crate) fn decode(kind: Kind, mut doc: Value) -> Result<(Object, Vec<String>)
             format!("Request entity too large: limit is {OBJECT_BYTES_MAX}"),
         ));
     }
-    Ok((object, unknown))
+    Ok(object)
 }
 
-/// What `fieldValidation` makes of unknown fields: a refusal, warnings, or nothing.
-pub(crate) fn judge_unknown(
+/// Decodes a document of a kind that is stored as it comes. Gives the object and the paths of unknown fields.
+pub(crate) fn decode(kind: Kind, doc: Value) -> Result<(Object, Vec<String>), Status> {
+    let (doc, unknown) = read(kind, doc)?;
+    Ok((typed(kind, doc)?, unknown))
+}
+
+/// What `fieldValidation` makes of fields that stand twice and of unknown ones: a refusal, warnings, or nothing.
+pub(crate) fn judge(
     resource: &Resource,
     mode: Option<&str>,
+    duplicates: &[String],
     unknown: &[String],
 ) -> Result<Vec<String>, Status> {
-    let each: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    // YAML names the line, JSON the field.
+    let yaml = duplicates.iter().find(|found| found.starts_with("line "));
+    let double = duplicates.iter().filter(|found| !found.starts_with("line "));
+    let double = double.map(|path| format!("duplicate field {path:?}"));
+    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+    // Kubernetes finds both at once in its own types, and duplicates first in custom ones.
+    let each: Vec<String> =
+        if resource.custom { double.chain(unknown).collect() } else { unknown.chain(double).collect() };
+    let each: Vec<String> = yaml.map(|line| format!("yaml: {line}")).into_iter().chain(each).collect();
+    if let (Some("Strict"), Some(line)) = (mode, yaml) {
+        return Err(Status::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {line}"
+        )));
+    }
     match mode {
         Some("Ignore") => Ok(Vec::new()),
         None | Some("Warn" | "") => Ok(each),

@@ -7,8 +7,8 @@
 use super::request::{DeleteOptions, Propagation, Request, Response};
 use super::selector::Selectors;
 use super::status::Status;
-use super::{Context, list};
-use crate::kind::{Kind, Resource};
+use super::{Context, convert, list};
+use crate::kind::{Defined, Kind, Resource};
 use crate::object::Object;
 use crate::store::Stored;
 use fleet::{Instant, Span};
@@ -60,6 +60,7 @@ pub fn remove_if_unheld(
 /// Takes an object away, and with it every owner that only waited for it (foreground deletion).
 fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
     let removed = ctx.objects.remove(kind, namespace, name)?;
+    undefine(ctx, &removed.object);
     let mut owners = waiting_owners(ctx, &removed.object);
     for _ in 0..OWNERS_MAX {
         let Some((kind, owner)) = owners.pop() else { break };
@@ -77,18 +78,31 @@ fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Opt
     Some(removed)
 }
 
+/// When a definition goes, so do the objects of what it defined.
+fn undefine(ctx: &mut Context<'_>, object: &Object) {
+    let document = object.as_document().filter(|d| d.kind.resource().group == "apiextensions.k8s.io");
+    let Some(spec) = document.and_then(|d| d.body.get("spec")) else { return };
+    let Some(kind) = Defined::read(spec).stored() else { return };
+    let all: Vec<(String, String)> = ctx
+        .objects
+        .list(kind, None)
+        .map(|s| (s.object.namespace().to_owned(), s.object.name().to_owned()))
+        .collect();
+    for (namespace, name) in all {
+        ctx.objects.remove(kind, &namespace, &name);
+    }
+}
+
 /// Owners of `object` in foreground deletion that have no other dependents.
 fn waiting_owners(ctx: &Context<'_>, object: &Object) -> Vec<(Kind, Arc<Stored>)> {
     let mut owners = Vec::new();
     for reference in object.meta().owner_references.iter().flatten() {
-        let Some(resource) = crate::kind::RESOURCES.iter().find(|r| r.name == reference.kind) else {
-            continue;
-        };
-        let namespace = if resource.namespaced { object.namespace() } else { "" };
-        let Some(owner) = ctx.objects.get(resource.kind, namespace, &reference.name) else { continue };
+        let Some(kind) = ctx.objects.kind_of(&reference.api_version, &reference.kind) else { continue };
+        let namespace = if kind.resource().namespaced { object.namespace() } else { "" };
+        let Some(owner) = ctx.objects.get(kind, namespace, &reference.name) else { continue };
         let waits = owner.object.meta().finalizers.iter().flatten().any(|f| f == FOREGROUND);
         if owner.object.uid() == reference.uid && waits && dependents(ctx, &owner.object).is_empty() {
-            owners.push((resource.kind, owner.clone()));
+            owners.push((kind.stored(), owner.clone()));
         }
     }
     owners
@@ -100,8 +114,8 @@ fn dependents(ctx: &Context<'_>, owner: &Object) -> Vec<Arc<Stored>> {
     let owned = |stored: &&Arc<Stored>| {
         stored.object.meta().owner_references.iter().flatten().any(|r| r.uid == owner.uid())
     };
-    Kind::ALL
-        .into_iter()
+    ctx.objects
+        .kinds()
         .filter(|kind| kind.resource().namespaced || namespace.is_none())
         .flat_map(|kind| ctx.objects.list(kind, namespace).filter(owned))
         .cloned()
@@ -254,26 +268,31 @@ fn success(resource: &Resource, object: &Object) -> Value {
 
 /// DELETE of one object.
 pub(super) fn delete(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
-    let (kind, resource) = (request.kind, request.kind.resource());
+    let (kind, resource) = (request.kind.stored(), request.kind.resource());
     let Some(stored) = ctx.objects.get(kind, &request.namespace, &request.name).cloned() else {
         return Err(Status::not_found(resource, &request.name));
     };
     let options = &request.options.delete;
     if request.options.dry_run {
         check_preconditions(resource, &stored.object, options)?;
-        return Ok(Response { code: 200, body: stored.object.to_value(), warnings: Vec::new() });
+        let body = convert::shown_value(request.kind, &stored);
+        return Ok(Response { code: 200, body, warnings: Vec::new() });
     }
     let (object, gone) = delete_one(ctx, &stored, options)?;
     // A pod is answered with itself, as the API server does, other kinds with a Status.
-    let body =
-        if gone && kind != Kind::Pod { success(resource, &object.object) } else { object.object.to_value() };
+    let body = if gone && kind != Kind::Pod {
+        success(resource, &object.object)
+    } else {
+        convert::shown_value(request.kind, &object)
+    };
     Ok(Response { code: 200, body, warnings: Vec::new() })
 }
 
 /// DELETE of all objects the selectors match.
 pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
     let (kind, resource) = (request.kind, request.kind.resource());
-    let selectors = Selectors::parse(
+    let selectors = Selectors::of(
+        ctx.objects,
         kind,
         request.options.label_selector.as_deref().unwrap_or_default(),
         request.options.field_selector.as_deref().unwrap_or_default(),
@@ -284,11 +303,11 @@ pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Res
     let mut items = Vec::new();
     for stored in &matching {
         if request.options.dry_run {
-            items.push(stored.object.to_value());
+            items.push(convert::shown_value(request.kind, stored));
             continue;
         }
         let (object, _) = delete_one(ctx, stored, &request.options.delete)?;
-        items.push(object.object.to_value());
+        items.push(convert::shown_value(request.kind, &object));
     }
     let body = list::document(resource, ctx.objects.version(), None, None, items);
     Ok(Response { code: 200, body, warnings: Vec::new() })

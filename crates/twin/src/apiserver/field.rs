@@ -34,6 +34,23 @@ impl Errors {
     pub fn invalid_unprinted(&mut self, field: &str, detail: &str) {
         self.push("FieldValueInvalid", field, format!("Invalid value: {detail}"));
     }
+    /// The value is wrong; `found` is printed as it is.
+    pub fn invalid_go(&mut self, field: &str, found: &str, detail: &str) {
+        self.push("FieldValueTypeInvalid", field, format!("Invalid value: {found}: {detail}"));
+    }
+    /// More entries than there may be.
+    pub fn too_many(&mut self, field: &str, found: u64, max: u64) {
+        self.push("FieldValueTooMany", field, format!("Too many: {found}: must have at most {max} items"));
+    }
+    /// More characters than there may be.
+    pub fn too_long_text(&mut self, field: &str, max: u64) {
+        self.push("FieldValueTooLong", field, format!("Too long: may not be more than {max} bytes"));
+    }
+    /// Not one of the values there are, each as it is printed.
+    pub fn unsupported(&mut self, field: &str, value: &Value, supported: &[String]) {
+        let message = format!("Unsupported value: {value}: supported values: {}", supported.join(", "));
+        self.push("FieldValueNotSupported", field, message);
+    }
     /// The field may not be set or changed.
     pub fn forbidden(&mut self, field: &str, detail: &str) {
         self.push("FieldValueForbidden", field, format!("Forbidden: {detail}"));

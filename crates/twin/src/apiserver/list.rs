@@ -77,7 +77,7 @@ fn at_version(objects: &Objects, kind: Kind, version: u64) -> Option<Vec<Arc<Sto
     let key = |stored: &Arc<Stored>| (stored.object.namespace().to_owned(), stored.object.name().to_owned());
     let mut all: BTreeMap<_, _> = objects.list(kind, None).map(|s| (key(s), s.clone())).collect();
     let later: Vec<&Change> = objects.changes_since(version).ok()?.collect();
-    for change in later.into_iter().rev().filter(|c| c.object.object.kind() == kind) {
+    for change in later.into_iter().rev().filter(|c| c.object.object.kind() == kind.stored()) {
         match &change.previous {
             Some(previous) => all.insert(key(previous), previous.clone()),
             None => all.remove(&key(&change.object)),
@@ -94,7 +94,7 @@ fn parse_token(token: &str) -> Option<(u64, (&str, &str))> {
 
 /// Carries out a list.
 pub fn list(objects: &Objects, kind: Kind, query: &ListQuery) -> Result<List, Status> {
-    let selectors = Selectors::parse(kind, &query.label_selector, &query.field_selector)?;
+    let selectors = Selectors::of(objects, kind, &query.label_selector, &query.field_selector)?;
     let wanted = match query.resource_version.as_deref() {
         None | Some("") => 0,
         Some(text) => parse_version(text)?,

@@ -5,6 +5,7 @@
 //! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas.
 
 pub mod apply;
+pub mod custom;
 pub mod discovery;
 pub mod list;
 pub mod openapi;
@@ -15,12 +16,18 @@ pub mod schema;
 pub mod selector;
 pub mod table;
 
+mod convert;
 mod decode;
 mod defaults;
 mod delete;
+mod eviction;
 mod field;
 pub(crate) mod names;
+mod notice;
+mod ownership;
 mod request;
+mod review;
+mod scale;
 mod status;
 mod validation;
 mod write;
@@ -31,6 +38,7 @@ use crate::random::Stream;
 use crate::store::Objects;
 use fleet::Instant;
 
+pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
@@ -38,6 +46,7 @@ pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
 pub use resources::pod_requests;
+pub use scale::scale;
 pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};
 pub use table::{IncludeObject, table};
@@ -89,13 +98,19 @@ pub fn write(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if resource.namespaced == request.namespace.is_empty() {
         return Err(Status::method_not_allowed());
     }
+    let changes = matches!(request.verb, Verb::Update | Verb::Patch(_));
     match (request.verb, request.subresource) {
+        (Verb::Create, None) if request.kind.is("", "bindings") => write::bind_named(ctx, request),
+        (Verb::Create, None) if resource.verbs == ["create"] => review::answer(request),
+        (verb, None) if !resource.allows(verb.as_str()) => Err(Status::method_not_allowed()),
         (Verb::Create, None) => write::create(ctx, request),
         (Verb::Create, Some(Subresource::Binding)) => write::bind(ctx, request),
-        (Verb::Update | Verb::Patch(_), None) => write::update(ctx, request),
-        (Verb::Update | Verb::Patch(_), Some(Subresource::Status)) if resource.status => {
-            write::update(ctx, request)
+        (Verb::Create, Some(Subresource::Eviction)) if request.kind == Kind::Pod => {
+            eviction::create(ctx, request)
         }
+        (_, Some(Subresource::Scale)) if changes => scale::update(ctx, request),
+        (_, Some(part)) if changes && resource.has_part(part.as_str()) => write::update(ctx, request),
+        (_, None) if changes => write::update(ctx, request),
         (Verb::Delete, None) => delete::delete(ctx, request),
         (Verb::DeleteCollection, None) => delete::delete_collection(ctx, request),
         _ => Err(Status::method_not_allowed()),

@@ -20,6 +20,19 @@ pub enum Verb {
     DeleteCollection,
 }
 
+impl Verb {
+    /// Its name in discovery.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch(_) => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
 /// Content type of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PatchType {
@@ -40,6 +53,44 @@ pub enum Subresource {
     Status,
     /// `/binding` of a Pod.
     Binding,
+    /// `/finalize` of a Namespace.
+    Finalize,
+    /// `/scale`.
+    Scale,
+    /// `/eviction` of a Pod.
+    Eviction,
+    /// `/ephemeralcontainers` of a Pod.
+    EphemeralContainers,
+    /// `/approval` of a CertificateSigningRequest.
+    Approval,
+}
+
+impl Subresource {
+    /// Its name in paths.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Subresource::Status => "status",
+            Subresource::Binding => "binding",
+            Subresource::Finalize => "finalize",
+            Subresource::Scale => "scale",
+            Subresource::Eviction => "eviction",
+            Subresource::EphemeralContainers => "ephemeralcontainers",
+            Subresource::Approval => "approval",
+        }
+    }
+    /// By its name in paths.
+    pub fn named(name: &str) -> Option<Subresource> {
+        const ALL: [Subresource; 7] = [
+            Subresource::Status,
+            Subresource::Binding,
+            Subresource::Finalize,
+            Subresource::Scale,
+            Subresource::Eviction,
+            Subresource::EphemeralContainers,
+            Subresource::Approval,
+        ];
+        ALL.into_iter().find(|part| part.as_str() == name)
+    }
 }
 
 /// The document sent; `Value::Null` when there is none.
@@ -80,6 +131,9 @@ pub struct Options {
     pub force: bool,
     /// `Strict`, `Warn` or `Ignore`.
     pub field_validation: Option<String>,
+    /// Paths of fields that stand more than once in the bytes of the body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicate_fields: Vec<String>,
     /// Of a delete.
     pub delete: DeleteOptions,
     /// Label selector of a collection delete.

@@ -7,7 +7,8 @@ use super::names::{key_problems, label_value_problems};
 use super::status::Status;
 use crate::kind::Kind;
 use crate::object::Object;
-use crate::store::Stored;
+use crate::store::{Objects, Stored};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -438,8 +439,14 @@ pub struct Selectors {
 }
 
 impl Selectors {
-    /// Reads both; empty texts select everything. A wrong one is a 400.
-    pub fn parse(kind: Kind, labels: &str, fields: &str) -> Result<Selectors, Status> {
+    /// Reads both for a kind of a cluster; empty texts select everything. A wrong one is a 400.
+    pub fn of(objects: &Objects, kind: Kind, labels: &str, fields: &str) -> Result<Selectors, Status> {
+        let version = objects.definition_of(kind).and_then(|d| d.version(kind.resource().version));
+        let own = version.map_or(&[][..], |version| &version.selectable);
+        Selectors::parse(kind, own, labels, fields)
+    }
+    /// The same for a kind of which these JSON paths can be selected by, beside what Kubernetes' own kinds can.
+    pub fn parse(kind: Kind, own: &[String], labels: &str, fields: &str) -> Result<Selectors, Status> {
         let parsed = LabelSelector::parse(labels)
             .map_err(|e| Status::bad_request(format!("unable to parse label selector {labels:?}: {e}")))?;
         if fields.len() > TEXT_MAX {
@@ -448,8 +455,12 @@ impl Selectors {
         }
         let mut terms = Vec::new();
         for term in split_terms(fields).into_iter().filter(|t| !t.is_empty()) {
-            let term = field_term(term).map_err(Status::bad_request)?;
-            if !supports(kind, &term.field) {
+            let mut term = field_term(term).map_err(Status::bad_request)?;
+            if kind != Kind::Event && kind.stored() == Kind::Event {
+                term.field = core_event_field(&term.field);
+            }
+            let is_own = own.iter().any(|path| path.strip_prefix('.') == Some(&term.field));
+            if !is_own && !supports(kind.stored(), &term.field) {
                 let (resource, field) = (kind.resource(), &term.field);
                 let group = if resource.group.is_empty() {
                     format!("/{}", resource.version)
@@ -478,6 +489,28 @@ impl Selectors {
         };
         by_label && self.fields.iter().all(|t| (field(object, &t.field) == t.value) == t.equal)
     }
+}
+
+/// Whether a `LabelSelector` document selects an object with these labels. An empty one selects everything.
+pub fn selects_pod(selector: &Value, labels: &Value) -> bool {
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    let wanted = selector.get("matchLabels").and_then(Value::as_object);
+    let all = wanted.into_iter().flatten().all(|(key, value)| label(key) == value.as_str());
+    let terms = selector.get("matchExpressions").and_then(Value::as_array);
+    all && terms.into_iter().flatten().all(|term| {
+        let found = term.get("key").and_then(Value::as_str).and_then(label);
+        let named = || {
+            let values = term.get("values").and_then(Value::as_array);
+            found.is_some_and(|found| values.into_iter().flatten().any(|v| v.as_str() == Some(found)))
+        };
+        match term.get("operator").and_then(Value::as_str) {
+            Some("In") => named(),
+            Some("NotIn") => !named(),
+            Some("Exists") => found.is_some(),
+            Some("DoesNotExist") => found.is_none(),
+            _ => false,
+        }
+    })
 }
 
 /// Whether an object is selected.
@@ -509,6 +542,25 @@ const EVENT_FIELDS: [&str; 11] = [
     "type",
 ];
 
+/// Fields of documents, by group and plural.
+const DOCUMENT_FIELDS: [(&str, &str, &[&str]); 6] = [
+    ("", "secrets", &["type"]),
+    ("", "services", &["spec.clusterIP", "spec.type"]),
+    ("", "replicationcontrollers", &["status.replicas"]),
+    ("apps", "replicasets", &["status.replicas"]),
+    ("certificates.k8s.io", "certificatesigningrequests", &["spec.signerName"]),
+    ("resource.k8s.io", "resourceslices", &["spec.nodeName", "spec.driver"]),
+];
+
+/// A field of an Event of `events.k8s.io` as the core group calls it.
+fn core_event_field(field: &str) -> String {
+    match (field, field.strip_prefix("regarding.")) {
+        (_, Some(part)) => format!("involvedObject.{part}"),
+        ("reportingController", None) => "reportingComponent".to_owned(),
+        (field, None) => field.to_owned(),
+    }
+}
+
 /// Whether a kind can be selected by a field.
 pub fn supports(kind: Kind, field: &str) -> bool {
     if field == "metadata.name" || (field == "metadata.namespace" && kind.resource().namespaced) {
@@ -520,6 +572,13 @@ pub fn supports(kind: Kind, field: &str) -> bool {
         Kind::Node => field == "spec.unschedulable",
         Kind::Namespace => field == "status.phase",
         Kind::Job => field == "status.successful",
+        Kind::Document(_) => {
+            let resource = kind.resource();
+            let own = DOCUMENT_FIELDS
+                .iter()
+                .find(|(group, plural, _)| *group == resource.group && *plural == resource.plural);
+            own.is_some_and(|(.., fields)| fields.contains(&field))
+        }
         _ => false,
     }
 }
@@ -575,6 +634,15 @@ fn field(object: &Object, name: &str) -> String {
             namespace.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_default()
         }
         Object::Job(job) => job.status.as_ref().and_then(|s| s.succeeded).unwrap_or(0).to_string(),
+        Object::Document(document) => {
+            let mut path = name.split('.');
+            let first = path.next().and_then(|step| document.body.get(step));
+            match path.fold(first, |value, step| value.and_then(|value| value.get(step))) {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Null) | None => String::new(),
+                Some(other) => other.to_string(),
+            }
+        }
         _ => String::new(),
     }
 }

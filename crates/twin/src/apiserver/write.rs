@@ -1,15 +1,15 @@
 //! Create, update, patch and binding.
 //!
-//! Objects are judged as documents: current state, what was sent, and what comes of both. Leaves out
-//! `managedFields` (server-side apply is refused) and admission beyond priorities and namespaces.
+//! Objects are judged as documents: current state, what was sent, and what comes of both, all in the version they are
+//! stored in. Leaves out admission beyond priorities and namespaces.
 
-use super::decode::{decode, judge_unknown};
-use super::delete;
+use super::decode::{self, typed};
+use super::ownership::{self, Origin};
 use super::request::{PatchType, Request, Response, Subresource, Verb};
+use super::schema::{Schema, Shape};
 use super::status::Status;
-use super::{Context, defaults, patch, validation};
+use super::{Context, convert, custom, defaults, delete, notice, patch, validation};
 use crate::kind::{Kind, Resource};
-use crate::object::Object;
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
 
@@ -32,9 +32,46 @@ fn text<'a>(doc: &'a Value, pointer: &str) -> &'a str {
     doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether a kind's spec changes are counted in `metadata.generation`.
-const fn has_generation(kind: Kind) -> bool {
-    matches!(kind, Kind::Job | Kind::Pod)
+/// Documents whose changes are counted in `metadata.generation`, by plural; custom resources are, too.
+const COUNTED: [&str; 21] = [
+    "controllerrevisions",
+    "cronjobs",
+    "customresourcedefinitions",
+    "daemonsets",
+    "deployments",
+    "endpointslices",
+    "flowschemas",
+    "ingressclasses",
+    "ingresses",
+    "mutatingadmissionpolicies",
+    "mutatingwebhookconfigurations",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "prioritylevelconfigurations",
+    "replicasets",
+    "replicationcontrollers",
+    "statefulsets",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
+];
+
+/// Whether a kind's changes are counted in `metadata.generation`.
+fn has_generation(kind: Kind) -> bool {
+    let resource = kind.resource();
+    matches!(kind, Kind::Job | Kind::Pod | Kind::PriorityClass)
+        || (!kind.is_typed() && (resource.custom || COUNTED.contains(&resource.plural)))
+}
+
+/// Whether what is counted differs: all but metadata and status.
+fn counted_differs(old: &Value, new: &Value) -> bool {
+    let parts = |doc: &Value| -> Vec<(String, Value)> {
+        let counted = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata" | "status");
+        let map = doc.as_object().into_iter().flatten();
+        map.filter(|(key, _)| counted(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    parts(old) != parts(new)
 }
 
 /// Refuses a create in a namespace that is not there or going.
@@ -94,17 +131,107 @@ fn generate_name(ctx: &Context<'_>, request: &Request, doc: &mut Value, names: &
     meta(doc).insert("name".to_owned(), json!(name));
 }
 
-/// Decodes a document that defaulting has completed; whatever is wrong now is wrong with a value.
-fn typed(kind: Kind, doc: Value) -> Result<Object, Status> {
-    decode(kind, doc).map(|(object, _)| object)
+/// A document somebody sent, as it is stored, and warnings about it.
+fn received(
+    ctx: &Context<'_>,
+    request: &Request,
+    body: Value,
+    old: Option<&Value>,
+) -> Result<(Value, Vec<String>), Status> {
+    let resource = request.kind.resource();
+    let (mut doc, mut unknown) = decode::read(request.kind, body)?;
+    let mut warnings = Vec::new();
+    if resource.custom {
+        let (schema, preserves) = schema_of(ctx, request.kind).ok_or_else(|| {
+            Status::new(404, "NotFound", "the server could not find the requested resource")
+        })?;
+        (doc, unknown) =
+            custom::read(&schema, preserves, doc).map_err(|why| decode::unreadable(resource, &why))?;
+        custom::default(&schema, &mut doc);
+        warnings.extend(deprecation(ctx, request.kind));
+    }
+    let options = &request.options;
+    let mode = options.field_validation.as_deref();
+    warnings.extend(decode::judge(resource, mode, &options.duplicate_fields, &unknown)?);
+    let mut doc = convert::incoming(request.kind, doc, old);
+    if request.kind.stored().is_typed() {
+        // As the types write it.
+        let owners = doc.pointer("/metadata/managedFields").cloned();
+        doc = typed(request.kind.stored(), doc)?.to_value();
+        if let Some(owners) = owners {
+            meta(&mut doc).insert("managedFields".to_owned(), owners);
+        }
+    }
+    Ok((doc, warnings))
 }
 
 /// POST.
 pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
-    let (kind, resource) = (request.kind, request.kind.resource());
-    let (object, unknown) = decode(kind, request.body.clone())?;
-    let warnings = judge_unknown(resource, request.options.field_validation.as_deref(), &unknown)?;
-    let mut doc = object.to_value();
+    let (doc, warnings) = received(ctx, request, request.body.clone(), None)?;
+    store_new(ctx, request, doc, warnings, Origin::Written)
+}
+
+/// What is said when a version of a custom resource is used that its definition calls deprecated.
+fn deprecation(ctx: &Context<'_>, kind: Kind) -> Option<String> {
+    let defined = ctx.objects.definition_of(kind)?;
+    let own = defined.version(kind.resource().version)?.warning.clone()?;
+    let resource = kind.resource();
+    Some(if own.is_empty() {
+        format!("{} {} is deprecated", resource.api_version(), resource.name)
+    } else {
+        own
+    })
+}
+
+/// What admission adds to a new object, from what else is in the cluster.
+fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
+    if kind == Kind::Pod {
+        defaults::admit_pod(ctx, doc)?;
+    }
+    if kind.is("", "services") {
+        defaults::allot_service(ctx, None, doc)?;
+    }
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        custom::establish(doc, ctx.now);
+    }
+    Ok(())
+}
+
+/// The schema of a custom resource in the version of a request.
+fn schema_of(ctx: &Context<'_>, kind: Kind) -> Option<(Value, bool)> {
+    let defined = ctx.objects.definition_of(kind)?;
+    let version = defined.version(kind.resource().version)?;
+    Some((version.schema.clone(), defined.preserves_unknown))
+}
+
+/// The types of a custom resource, where ownership is kept.
+fn types_of(ctx: &Context<'_>, request: &Request) -> Option<(Schema, Shape)> {
+    request.options.field_manager.as_ref()?;
+    schema_of(ctx, request.kind).map(|(schema, _)| Schema::custom(&schema))
+}
+
+/// Whether a custom resource fits its schema; every other object does.
+fn fits_schema(ctx: &Context<'_>, request: &Request, doc: &Value) -> Result<(), Status> {
+    let Some((schema, _)) = schema_of(ctx, request.kind).filter(|(schema, _)| schema.is_object()) else {
+        return Ok(());
+    };
+    let mut errors = super::field::Errors::default();
+    custom::validate(&mut errors, &schema, doc, "");
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(request.kind.resource(), text(doc, "/metadata/name"), errors.into_causes()))
+}
+
+/// Stores a new object.
+fn store_new(
+    ctx: &mut Context<'_>,
+    request: &Request,
+    mut doc: Value,
+    warnings: Vec<String>,
+    origin: Origin,
+) -> Result<Response, Status> {
+    let (kind, resource) = (request.kind.stored(), request.kind.resource());
     place(resource, &mut doc, &request.namespace)?;
     if !text(&doc, "/metadata/resourceVersion").is_empty() {
         let message = "resourceVersion should not be set on objects to be created";
@@ -117,31 +244,37 @@ pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let name = text(&doc, "/metadata/name").to_owned();
     check_namespace(ctx, request, &name)?;
     let head = meta(&mut doc);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
-    {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         head.remove(key);
     }
+    defaults::apply(kind, &mut doc);
+    let types = types_of(ctx, request);
+    let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
+    let managed = ownership::managed(managers.as_ref());
+    let head = meta(&mut doc);
+    head.remove("managedFields");
     head.insert("uid".to_owned(), json!(uid));
     head.insert("creationTimestamp".to_owned(), json!(ctx.now.to_rfc3339_seconds()));
     if has_generation(kind) {
         head.insert("generation".to_owned(), json!(1));
     }
-    defaults::apply(kind, &mut doc);
     defaults::at_create(kind, &mut doc, &uid);
-    if kind == Kind::Pod {
-        defaults::admit_pod(ctx, &mut doc)?;
-    }
+    admit(ctx, kind, &mut doc)?;
     validation::create(kind, &doc)?;
+    fits_schema(ctx, request, &doc)?;
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
     let object = typed(kind, doc)?;
     if request.options.dry_run {
-        return Ok(Response { code: 201, body: object.to_value(), warnings });
+        let body = ownership::show(object.to_value(), managed.as_deref());
+        return Ok(Response { code: 201, body: convert::outgoing(request.kind, body), warnings });
     }
     *ctx.names = names;
-    let stored = ctx.objects.put(object);
-    Ok(Response { code: 201, body: stored.object.to_value(), warnings })
+    let stored = ctx.objects.put_managed(object, managed);
+    let body = convert::shown_value(request.kind, &stored);
+    let warnings = warnings.into_iter().chain(notice::about(kind, &body)).collect();
+    Ok(Response { code: 201, body, warnings })
 }
 
 /// Checks what a write demands of the object as it is.
@@ -170,7 +303,6 @@ fn keep(request: &Request, old: &Value, new: &mut Value) {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "generation",
-        "managedFields",
         "resourceVersion",
         "generateName",
     ] {
@@ -179,60 +311,147 @@ fn keep(request: &Request, old: &Value, new: &mut Value) {
             None => head.remove(key),
         };
     }
-    let kept: &[&str] = match request.subresource {
-        Some(Subresource::Status) => &["spec", "data", "binaryData"],
-        _ if request.kind.resource().status => &["status"],
-        _ => &[],
-    };
-    for part in kept {
-        let Some(doc) = new.as_object_mut() else { return };
-        match old.get(*part) {
-            Some(value) => doc.insert((*part).to_owned(), value.clone()),
-            None => doc.remove(*part),
-        };
+    match request.subresource {
+        Some(Subresource::Status | Subresource::Approval) => keep_all_but(old, new, &["status"]),
+        Some(Subresource::EphemeralContainers | Subresource::Finalize) => keep_all_but(old, new, &["spec"]),
+        _ if request.kind.resource().status => keep_parts(old, new, &["status"]),
+        _ => {}
     }
-    if request.kind == Kind::Namespace && request.subresource.is_none() {
+    let own = match request.subresource {
+        Some(Subresource::EphemeralContainers) => Some("ephemeralContainers"),
+        Some(Subresource::Finalize) => Some("finalizers"),
+        _ => None,
+    };
+    if let Some(own) = own {
+        let wanted = new["spec"][own].clone();
+        new["spec"] = old["spec"].clone();
+        new["spec"][own] = wanted;
+    } else if request.kind == Kind::Namespace {
         // Only the `finalize` subresource changes a namespace's finalizers.
         new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
     }
 }
 
-/// What the request makes of the current document, before it is decoded.
-fn wanted(request: &Request, old: &Value) -> Result<Value, Status> {
-    match request.verb {
-        Verb::Patch(kind) => patch::apply(kind, request.kind, old, &request.body),
-        _ => Ok(request.body.clone()),
+/// Takes these parts over from the old object.
+fn keep_parts(old: &Value, new: &mut Value, parts: &[&str]) {
+    let Some(doc) = new.as_object_mut() else { return };
+    for part in parts {
+        match old.get(*part) {
+            Some(value) => doc.insert((*part).to_owned(), value.clone()),
+            None => doc.remove(*part),
+        };
     }
 }
 
-/// PUT and PATCH, of the object or its status.
-pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
-    let (kind, resource) = (request.kind, request.kind.resource());
-    if request.verb == Verb::Patch(PatchType::Apply) {
-        return Err(patch::apply_unsupported());
+/// Takes everything over from the old object but its metadata and these parts.
+fn keep_all_but(old: &Value, new: &mut Value, parts: &[&str]) {
+    let own = |key: &str| matches!(key, "apiVersion" | "kind" | "metadata") || parts.contains(&key);
+    let keys =
+        |doc: &Value| doc.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let all = [keys(old), keys(new)].concat();
+    let others: Vec<&str> = all.iter().map(String::as_str).filter(|key| !own(key)).collect();
+    keep_parts(old, new, &others);
+}
+
+/// What the request makes of the current document as it is shown, and who owns what then.
+fn wanted(
+    (request, now, types): (&Request, fleet::Instant, ownership::Types<'_>),
+    shown: &Value,
+) -> Result<(Value, Origin), Status> {
+    match request.verb {
+        Verb::Patch(PatchType::Apply) => {
+            let applied = ownership::apply_config((request, now, types), shown, &request.body)?;
+            Ok((applied.object, Origin::Applied(applied.managers)))
+        }
+        Verb::Patch(kind) => Ok((patch::apply(kind, request.kind, shown, &request.body)?, Origin::Written)),
+        _ => Ok((request.body.clone(), Origin::Written)),
     }
-    let Some(current) = ctx.objects.get(kind, &request.namespace, &request.name) else {
+}
+
+/// Server-side apply to an object that is not there makes it.
+fn apply_new(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let resource = request.kind.resource();
+    if request.subresource.is_some() {
         return Err(Status::not_found(resource, &request.name));
-    };
-    let old = current.object.to_value();
-    let (object, unknown) = decode(kind, wanted(request, &old)?)?;
-    let warnings = judge_unknown(resource, request.options.field_validation.as_deref(), &unknown)?;
-    let mut new = object.to_value();
-    let name = text(&new, "/metadata/name");
+    }
+    let uid = text(&request.body, "/metadata/uid");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Status::conflict(resource, &request.name, &why));
+    }
+    let types = types_of(ctx, request);
+    let (doc, origin) = wanted((request, ctx.now, types.as_ref()), &Value::Null)?;
+    let (mut doc, warnings) = received(ctx, request, doc, None)?;
+    check_name(request, &mut doc)?;
+    store_new(ctx, request, doc, warnings, origin)
+}
+
+/// Sets the name of the path, or refuses one that differs.
+fn check_name(request: &Request, doc: &mut Value) -> Result<(), Status> {
+    let name = text(doc, "/metadata/name");
+    if name.is_empty() && request.verb == Verb::Patch(PatchType::Apply) {
+        meta(doc).insert("name".to_owned(), json!(request.name));
+        return Ok(());
+    }
     if name != request.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             request.name
         )));
     }
+    Ok(())
+}
+
+/// PUT and PATCH, of the object or a part of it.
+pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let aliased = request.kind != request.kind.stored() && !request.kind.resource().custom;
+    if !(aliased && request.verb == Verb::Patch(PatchType::Apply)) {
+        return update_as(ctx, request);
+    }
+    // Fields are owned in the version of storage, so what is applied is brought into it first.
+    let body = convert::incoming(request.kind, request.body.clone(), None);
+    let stored = Request { kind: request.kind.stored(), body, ..request.clone() };
+    let response = update_as(ctx, &stored)?;
+    Ok(Response { body: convert::outgoing(request.kind, response.body), ..response })
+}
+
+fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let (kind, resource) = (request.kind.stored(), request.kind.resource());
+    let Some(current) = ctx.objects.get(kind, &request.namespace, &request.name).cloned() else {
+        return match request.verb {
+            Verb::Patch(PatchType::Apply) => apply_new(ctx, request),
+            _ => Err(Status::not_found(resource, &request.name)),
+        };
+    };
+    let old = current.to_value();
+    let types = types_of(ctx, request);
+    let shown = convert::outgoing(request.kind, old.clone());
+    let (new, origin) = wanted((request, ctx.now, types.as_ref()), &shown)?;
+    let (mut new, warnings) = received(ctx, request, new, Some(&old))?;
+    check_name(request, &mut new)?;
     place(resource, &mut new, &request.namespace)?;
     check_preconditions(resource, &old, &new)?;
     keep(request, &old, &mut new);
     defaults::apply(kind, &mut new);
-    if new == old {
-        return Ok(Response { code: 200, body: old, warnings });
+    if kind.is("", "services") {
+        defaults::allot_service(ctx, Some(&old), &mut new)?;
     }
-    if has_generation(kind) && new.get("spec") != old.get("spec") {
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        custom::establish(&mut new, ctx.now);
+    }
+    let managers = ownership::after((request, ctx.now, types.as_ref()), &old, &new, origin);
+    let managed = match &managers {
+        Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),
+        _ => current.managed.clone(),
+    };
+    let (old, mut new) = (ownership::show(old, None), ownership::show(new, None));
+    let respond = |body: Value| convert::outgoing(request.kind, body);
+    if new == old && managed == current.managed {
+        return Ok(Response { code: 200, body: respond(current.to_value()), warnings });
+    }
+    if has_generation(kind) && counted_differs(&old, &new) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         meta(&mut new).insert("generation".to_owned(), json!(generation + 1));
     }
@@ -241,15 +460,25 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     } else {
         validation::update(kind, &old, &new)?;
     }
+    fits_schema(ctx, request, &new)?;
+    // Whoever changes something owns it as of now, though nothing else was owned anew.
+    let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };
     let object = typed(kind, new)?;
-    let body = object.to_value();
-    if body == old || request.options.dry_run {
-        return Ok(Response { code: 200, body, warnings });
+    if (object == current.object && managed == current.managed) || request.options.dry_run {
+        let body = ownership::show(object.to_value(), managed.as_deref());
+        return Ok(Response { code: 200, body: respond(body), warnings });
     }
-    let stored = ctx.objects.put(object);
-    let body = stored.object.to_value();
+    let stored = ctx.objects.put_managed(object, managed);
+    let body = convert::shown_value(request.kind, &stored);
     delete::remove_if_unheld(ctx, kind, &request.namespace, &request.name);
     Ok(Response { code: 200, body, warnings })
+}
+
+/// POST of a Binding that names its Pod.
+pub(super) fn bind_named(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
+    let name = text(&request.body, "/metadata/name").to_owned();
+    let subresource = Some(Subresource::Binding);
+    bind(ctx, &Request { kind: Kind::Pod, name, subresource, ..request.clone() })
 }
 
 /// POST of a Binding: the scheduler's decision.

@@ -2,7 +2,7 @@
 //! of cascading deletion (`foregroundDeletion`, `orphan`).
 
 use super::{Cx, Place, is_deleting};
-use crate::kind::{Kind, RESOURCES};
+use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -29,6 +29,9 @@ pub(crate) struct GarbageCollector {
     /// Owners being deleted that wait for their dependents.
     #[serde(skip)]
     owners: BTreeSet<Item>,
+    /// Owners that lost a dependent, and the namespace it was in.
+    #[serde(skip)]
+    bereaved: Vec<(OwnerReference, Arc<str>)>,
 }
 
 fn item(object: &Object) -> Item {
@@ -45,13 +48,9 @@ fn owner_uids(meta: &ObjectMeta) -> impl Iterator<Item = &str> {
 
 /// Whether an owner is still there, under the same uid. Kinds the twin does not keep count as there.
 fn is_there(cx: &Cx<'_>, namespace: &str, owner: &OwnerReference) -> bool {
-    let Some(resource) =
-        RESOURCES.iter().find(|r| r.name == owner.kind && r.api_version() == owner.api_version)
-    else {
-        return true;
-    };
-    let namespace = if resource.namespaced { namespace } else { "" };
-    cx.objects.get(resource.kind, namespace, &owner.name).is_some_and(|s| s.object.uid() == owner.uid)
+    let Some(kind) = cx.objects.kind_of(&owner.api_version, &owner.kind) else { return true };
+    let namespace = if kind.resource().namespaced { namespace } else { "" };
+    cx.objects.get(kind, namespace, &owner.name).is_some_and(|s| s.object.uid() == owner.uid)
 }
 
 impl GarbageCollector {
@@ -74,9 +73,8 @@ impl GarbageCollector {
                 self.forget(uid, object);
                 // The owner may be waiting for its last dependent.
                 let owner = meta.owner_references.iter().flatten().find(|o| o.uid == uid);
-                if let Some(kind) = owner.and_then(|o| RESOURCES.iter().find(|r| r.name == o.kind)) {
-                    let name = owner.map_or("", |o| o.name.as_str());
-                    self.owners.insert((kind.kind, object.namespace().into(), name.into()));
+                if let Some(owner) = owner {
+                    self.bereaved.push((owner.clone(), object.namespace().into()));
                 }
             }
             if let Some(orphans) = self.dependents.get(object.uid()) {
@@ -102,6 +100,11 @@ impl GarbageCollector {
         let mut acted = false;
         while let Some(item) = self.suspects.pop_first() {
             acted |= self.collect(cx, &item);
+        }
+        for (owner, namespace) in std::mem::take(&mut self.bereaved) {
+            let Some(kind) = cx.objects.kind_of(&owner.api_version, &owner.kind) else { continue };
+            let namespace = if kind.resource().namespaced { namespace } else { Arc::from("") };
+            self.owners.insert((kind.stored(), namespace, owner.name.into()));
         }
         while let Some(item) = self.owners.pop_first() {
             acted |= self.cascade(cx, &item);

@@ -12,7 +12,9 @@ pub(crate) mod kubelet;
 pub(crate) mod namespace;
 pub(crate) mod nodelifecycle;
 pub(crate) mod podgc;
+pub(crate) mod rootcacertpublisher;
 pub mod scheduler;
+pub(crate) mod serviceaccounts;
 pub(crate) mod ttlafterfinished;
 
 pub(crate) use cx::{Cx, is_deleting, is_terminal, micro_time, phase, time};

@@ -1,7 +1,7 @@
 //! `namespace`: empties a namespace that is being deleted, then lets it go.
 
 use super::{Cx, is_deleting};
-use crate::kind::{Kind, RESOURCES};
+use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ fn empty(cx: &mut Cx<'_>, namespace: &str) -> bool {
     let mut acted = false;
     let mut left = 0;
     // Owners before owned: a Job that is going makes no new pods.
-    let kinds = RESOURCES.iter().filter(|r| r.namespaced).map(|r| r.kind);
-    for kind in [Kind::Job].into_iter().chain(kinds.filter(|kind| *kind != Kind::Job)) {
+    let kinds: Vec<Kind> = cx.objects.kinds().filter(|kind| kind.resource().namespaced).collect();
+    for kind in [Kind::Job].into_iter().chain(kinds.into_iter().filter(|kind| *kind != Kind::Job)) {
         let names: Vec<String> =
             cx.objects.list(kind, Some(namespace)).map(|s| s.object.name().to_owned()).collect();
         for name in names {

@@ -9,7 +9,7 @@ use super::{
     ClusterHeader, Content, Header, ImportKind, KIND, LINE_BYTES_MAX, Line, NOT_IMPORTED, OBJECTS_MAX,
 };
 use crate::apiserver::decode_object;
-use crate::kind::{Kind, RESOURCES};
+use crate::kind::Kind;
 use crate::object::Object;
 use fleet::file::{CLUSTERS_MAX, NODES_MAX};
 use fleet::plan::API_VERSION;
@@ -41,7 +41,7 @@ pub struct Imported {
     pub live: Vec<Object>,
     /// Objects of other kinds, by the kind's plural: they stay in the file.
     pub aside: BTreeMap<String, u64>,
-    /// Uids of owners that are not in the file although objects name them.
+    /// Uids of owners that objects name and the twin has not: they are not in the file, or stay in it.
     pub absent_owners: BTreeSet<Arc<str>>,
     /// Fields this version of the twin does not know and has not taken over.
     pub unknown_fields: u64,
@@ -73,6 +73,8 @@ pub struct Reader {
     owners: Owners,
     names: BTreeSet<(String, String)>,
     wanted: BTreeSet<Arc<str>>,
+    /// Uids of objects that stay in the file.
+    aside: BTreeSet<Arc<str>>,
 }
 
 fn shown(text: &str) -> String {
@@ -244,13 +246,16 @@ impl Reader {
         content: Content,
         object: Value,
     ) -> Result<(), Error> {
-        let live = RESOURCES.iter().find(|r| r.name == kind && r.api_version() == api_version);
         // Of a kind the twin acts on, a name alone is an object without what would be acted on.
-        let live = live.map(|r| r.kind).filter(|kind| content == Content::Whole || *kind == Kind::ConfigMap);
+        let live = Kind::of_object(api_version, kind)
+            .filter(|kind| kind.is_typed())
+            .filter(|kind| content == Content::Whole || *kind == Kind::ConfigMap);
         let Some(live) = live else {
             let plural = ImportKind::find(api_version, kind).map_or(kind, |k| k.plural);
             let Some(imported) = self.clusters.get_mut(cluster) else { return Ok(()) };
             *imported.aside.entry(plural.to_owned()).or_default() += 1;
+            let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+            self.aside.insert(uid.into());
             return Ok(());
         };
         let (mut object, unknown) = decode_object(live, object)
@@ -280,8 +285,10 @@ impl Reader {
             return Err(Error { line, ..error });
         }
         let (owners, wanted) = (std::mem::take(&mut self.owners), std::mem::take(&mut self.wanted));
+        let aside = std::mem::take(&mut self.aside);
         if let Some(imported) = self.clusters.get_mut(self.at.0) {
-            imported.absent_owners = wanted.into_iter().filter(|uid| !owners.contains(uid)).collect();
+            imported.absent_owners =
+                wanted.into_iter().filter(|uid| !owners.contains(uid) || aside.contains(uid)).collect();
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use crate::controllers::kubelet::Kubelet;
 use crate::controllers::namespace::NamespaceController;
 use crate::controllers::nodelifecycle::{self, NodeLifecycle};
 use crate::controllers::podgc::PodGc;
+use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
+use crate::controllers::serviceaccounts::ServiceAccounts;
 use crate::controllers::{Cx, ttlafterfinished};
 use crate::physics::Physics;
 use crate::random::Stream;
@@ -39,6 +41,10 @@ pub(super) struct Cluster {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Controllers {
     namespace: NamespaceController,
+    #[serde(skip)]
+    rootcacertpublisher: RootCaCertPublisher,
+    #[serde(skip)]
+    serviceaccounts: ServiceAccounts,
     pub(super) garbagecollector: GarbageCollector,
     podgc: PodGc,
     nodelifecycle: NodeLifecycle,
@@ -51,6 +57,8 @@ pub(super) struct Controllers {
 impl Controllers {
     fn observe(&mut self, cx: &mut Cx<'_>, change: &Change) {
         self.namespace.observe(change);
+        self.serviceaccounts.observe(change);
+        self.rootcacertpublisher.observe(change);
         self.garbagecollector.observe(change);
         self.podgc.observe(cx, change);
         self.nodelifecycle.observe(change);
@@ -64,6 +72,8 @@ impl Controllers {
     fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         [
             self.namespace.run(cx),
+            self.serviceaccounts.run(cx),
+            self.rootcacertpublisher.run(cx),
             self.garbagecollector.run(cx),
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),

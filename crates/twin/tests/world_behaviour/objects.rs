@@ -56,6 +56,56 @@ fn a_namespace_takes_everything_in_it_along() {
     assert!(find(&world, Kind::Namespace, "team").is_none());
 }
 
+#[test]
+fn each_namespace_has_what_pods_need_and_other_kinds_go_along() {
+    let mut world = world(1);
+    let account = Kind::find("", "v1", "serviceaccounts").unwrap();
+    let secret = Kind::find("", "v1", "secrets").unwrap();
+    let there = |world: &twin::World, kind, namespace: &str| {
+        let list = world.objects(&kr()).unwrap().list(kind, Some(namespace));
+        list.map(|s| s.object.name().to_owned()).collect::<Vec<_>>()
+    };
+    for namespace in ["default", "kube-system"] {
+        assert_eq!(there(&world, account, namespace), ["default"]);
+        assert_eq!(there(&world, Kind::ConfigMap, namespace), ["kube-root-ca.crt"]);
+    }
+    let team = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    create(&mut world, Kind::Namespace, team);
+    let in_team = |verb, kind, name: &str| {
+        let mut request = request(verb, kind, json!({"metadata": {"name": name}}));
+        request.namespace = "team".to_owned();
+        request
+    };
+    world.request(&kr(), &in_team(Verb::Create, secret, "s")).unwrap();
+    for (kind, name) in [(account, "default"), (Kind::ConfigMap, "kube-root-ca.crt")] {
+        let before = there(&world, kind, "team");
+        world.request(&kr(), &in_team(Verb::Delete, kind, name)).unwrap();
+        assert_eq!(there(&world, kind, "team"), before, "made anew");
+    }
+    twin_delete_namespace(&mut world);
+    pass(&mut world, 1);
+    for kind in [account, secret, Kind::ConfigMap] {
+        assert!(there(&world, kind, "team").is_empty());
+    }
+    assert!(find(&world, Kind::Namespace, "team").is_none());
+}
+
+#[test]
+fn what_a_document_owns_goes_with_it() {
+    let mut world = world(1);
+    let sets = Kind::find("apps", "v1", "replicasets").unwrap();
+    let set = json!({"metadata": {"name": "rs"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let made = world.request(&kr(), &request(Verb::Create, sets, set)).unwrap().body;
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": made["metadata"]["uid"], "controller": true}]);
+    let owned = json!({"metadata": {"name": "owned", "ownerReferences": owner}});
+    world.request(&kr(), &request(Verb::Create, Kind::ConfigMap, owned)).unwrap();
+    assert!(find(&world, Kind::ConfigMap, "owned").is_some());
+    delete(&mut world, sets, "rs");
+    pass(&mut world, 1);
+    assert!(find(&world, Kind::ConfigMap, "owned").is_none());
+}
+
 fn twin_delete_namespace(world: &mut twin::World) {
     delete(world, Kind::Namespace, "team");
 }

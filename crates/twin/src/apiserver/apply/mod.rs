@@ -13,7 +13,7 @@ pub use fields::{Element, Fields, Path, Scalar};
 pub use managed::{Manager, Managers, Operation, Owned};
 pub use typed::Comparison;
 
-use super::schema::{KUBERNETES, Shape};
+use super::schema::{KUBERNETES, Schema, Shape};
 use super::status::{Cause, Status};
 use fields::path_text;
 use fleet::Instant;
@@ -42,11 +42,19 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// Time of the write.
     pub now: Instant,
+    /// The types of a custom resource; `None`: those of Kubernetes.
+    pub types: Option<&'a (Schema, Shape)>,
 }
 
 impl Writer<'_> {
-    fn shape(&self) -> Shape {
-        KUBERNETES.kind(self.api_version, self.kind).map_or(Shape::Any, Shape::Named)
+    /// Where a whole object stands in its types.
+    fn root(&self) -> At<'_> {
+        static ANY: Shape = Shape::Any;
+        match (self.types, KUBERNETES.kind(self.api_version, self.kind)) {
+            (Some((schema, shape)), _) => At::root(schema, shape),
+            (None, Some(id)) => At::root(&KUBERNETES, KUBERNETES.shape(id)),
+            (None, None) => At::root(&KUBERNETES, &ANY),
+        }
     }
     fn id(&self, operation: Operation) -> Manager {
         let api_version = if operation == Operation::Apply { "" } else { self.api_version };
@@ -74,14 +82,17 @@ pub fn unmanaged(object: &Value) -> Value {
 /// The object as Kubernetes stores it: nulls, and lists and maps of nothing, are not written down in its own types.
 /// [`apply`] and [`update`] compare before that: who asks for an empty map owns it.
 pub fn as_stored(object: &Value, writer: &Writer<'_>) -> Value {
-    let shape = writer.shape();
-    At::root(&KUBERNETES, &shape).stored(object)
+    writer.root().stored(object)
+}
+
+/// A document of this shape without what is not written down.
+pub(crate) fn stored(schema: &Schema, shape: &Shape, object: &Value) -> Value {
+    At::root(schema, shape).stored(object)
 }
 
 /// What comes of writing the whole object, or making it (`live` is then an empty object).
 pub fn update(live: &Value, new: &Value, mut managers: Managers, writer: &Writer<'_>) -> Applied {
-    let shape = writer.shape();
-    let at = At::root(&KUBERNETES, &shape);
+    let at = writer.root();
     let new = unmanaged(new);
     let comparison = at.compare(&unmanaged(live), &new);
     let me = writer.id(Operation::Update);
@@ -143,8 +154,7 @@ pub fn apply(
     if config.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let shape = writer.shape();
-    let at = At::root(&KUBERNETES, &shape);
+    let at = writer.root();
     let live = unmanaged(live);
     let mut managers = before_first(&live, managers, writer);
     let wanted = at.fields(config).map_err(|misfits| untyped(config, writer, &misfit_text(&misfits)))?;

@@ -62,7 +62,7 @@ impl<'a> At<'a> {
                     return At { shape: alias, ..self }.atom(value);
                 }
                 let atomic = known.atomic || *self.topology == Topology::Atomic;
-                Atom::Map { fields: Some(known), entries: None, atomic }
+                Atom::Map { fields: Some(known), entries: known.open.then_some(&ANY), atomic }
             }
             Shape::List(of) => Atom::List(Some(of), self.topology),
             Shape::Map(of) => {

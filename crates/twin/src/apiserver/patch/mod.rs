@@ -1,12 +1,13 @@
 //! Patches: from a document and a patch to the document wanted.
 //!
-//! Pure functions on JSON; the result is judged like any update. Server-side apply needs ownership of
-//! every field and is refused with 415, which makes clients fall back or say so.
+//! Pure functions on JSON; the result is judged like any update. Server-side apply needs ownership of every field and
+//! is [`super::apply`]'s.
 
 mod json;
 mod strategic;
 
 use super::request::PatchType;
+use super::schema::KUBERNETES;
 use super::status::Status;
 use crate::kind::Kind;
 use serde_json::{Map, Value};
@@ -14,18 +15,8 @@ use serde_json::{Map, Value};
 /// Deepest nesting of a patch.
 const DEPTH_MAX: usize = 128;
 
-/// Applies `patch` to `current`.
-pub(crate) fn apply(
-    patch_type: PatchType,
-    kind: Kind,
-    current: &Value,
-    patch: &Value,
-) -> Result<Value, Status> {
-    document(patch_type, kind.resource().name, current, patch)
-}
-
-/// As [`apply`], for a kind by name: strategic merges need to know which lists a kind has.
-pub fn document(patch_type: PatchType, kind: &str, current: &Value, patch: &Value) -> Result<Value, Status> {
+/// Applies `patch` to `current`, a document of `kind`: strategic merges need to know which lists a kind has.
+pub fn apply(patch_type: PatchType, kind: Kind, current: &Value, patch: &Value) -> Result<Value, Status> {
     match patch_type {
         PatchType::Json => json::apply(current, patch),
         PatchType::Merge => {
@@ -36,14 +27,18 @@ pub fn document(patch_type: PatchType, kind: &str, current: &Value, patch: &Valu
             merge(&mut doc, patch, 0)?;
             Ok(doc)
         }
-        PatchType::StrategicMerge => strategic::apply(kind, current, patch),
-        PatchType::Apply => Err(apply_unsupported()),
+        PatchType::StrategicMerge => {
+            let resource = kind.resource();
+            let of = KUBERNETES.kind(&resource.api_version(), resource.name).ok_or_else(unsupported)?;
+            strategic::apply(of, current, patch)
+        }
+        PatchType::Apply => Err(unsupported()),
     }
 }
 
-/// The refusal of server-side apply.
-pub(crate) fn apply_unsupported() -> Status {
-    let message = "server-side apply is not supported by this twin yet: accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+/// The refusal of a kind of patch that does not go with the resource.
+fn unsupported() -> Status {
+    let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
     Status::new(415, "UnsupportedMediaType", message)
 }
 

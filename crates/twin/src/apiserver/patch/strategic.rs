@@ -1,9 +1,10 @@
 //! Strategic merge: lists of objects merge by a key, some lists of texts as sets, the rest is replaced.
 //!
-//! Which lists merge is known by field name, per kind where names clash. Directives: `$patch` (replace,
+//! Which lists merge is said by the schema's table. Directives: `$patch` (replace,
 //! delete, merge), `$deleteFromPrimitiveList`, `$setElementOrder`, `$retainKeys`. The order of merged
 //! lists follows apimachinery's `strategicpatch` (`normalizeElementOrder`).
 
+use super::super::schema::{KUBERNETES, Shape, Type, TypeId};
 use super::super::status::Status;
 use super::{DEPTH_MAX, too_deep};
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const ORDER: &str = "$setElementOrder/";
 
 /// How a list merges.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Strategy {
     /// The patch's list takes the place of the other.
     Replace,
@@ -24,30 +25,43 @@ enum Strategy {
     Set,
 }
 
-/// The strategy of the list `field` inside an object reached as `parent`.
-fn strategy(kind: &str, parent: &str, field: &str) -> Strategy {
-    use Strategy::{ByKey, Replace, Set};
-    match field {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "schedulingGates" => ByKey("name"),
-        "resourceClaims" => ByKey("name"),
-        "ports" if kind == "Service" => ByKey("port"),
-        "ports" if parent != "ports" => ByKey("containerPort"),
-        "volumeMounts" => ByKey("mountPath"),
-        "volumeDevices" => ByKey("devicePath"),
-        "hostAliases" | "podIPs" | "hostIPs" => ByKey("ip"),
-        "topologySpreadConstraints" => ByKey("topologyKey"),
-        "conditions" | "addresses" => ByKey("type"),
-        "ownerReferences" => ByKey("uid"),
-        "secrets" if kind == "ServiceAccount" => ByKey("name"),
-        "finalizers" if parent == "metadata" => Set,
-        "podCIDRs" => Set,
-        _ => Replace,
+/// Where a map stands in the types: `None` where nothing is known of it.
+type At = Option<&'static Shape>;
+
+/// The fields of the type a map stands for.
+fn fields(at: At) -> Option<&'static Type> {
+    match at? {
+        Shape::Named(id) => {
+            let named = KUBERNETES.get(*id);
+            named.alias.as_ref().map_or(Some(named), |alias| fields(Some(alias)))
+        }
+        _ => None,
+    }
+}
+
+/// Where an entry of a map stands.
+fn entry(at: At, name: &str) -> At {
+    match at? {
+        Shape::Map(of) => Some(of),
+        _ => fields(at)?.field(name).map(|field| &field.shape),
+    }
+}
+
+/// Where an element of the list `name` stands.
+fn element(at: At, name: &str) -> At {
+    match entry(at, name)? {
+        Shape::List(of) => Some(of),
+        _ => None,
+    }
+}
+
+/// How the list `name` of a map merges.
+fn strategy(at: At, name: &str) -> Strategy {
+    let Some(field) = fields(at).and_then(|of| of.field(name)) else { return Strategy::Replace };
+    match (field.patch.iter().any(|strategy| strategy == "merge"), &field.merge_key) {
+        (false, _) => Strategy::Replace,
+        (true, Some(key)) => Strategy::ByKey(key),
+        (true, None) => Strategy::Set,
     }
 }
 
@@ -55,26 +69,24 @@ fn wrong(message: impl Into<String>) -> Status {
     Status::bad_request(message)
 }
 
-/// Applies a strategic merge patch to a document of `kind`.
-pub(super) fn apply(kind: &str, current: &Value, patch: &Value) -> Result<Value, Status> {
+/// Applies a strategic merge patch to a document of the type `of`.
+pub(super) fn apply(of: TypeId, current: &Value, patch: &Value) -> Result<Value, Status> {
     let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
         return Err(wrong("a strategic merge patch must be an object"));
     };
-    let merging = Merging { kind };
-    Ok(Value::Object(merging.map(current.clone(), patch.clone(), "", 0)?))
+    let shape = KUBERNETES.shape(of);
+    Ok(Value::Object(Merging.map(current.clone(), patch.clone(), Some(shape), 0)?))
 }
 
-struct Merging<'a> {
-    kind: &'a str,
-}
+struct Merging;
 
-impl Merging<'_> {
-    /// Merges `patch` into `original`; `field` is the name of the field both stand in.
+impl Merging {
+    /// Merges `patch` into `original`; both stand at `at`.
     fn map(
         &self,
         mut original: Map<String, Value>,
         mut patch: Map<String, Value>,
-        field: &str,
+        at: At,
         depth: usize,
     ) -> Result<Map<String, Value>, Status> {
         if depth > DEPTH_MAX {
@@ -88,7 +100,7 @@ impl Merging<'_> {
             Some(other) => return Err(wrong(format!("unknown patch type: {other}"))),
         }
         retain(&mut original, &mut patch)?;
-        self.order(&mut original, &mut patch, field, depth)?;
+        self.order(&mut original, &mut patch, at, depth)?;
         for (key, value) in patch {
             if let Some(name) = key.strip_prefix(DELETE_FROM) {
                 delete_from(&mut original, name, &value)?;
@@ -100,10 +112,10 @@ impl Merging<'_> {
             }
             let merged = match (original.remove(&key), value) {
                 (Some(Value::Object(before)), Value::Object(patch)) => {
-                    Value::Object(self.map(before, patch, &key, depth + 1)?)
+                    Value::Object(self.map(before, patch, entry(at, &key), depth + 1)?)
                 }
                 (Some(Value::Array(before)), Value::Array(patch)) => {
-                    Value::Array(self.list(before, patch, field, &key, depth + 1)?)
+                    Value::Array(self.list(before, patch, at, &key, depth + 1)?)
                 }
                 (None, value) => match fresh(value, depth) {
                     Some(value) => value,
@@ -116,16 +128,16 @@ impl Merging<'_> {
         Ok(original)
     }
 
-    /// Merges lists that stand in `field` of an object reached as `parent`.
+    /// Merges lists that stand in `field` of a map at `at`.
     fn list(
         &self,
         original: Vec<Value>,
         patch: Vec<Value>,
-        parent: &str,
+        at: At,
         field: &str,
         depth: usize,
     ) -> Result<Vec<Value>, Status> {
-        match strategy(self.kind, parent, field) {
+        match strategy(at, field) {
             Strategy::Replace => Ok(patch),
             Strategy::Set => {
                 let mut merged: Vec<Value> = Vec::new();
@@ -136,7 +148,7 @@ impl Merging<'_> {
                 }
                 Ok(ordered(merged, &patch, &original, None))
             }
-            Strategy::ByKey(key) => self.by_key(original, patch, field, key, depth),
+            Strategy::ByKey(key) => self.by_key(original, patch, element(at, field), key, depth),
         }
     }
 
@@ -144,7 +156,7 @@ impl Merging<'_> {
         &self,
         mut original: Vec<Value>,
         patch: Vec<Value>,
-        field: &str,
+        of: At,
         key: &str,
         depth: usize,
     ) -> Result<Vec<Value>, Status> {
@@ -169,7 +181,7 @@ impl Merging<'_> {
             match merged.iter_mut().find(|o| o.get(key) == Some(&id)) {
                 Some(Value::Object(before)) => {
                     let Value::Object(item) = item else { continue };
-                    *before = self.map(std::mem::take(before), item, field, depth + 1)?;
+                    *before = self.map(std::mem::take(before), item, of, depth + 1)?;
                 }
                 // A new item is taken as it is, nulls included; decoding drops those.
                 _ => merged.push(item),
@@ -183,7 +195,7 @@ impl Merging<'_> {
         &self,
         original: &mut Map<String, Value>,
         patch: &mut Map<String, Value>,
-        parent: &str,
+        at: At,
         depth: usize,
     ) -> Result<(), Status> {
         let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(ORDER)).cloned().collect();
@@ -217,13 +229,12 @@ impl Merging<'_> {
                 Some(Value::Array(list)) => list.clone(),
                 _ => Vec::new(),
             };
-            let server =
-                server_order(&before.unwrap_or_default(), patched.as_deref(), self.kind, parent, &field);
+            let server = server_order(&before.unwrap_or_default(), patched.as_deref(), at, &field);
             let merged = match patched {
-                Some(patched) => self.list(kept, patched, parent, &field, depth + 1)?,
+                Some(patched) => self.list(kept, patched, at, &field, depth + 1)?,
                 None => kept,
             };
-            let key = match strategy(self.kind, parent, &field) {
+            let key = match strategy(at, &field) {
                 Strategy::ByKey(key) => Some(key),
                 Strategy::Set => None,
                 Strategy::Replace => {
@@ -292,14 +303,8 @@ fn index(order: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
 /// The server's order as the library sees it when a list is deleted from and added to at once: items
 /// added take, from the end of those kept, the places of those deleted. (There it comes of a slice that
 /// is overwritten in place; whoever merges otherwise orders such lists otherwise.)
-fn server_order(
-    before: &[Value],
-    patch: Option<&[Value]>,
-    kind: &str,
-    parent: &str,
-    field: &str,
-) -> Vec<Value> {
-    let Strategy::ByKey(key) = strategy(kind, parent, field) else { return before.to_vec() };
+fn server_order(before: &[Value], patch: Option<&[Value]>, at: At, field: &str) -> Vec<Value> {
+    let Strategy::ByKey(key) = strategy(at, field) else { return before.to_vec() };
     let deletes = |item: &&Value| item.get(PATCH).and_then(Value::as_str) == Some("delete");
     let (deleted, others): (Vec<&Value>, Vec<&Value>) = patch.unwrap_or_default().iter().partition(deletes);
     let named = |list: &[&Value], item: &Value| list.iter().any(|l| l.get(key) == item.get(key));

@@ -12,7 +12,12 @@
 //! name of another type, or `[]TYPE` (a list) or `{}TYPE` (a map). `!` marks what is required. Lists are atomic
 //! unless they say otherwise, maps are merged key by key unless they say `atomic`.
 //!
-//! Invariants: every name a field mentions is there; fields of a type are sorted by name, as they are in the table.
+//! Invariants: every name a field mentions is there; types, and fields of a type, are sorted by name, as in the table.
+
+mod custom;
+mod read;
+
+pub use read::{Read, read};
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -96,6 +101,8 @@ pub struct Type {
     pub alias: Option<Shape>,
     /// Whether it is replaced as a whole by server-side apply.
     pub atomic: bool,
+    /// Whether it may have fields beside those.
+    pub open: bool,
 }
 
 impl Type {
@@ -109,6 +116,8 @@ impl Type {
 #[derive(Debug)]
 pub struct Schema {
     types: Vec<Type>,
+    /// Each type as a shape, by its index.
+    shapes: Vec<Shape>,
     kinds: BTreeMap<(String, String), TypeId>,
 }
 
@@ -125,6 +134,19 @@ impl Schema {
     pub fn get(&self, id: TypeId) -> &Type {
         &self.types[usize::from(id.0)]
     }
+    /// All types, by name.
+    pub fn types(&self) -> impl Iterator<Item = &Type> {
+        self.types.iter()
+    }
+    /// A type by its name, as a shape.
+    pub fn named(&self, name: &str) -> Option<&Shape> {
+        let found = self.types.binary_search_by(|of| of.name.as_str().cmp(name)).ok()?;
+        self.shapes.get(found)
+    }
+    /// A type as a shape.
+    pub fn shape(&self, id: TypeId) -> &Shape {
+        &self.shapes[usize::from(id.0)]
+    }
     /// All kinds: apiVersion, kind and type.
     pub fn kinds(&self) -> impl Iterator<Item = (&str, &str, TypeId)> {
         self.kinds.iter().map(|((version, kind), id)| (version.as_str(), kind.as_str(), *id))
@@ -136,7 +158,7 @@ impl Schema {
         let names = heads.map(|head| head.split(' ').next().unwrap_or_default());
         let ids: BTreeMap<&str, TypeId> =
             names.zip(0..).map(|(name, index): (&str, u16)| (name, TypeId(index))).collect();
-        let mut schema = Schema { types: Vec::new(), kinds: BTreeMap::new() };
+        let mut schema = Schema { types: Vec::new(), shapes: Vec::new(), kinds: BTreeMap::new() };
         for (number, line) in text.lines().enumerate() {
             let wrong = |what: String| format!("line {}: {what}", number + 1);
             if let Some(head) = line.strip_prefix("type ") {
@@ -160,7 +182,7 @@ impl Schema {
         let mut words = head.split(' ');
         let name = words.next().unwrap_or_default().to_owned();
         let id = *ids.get(name.as_str()).ok_or("a type without a name")?;
-        let mut new = Type { name, fields: Vec::new(), alias: None, atomic: false };
+        let mut new = Type { name, fields: Vec::new(), alias: None, atomic: false, open: false };
         while let Some(word) = words.next() {
             if word == "=" {
                 new.alias = Some(shape(words.next().unwrap_or_default(), ids)?);
@@ -173,6 +195,7 @@ impl Schema {
             }
         }
         self.types.push(new);
+        self.shapes.push(Shape::Named(id));
         Ok(())
     }
 }

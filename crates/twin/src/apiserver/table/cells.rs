@@ -22,7 +22,7 @@ fn joined<'a>(containers: &'a [Container], part: impl Fn(&'a Container) -> &'a s
 }
 
 /// A selector as `-l` would write it.
-fn selector(selector: Option<&LabelSelector>) -> String {
+pub(crate) fn selector(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else { return "<none>".to_owned() };
     let mut terms: Vec<(String, String)> = Vec::new();
     for (key, value) in selector.match_labels.iter().flatten() {

@@ -1,15 +1,18 @@
 //! Tables: what `kubectl get` prints, column by column.
 //!
 //! Columns and cells are those of Kubernetes' printers (`pkg/printers/internalversion`). Ages are in
-//! virtual time. Leaves out kinds the twin does not keep.
+//! virtual time.
 
 mod age;
 mod cells;
+mod document;
 mod pod;
 
 pub use age::human;
+pub(crate) use cells::selector;
 
-use crate::kind::Kind;
+use super::convert;
+use crate::kind::{Defined, Kind};
 use crate::object::Object;
 use crate::store::Stored;
 use fleet::Instant;
@@ -122,6 +125,7 @@ fn columns(kind: Kind) -> &'static [Column] {
         Kind::Lease => LEASE,
         Kind::PriorityClass => PRIORITY_CLASS,
         Kind::Event => EVENT,
+        Kind::Document(_) => &[],
     }
 }
 
@@ -136,35 +140,55 @@ pub fn row(object: &Object, now: Instant) -> (Vec<Value>, Vec<Value>) {
         Object::Lease(lease) => (cells::lease(lease, now), Vec::new()),
         Object::PriorityClass(class) => (cells::priority_class(class, now), Vec::new()),
         Object::Event(event) => (cells::event(event, now), Vec::new()),
+        Object::Document(document) => (document::row(document.kind, None, document, now), Vec::new()),
     }
 }
 
 /// An object's metadata as a document of its own.
-pub fn partial_metadata(object: &Object) -> Value {
-    let meta = serde_json::to_value(object.meta()).unwrap_or_default();
+pub fn partial_metadata(stored: &Stored) -> Value {
+    let mut meta = serde_json::to_value(stored.object.meta()).unwrap_or_default();
+    if let Some(managed) = &stored.managed {
+        meta["managedFields"] = managed.to_value();
+    }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta})
 }
 
-/// The `Table` of some objects. The caller adds the list's `metadata`.
-pub fn table(kind: Kind, items: &[Arc<Stored>], now: Instant, include: IncludeObject) -> Value {
-    let definitions: Vec<Value> = columns(kind)
-        .iter()
-        .map(|(name, kind, format, priority, description)| {
-            json!({"name": name, "type": kind, "format": format, "priority": priority, "description": description})
-        })
-        .collect();
+/// The `Table` of some objects of a kind; `defined` is the definition behind a custom one. The caller adds the list's
+/// `metadata`.
+pub fn table(
+    kind: Kind,
+    defined: Option<&Defined>,
+    items: &[Arc<Stored>],
+    now: Instant,
+    include: IncludeObject,
+) -> Value {
+    let of = kind.stored();
+    let definitions: Vec<Value> = match of {
+        Kind::Document(_) => document::definitions(if defined.is_some() { kind } else { of }, defined),
+        typed => columns(typed)
+            .iter()
+            .map(|(name, kind, format, priority, description)| {
+                json!({"name": name, "type": kind, "format": format, "priority": priority, "description": description})
+            })
+            .collect(),
+    };
     let rows: Vec<Value> = items
         .iter()
         .map(|stored| {
-            let (cells, conditions) = row(&stored.object, now);
+            let (cells, conditions) = match (&stored.object, defined) {
+                (Object::Document(document), Some(_)) => {
+                    (document::row(kind, defined, document, now), Vec::new())
+                }
+                (object, _) => row(object, now),
+            };
             let mut row = json!({"cells": cells});
             if !conditions.is_empty() {
                 row["conditions"] = Value::Array(conditions);
             }
             match include {
                 IncludeObject::None => {}
-                IncludeObject::Metadata => row["object"] = partial_metadata(&stored.object),
-                IncludeObject::Object => row["object"] = stored.object.to_value(),
+                IncludeObject::Metadata => row["object"] = partial_metadata(stored),
+                IncludeObject::Object => row["object"] = convert::shown_value(kind, stored),
             }
             row
         })

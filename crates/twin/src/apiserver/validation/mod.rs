@@ -3,11 +3,15 @@
 //! Works on documents after decoding and defaulting, so types are right and only meaning is judged.
 //! Leaves out fields the twin does not act on (probes, security contexts, affinity terms, volume sources).
 
+mod documents;
 mod job;
 mod pod;
 
 use super::field::Errors;
-use super::names::{check_annotations, check_labels, key_problems, label_problems, subdomain_problems};
+use super::names::{
+    check_annotations, check_labels, key_problems, label_problems, path_segment_problems,
+    service_name_problems, subdomain_problems,
+};
 use super::status::Status;
 use crate::kind::Kind;
 use serde_json::{Value, json};
@@ -44,8 +48,13 @@ pub(super) fn one_of(errors: &mut Errors, found: &Value, path: &str, supported: 
 
 fn metadata(errors: &mut Errors, kind: Kind, doc: &Value) {
     let name = text(doc, "/metadata/name");
-    let problems = match kind {
-        Kind::Namespace => label_problems(name),
+    let problems = match (kind, kind.resource().plural) {
+        (Kind::Namespace, _) => label_problems(name),
+        (Kind::Document(_), "services") if kind.resource().group.is_empty() => service_name_problems(name),
+        // Names of roles are segments of paths, and need not be DNS names.
+        (Kind::Document(_), _) if kind.resource().group == "rbac.authorization.k8s.io" => {
+            path_segment_problems(name)
+        }
         _ => subdomain_problems(name),
     };
     if name.is_empty() {
@@ -184,6 +193,7 @@ pub(crate) fn create(kind: Kind, doc: &Value) -> Result<(), Status> {
         Kind::PriorityClass => priority_class(&mut errors, doc),
         Kind::Node => node(&mut errors, doc),
         Kind::Namespace => {}
+        Kind::Document(_) => documents::check(&mut errors, kind, doc),
     }
     finish(kind, doc, errors)
 }
@@ -206,16 +216,7 @@ pub(crate) fn update(kind: Kind, old: &Value, new: &Value) -> Result<(), Status>
         Kind::Job => job::update(&mut errors, old, new),
         Kind::ConfigMap => {
             config_map(&mut errors, new);
-            if value(old, "/immutable").as_bool() == Some(true) {
-                if value(new, "/immutable").as_bool() != Some(true) {
-                    errors.forbidden("immutable", "field is immutable when `immutable` is set");
-                }
-                for part in ["data", "binaryData"] {
-                    if old.get(part) != new.get(part) {
-                        errors.forbidden(part, "field is immutable when `immutable` is set");
-                    }
-                }
-            }
+            documents::immutable(&mut errors, old, new, &["data", "binaryData"]);
         }
         Kind::Lease => lease(&mut errors, new),
         Kind::PriorityClass => {
@@ -227,6 +228,10 @@ pub(crate) fn update(kind: Kind, old: &Value, new: &Value) -> Result<(), Status>
         }
         Kind::Node => node(&mut errors, new),
         Kind::Event | Kind::Namespace => {}
+        Kind::Document(_) => {
+            documents::check(&mut errors, kind, new);
+            documents::check_change(&mut errors, kind, old, new);
+        }
     }
     finish(kind, new, errors)
 }

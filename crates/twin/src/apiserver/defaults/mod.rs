@@ -3,7 +3,13 @@
 //! Invariant: defaulting twice gives the same document. Leaves out defaults of fields the twin does not
 //! act on and of volume sources other than those listed.
 
+mod allot;
+mod documents;
+
+pub(crate) use allot::service as allot_service;
+
 use super::Context;
+use super::custom;
 use super::status::Status;
 use crate::kind::Kind;
 use crate::object::Object;
@@ -35,6 +41,9 @@ fn each<'a>(map: &'a mut Doc, key: &str) -> impl Iterator<Item = &'a mut Doc> {
 
 /// Fills in everything that depends on the document alone.
 pub(crate) fn apply(kind: Kind, doc: &mut Value) {
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        custom::complete(doc);
+    }
     let Some(doc) = doc.as_object_mut() else { return };
     match kind {
         Kind::Pod => {
@@ -53,6 +62,7 @@ pub(crate) fn apply(kind: Kind, doc: &mut Value) {
             set(doc, "source", json!({}));
         }
         Kind::ConfigMap | Kind::Lease => {}
+        Kind::Document(_) => documents::apply(kind, doc),
     }
 }
 
@@ -208,6 +218,11 @@ pub(crate) fn at_create(kind: Kind, doc: &mut Value, uid: &str) {
                 }]);
             }
             doc.insert("status".to_owned(), status);
+        }
+        Kind::Document(_) if kind.resource().status && !kind.resource().custom => {
+            // A new object's status is its own to begin with.
+            doc.remove("status");
+            documents::apply(kind, doc);
         }
         _ => {}
     }

@@ -1,0 +1,410 @@
+//! The commonest kinds kept as documents. What is not looked at here is stored as it comes.
+
+use super::super::field::Errors;
+use super::super::names::{check_labels, label_problems, subdomain_problems};
+use super::{config_map, list, not_negative, one_of, pod, text, value};
+use crate::apiserver::custom;
+use crate::kind::Kind;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Checks a new document, or a changed one as it is to be.
+pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
+    let resource = kind.resource();
+    match (resource.group, resource.plural) {
+        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => workload(errors, doc),
+        ("", "replicationcontrollers") => {
+            not_negative(errors, doc, "spec.replicas");
+            template(errors, doc, "/spec/template", "spec.template");
+        }
+        ("batch", "cronjobs") => cron_job(errors, doc),
+        ("", "services") => service(errors, doc),
+        ("", "secrets") => secret(errors, doc),
+        ("", "persistentvolumeclaims") => claim(errors, doc),
+        ("autoscaling", _) => autoscaler(errors, doc),
+        ("policy", "poddisruptionbudgets") => budget(errors, doc),
+        ("networking.k8s.io", "ingresses") => ingress(errors, doc),
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => binding(errors, doc),
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
+            role(errors, doc, resource.plural == "roles")
+        }
+        ("apiextensions.k8s.io", _) => custom::judge(errors, doc),
+        _ => {}
+    }
+}
+
+/// Checks what may not change.
+pub(super) fn check_change(errors: &mut Errors, kind: Kind, old: &Value, new: &Value) {
+    let resource = kind.resource();
+    let mut fixed = |path: &str| {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        if value(old, &pointer) != value(new, &pointer) {
+            errors.invalid(path, value(new, &pointer), "field is immutable");
+        }
+    };
+    match (resource.group, resource.plural) {
+        ("apps", "deployments" | "replicasets" | "daemonsets") => fixed("spec.selector"),
+        ("apps", "statefulsets") => stateful_set(errors, old, new),
+        ("", "secrets") => {
+            fixed("type");
+            immutable(errors, old, new, &["data"]);
+        }
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
+            if old["roleRef"] != new["roleRef"] {
+                errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
+            }
+        }
+        ("storage.k8s.io", "storageclasses") => {
+            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+                if old[field] != new[field] {
+                    let why = if field == "reclaimPolicy" {
+                        "updates to reclaimPolicy are forbidden."
+                    } else {
+                        "updates to parameters are forbidden."
+                    };
+                    let why = if matches!(field, "provisioner" | "volumeBindingMode") {
+                        format!("updates to {field} are forbidden.")
+                    } else {
+                        why.to_owned()
+                    };
+                    errors.forbidden(field, &why);
+                }
+            }
+        }
+        ("", "services") => {
+            let (had, has) = (text(old, "/spec/clusterIP"), text(new, "/spec/clusterIP"));
+            let out = |doc: &Value| text(doc, "/spec/type") == "ExternalName";
+            if !had.is_empty() && had != has && !out(old) && !out(new) {
+                errors.invalid("spec.clusterIPs[0]", &json!([has]), "may not change once set");
+            }
+        }
+        ("", "persistentvolumeclaims") => claim_change(errors, old, new),
+        ("apps", "controllerrevisions") => {
+            if old["data"] != new["data"] {
+                errors.invalid("data", &new["data"], "field is immutable");
+            }
+        }
+        ("apiextensions.k8s.io", _) => {
+            for path in ["spec.group", "spec.scope", "spec.names.kind", "spec.names.plural"] {
+                fixed(path);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What holds of a ConfigMap or Secret that says it is immutable.
+pub(super) fn immutable(errors: &mut Errors, old: &Value, new: &Value, parts: &[&str]) {
+    if value(old, "/immutable").as_bool() != Some(true) {
+        return;
+    }
+    if value(new, "/immutable").as_bool() != Some(true) {
+        errors.forbidden("immutable", "field is immutable when `immutable` is set");
+    }
+    for part in parts {
+        if old.get(*part) != new.get(*part) {
+            errors.forbidden(part, "field is immutable when `immutable` is set");
+        }
+    }
+}
+
+fn template(errors: &mut Errors, doc: &Value, pointer: &str, path: &str) {
+    let template = value(doc, pointer);
+    if template.is_null() {
+        errors.required(path, "");
+        return;
+    }
+    check_labels(errors, &format!("{path}.labels"), template.pointer("/metadata/labels"));
+    pod::spec(errors, value(template, "/spec"), &format!("{path}.spec"));
+    let policy = value(template, "/spec/restartPolicy");
+    if policy.as_str().is_some_and(|p| p != "Always") {
+        errors.not_supported(&format!("{path}.spec.restartPolicy"), policy, &["Always"]);
+    }
+}
+
+fn workload(errors: &mut Errors, doc: &Value) {
+    not_negative(errors, doc, "spec.replicas");
+    not_negative(errors, doc, "spec.minReadySeconds");
+    not_negative(errors, doc, "spec.revisionHistoryLimit");
+    let selector = value(doc, "/spec/selector");
+    let empty = |part: &str| value(selector, part).as_object().is_none_or(serde_json::Map::is_empty);
+    if selector.is_null() {
+        errors.required("spec.selector", "");
+    } else if empty("/matchLabels") && list(selector, "/matchExpressions").is_empty() {
+        errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
+    } else {
+        let labels = value(doc, "/spec/template/metadata/labels");
+        let mut wanted = value(selector, "/matchLabels").as_object().into_iter().flatten();
+        if wanted.any(|(key, value)| labels.get(key) != Some(value)) {
+            errors.invalid(
+                "spec.template.metadata.labels",
+                labels,
+                "`selector` does not match template `labels`",
+            );
+        }
+    }
+    template(errors, doc, "/spec/template", "spec.template");
+}
+
+fn stateful_set(errors: &mut Errors, old: &Value, new: &Value) {
+    const FREE: [&str; 7] = [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ];
+    let fixed = |doc: &Value| {
+        let mut spec = value(doc, "/spec").clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|key, _| !FREE.contains(&key.as_str()));
+        }
+        spec
+    };
+    if fixed(old) != fixed(new) {
+        errors.forbidden("spec", "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
+    }
+}
+
+fn cron_job(errors: &mut Errors, doc: &Value) {
+    let schedule = text(doc, "/spec/schedule");
+    if schedule.is_empty() {
+        errors.required("spec.schedule", "");
+    } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
+        let found = schedule.split_whitespace().count();
+        let why = format!(
+            "expected exactly 5 fields, found {found}: [{}]",
+            schedule.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
+        errors.invalid("spec.schedule", &json!(schedule), &why);
+    }
+    one_of(
+        errors,
+        value(doc, "/spec/concurrencyPolicy"),
+        "spec.concurrencyPolicy",
+        &["Allow", "Forbid", "Replace"],
+    );
+    for path in
+        ["spec.successfulJobsHistoryLimit", "spec.failedJobsHistoryLimit", "spec.startingDeadlineSeconds"]
+    {
+        not_negative(errors, doc, path);
+    }
+    let path = "spec.jobTemplate.spec.template.spec";
+    let spec = value(doc, "/spec/jobTemplate/spec/template/spec");
+    pod::spec(errors, spec, path);
+    if !matches!(text(spec, "/restartPolicy"), "OnFailure" | "Never") {
+        errors.required(&format!("{path}.restartPolicy"), "valid values: \"OnFailure\", \"Never\"");
+    }
+}
+
+fn service(errors: &mut Errors, doc: &Value) {
+    let of = text(doc, "/spec/type");
+    one_of(
+        errors,
+        value(doc, "/spec/type"),
+        "spec.type",
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+    );
+    let headless = text(doc, "/spec/clusterIP") == "None";
+    let ports = list(doc, "/spec/ports");
+    if of == "ExternalName" {
+        let name = text(doc, "/spec/externalName").trim_end_matches('.');
+        if name.is_empty() {
+            errors.required("spec.externalName", "");
+        } else {
+            for problem in subdomain_problems(name) {
+                errors.invalid("spec.externalName", &json!(name), &problem);
+            }
+        }
+    } else if ports.is_empty() && !headless {
+        errors.required("spec.ports", "");
+    }
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (i, port) in ports.iter().enumerate() {
+        let path = format!("spec.ports[{i}]");
+        let name = text(port, "/name");
+        if name.is_empty() && ports.len() > 1 {
+            errors.required(&format!("{path}.name"), "");
+        } else if !name.is_empty() {
+            for problem in label_problems(name) {
+                errors.invalid(&format!("{path}.name"), &json!(name), &problem);
+            }
+            if !names.insert(name) {
+                errors.duplicate(&format!("{path}.name"), &json!(name));
+            }
+        }
+        if !value(port, "/port").as_i64().is_some_and(|p| (1..=65_535).contains(&p)) {
+            errors.invalid(
+                &format!("{path}.port"),
+                &json!(value(port, "/port").as_i64().unwrap_or(0)),
+                "must be between 1 and 65535, inclusive",
+            );
+        }
+        one_of(errors, value(port, "/protocol"), &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"]);
+        if !numbers.insert((value(port, "/port").as_i64(), text(port, "/protocol"))) {
+            errors.duplicate(&path, &json!({"protocol": port["protocol"], "port": port["port"]}));
+        }
+    }
+    one_of(errors, value(doc, "/spec/sessionAffinity"), "spec.sessionAffinity", &["ClientIP", "None"]);
+    check_labels(errors, "spec.selector", doc.pointer("/spec/selector"));
+}
+
+fn secret(errors: &mut Errors, doc: &Value) {
+    config_map(errors, doc);
+    let data = value(doc, "/data");
+    let needed: &[&str] = match text(doc, "/type") {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        _ => &[],
+    };
+    for key in needed.iter().filter(|key| data.get(**key).is_none()) {
+        errors.required(&format!("data[{key}]"), "");
+    }
+}
+
+fn claim(errors: &mut Errors, doc: &Value) {
+    if list(doc, "/spec/accessModes").is_empty() {
+        errors.required("spec.accessModes", "at least 1 access mode is required");
+    }
+    let modes = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    for mode in list(doc, "/spec/accessModes") {
+        one_of(errors, mode, "spec.accessModes", &modes);
+    }
+    if value(doc, "/spec/resources/requests/storage").is_null() {
+        errors.required("spec.resources[storage]", "");
+    }
+}
+
+fn claim_change(errors: &mut Errors, old: &Value, new: &Value) {
+    let bound = !text(old, "/spec/volumeName").is_empty();
+    let fixed = |doc: &Value| {
+        let mut spec = value(doc, "/spec").clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("resources");
+            spec.remove("volumeAttributesClassName");
+            if !bound {
+                spec.remove("volumeName");
+            }
+        }
+        spec
+    };
+    if fixed(old) != fixed(new) {
+        errors.forbidden("spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+    }
+}
+
+fn autoscaler(errors: &mut Errors, doc: &Value) {
+    let min = value(doc, "/spec/minReplicas").as_i64();
+    let max = value(doc, "/spec/maxReplicas").as_i64().unwrap_or(0);
+    if min.is_some_and(|min| min < 1) {
+        errors.invalid(
+            "spec.minReplicas",
+            value(doc, "/spec/minReplicas"),
+            "must be greater than or equal to 1",
+        );
+    }
+    if max < 1 {
+        errors.invalid("spec.maxReplicas", &json!(max), "must be greater than 0");
+    }
+    if min.is_some_and(|min| max < min) {
+        errors.invalid("spec.maxReplicas", &json!(max), "must be greater than or equal to `minReplicas`");
+    }
+    for field in ["kind", "name"] {
+        if text(doc, &format!("/spec/scaleTargetRef/{field}")).is_empty() {
+            errors.required(&format!("spec.scaleTargetRef.{field}"), "");
+        }
+    }
+}
+
+fn budget(errors: &mut Errors, doc: &Value) {
+    let given = |field: &str| !value(doc, &format!("/spec/{field}")).is_null();
+    if given("minAvailable") && given("maxUnavailable") {
+        errors.invalid("spec", value(doc, "/spec"), "minAvailable and maxUnavailable cannot be both set");
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        let found = value(doc, &format!("/spec/{field}"));
+        let path = format!("spec.{field}");
+        if found.as_i64().is_some_and(|n| n < 0) {
+            errors.invalid(&path, found, "must be greater than or equal to 0");
+        }
+        if let Some(text) = found.as_str() {
+            let percent = text.strip_suffix('%').and_then(|n| n.parse::<u32>().ok());
+            match percent {
+                None => errors.invalid(&path, found, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"),
+                Some(n) if n > 100 => errors.invalid(&path, found, "must not be greater than 100%"),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn ingress(errors: &mut Errors, doc: &Value) {
+    if list(doc, "/spec/rules").is_empty() && value(doc, "/spec/defaultBackend").is_null() {
+        errors.invalid("spec", value(doc, "/spec"), "either `defaultBackend` or `rules` must be specified");
+    }
+    for (i, rule) in list(doc, "/spec/rules").iter().enumerate() {
+        for (j, path) in list(rule, "/http/paths").iter().enumerate() {
+            let field = format!("spec.rules[{i}].http.paths[{j}]");
+            let kinds = ["Exact", "ImplementationSpecific", "Prefix"];
+            match value(path, "/pathType") {
+                Value::Null => errors.required(&format!("{field}.pathType"), "pathType must be specified"),
+                found => one_of(errors, found, &format!("{field}.pathType"), &kinds),
+            }
+            let given = text(path, "/path");
+            if matches!(text(path, "/pathType"), "Exact" | "Prefix") && !given.starts_with('/') {
+                errors.invalid(&format!("{field}.path"), &json!(given), "must be an absolute path");
+            }
+        }
+    }
+}
+
+fn binding(errors: &mut Errors, doc: &Value) {
+    let kind = value(doc, "/roleRef/kind");
+    one_of(errors, kind, "roleRef.kind", &["Role", "ClusterRole"]);
+    if text(doc, "/roleRef/name").is_empty() {
+        errors.required("roleRef.name", "");
+    }
+    for (i, subject) in list(doc, "/subjects").iter().enumerate() {
+        if text(subject, "/name").is_empty() {
+            errors.required(&format!("subjects[{i}].name"), "");
+        }
+        one_of(
+            errors,
+            value(subject, "/kind"),
+            &format!("subjects[{i}].kind"),
+            &["ServiceAccount", "User", "Group"],
+        );
+        if text(subject, "/kind") == "ServiceAccount" && text(subject, "/namespace").is_empty() {
+            errors.required(&format!("subjects[{i}].namespace"), "");
+        }
+    }
+}
+
+fn role(errors: &mut Errors, doc: &Value, namespaced: bool) {
+    for (i, rule) in list(doc, "/rules").iter().enumerate() {
+        let path = format!("rules[{i}]");
+        if list(rule, "/verbs").is_empty() {
+            errors.required(&format!("{path}.verbs"), "verbs must contain at least one value");
+        }
+        if !list(rule, "/nonResourceURLs").is_empty() {
+            if namespaced {
+                errors.invalid(
+                    &format!("{path}.nonResourceURLs"),
+                    value(rule, "/nonResourceURLs"),
+                    "namespaced rules cannot apply to non-resource URLs",
+                );
+            }
+            continue;
+        }
+        if list(rule, "/apiGroups").is_empty() {
+            errors
+                .required(&format!("{path}.apiGroups"), "resource rules must supply at least one api group");
+        }
+        if list(rule, "/resources").is_empty() {
+            errors.required(&format!("{path}.resources"), "resource rules must supply at least one resource");
+        }
+    }
+}
