@@ -6,6 +6,7 @@
 
 pub mod arrows;
 pub mod functions;
+pub mod go_types;
 pub mod lexer;
 pub mod resources;
 pub mod schema;

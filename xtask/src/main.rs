@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: prints what is untidy, one line a finding. Exit 0 tidy, 1 untidy or wrong
 //! usage, 2 when the tree cannot be read.
 //!
-//! `cargo xtask schema DIR VERSION`: prints the table of Kubernetes' types, from the OpenAPI documents in DIR.
+//! `cargo xtask schema DIR VERSION MODULES`: prints the table of Kubernetes' types, from the OpenAPI documents in DIR and the
+//! Go modules in MODULES.
 //! `cargo xtask resources DIR VERSION`: prints the table of resources, from the discovery documents in DIR.
 
 use std::path::Path;
@@ -12,11 +13,13 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["tidy"] => tidy(),
-        ["schema", dir, version] => print(xtask::schema::table(Path::new(dir), version)),
+        ["schema", dir, version, modules] => {
+            print(xtask::schema::table(Path::new(dir), version, Path::new(modules)))
+        }
         ["resources", dir, version] => print(xtask::resources::table(Path::new(dir), version)),
         _ => {
             eprintln!(
-                "usage: cargo xtask tidy | cargo xtask schema DIR VERSION | cargo xtask resources DIR VERSION"
+                "usage: cargo xtask tidy | cargo xtask schema DIR VERSION MODULES | cargo xtask resources DIR VERSION"
             );
             ExitCode::from(1)
         }

@@ -1,9 +1,10 @@
-//! `cargo xtask schema DIR VERSION`: the table of Kubernetes' types that the twin's API server reads (`twin::apiserver::schema`),
-//! from the OpenAPI v3 documents of Kubernetes' own source tree (`api/openapi-spec/v3`).
+//! `cargo xtask schema DIR VERSION MODULES`: the table of Kubernetes' types that the twin's API server reads (`twin::apiserver::schema`),
+//! from the OpenAPI v3 documents of Kubernetes' own source tree (`api/openapi-spec/v3`) and its Go types.
 //!
-//! Only facts are kept: names, types, what is required, defaults, how lists and maps merge. No descriptions. The
-//! same documents give the same bytes.
+//! Only facts are kept: names, types, what is required, defaults, how lists and maps merge, what is always written. No
+//! descriptions. The same documents give the same bytes.
 
+use crate::go_types::{GoTypes, Written};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -39,8 +40,9 @@ const DOCUMENTS: [&str; 22] = [
 /// Names of types begin with this in references.
 const REFERENCE: &str = "#/components/schemas/";
 
-/// The table, from the documents in `dir`; `version` is Kubernetes' own, for the head.
-pub fn table(dir: &Path, version: &str) -> anyhow::Result<String> {
+/// The table, from the documents in `dir` and the Go modules in `modules`; `version` is Kubernetes' own, for the head.
+pub fn table(dir: &Path, version: &str, modules: &Path) -> anyhow::Result<String> {
+    let mut go = GoTypes::new(modules);
     let mut types: BTreeMap<String, String> = BTreeMap::new();
     for name in DOCUMENTS {
         let path = dir.join(format!("{name}_openapi.json"));
@@ -50,7 +52,15 @@ pub fn table(dir: &Path, version: &str) -> anyhow::Result<String> {
         let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
         let schemas = schemas.with_context(|| format!("{}: no components.schemas", path.display()))?;
         for (name, schema) in schemas {
-            let text = type_text(name, schema).with_context(|| format!("{}: {name}", path.display()))?;
+            let is_struct = |of: &str| schemas.get(of).is_some_and(|of| of.get("properties").is_some());
+            let fields = go.fields(name)?;
+            let always = |field: &str, property: &Value| match fields.get(field) {
+                Some(Written::Always) => true,
+                Some(Written::IfStruct) => value_type(property).is_ok_and(|of| is_struct(&of)),
+                Some(Written::IfSet) | None => false,
+            };
+            let text =
+                type_text(name, schema, &always).with_context(|| format!("{}: {name}", path.display()))?;
             if types.insert(name.clone(), text.clone()).is_some_and(|before| before != text) {
                 bail!("{}: {name} differs from another document's", path.display());
             }
@@ -63,7 +73,7 @@ pub fn table(dir: &Path, version: &str) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn type_text(name: &str, schema: &Value) -> anyhow::Result<String> {
+fn type_text(name: &str, schema: &Value, always: &dyn Fn(&str, &Value) -> bool) -> anyhow::Result<String> {
     let mut out = format!("type {name}");
     let properties = schema.get("properties").and_then(Value::as_object);
     if properties.is_none() {
@@ -92,7 +102,8 @@ fn type_text(name: &str, schema: &Value) -> anyhow::Result<String> {
         .collect();
     for (field, property) in properties.into_iter().flatten() {
         let mark = if required.contains(&field.as_str()) { "!" } else { "" };
-        writeln!(out, " {field}{mark} {}", property_text(property).with_context(|| field.clone())?)?;
+        let always = always(field, property);
+        writeln!(out, " {field}{mark} {}", property_text(property, always).with_context(|| field.clone())?)?;
     }
     Ok(out)
 }
@@ -114,7 +125,7 @@ fn bare_type(name: &str, schema: &Value) -> anyhow::Result<String> {
     })
 }
 
-fn property_text(property: &Value) -> anyhow::Result<String> {
+fn property_text(property: &Value, always: bool) -> anyhow::Result<String> {
     let mut out = value_type(property)?;
     let text = |key: &str| property.get(key).and_then(Value::as_str);
     match text("x-kubernetes-list-type") {
@@ -135,6 +146,9 @@ fn property_text(property: &Value) -> anyhow::Result<String> {
     }
     if let Some(key) = text("x-kubernetes-patch-merge-key") {
         write!(out, " mergekey={key}")?;
+    }
+    if always {
+        out += " always";
     }
     // What is empty, zero or false is what an absent field is anyway.
     let says = |value: &&Value| match value {

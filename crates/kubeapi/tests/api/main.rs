@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod answers;
 mod kinds;
 mod kubectl;
 mod memory;

@@ -38,6 +38,15 @@ impl Errors {
     pub fn invalid_go(&mut self, field: &str, found: &str, detail: &str) {
         self.push("FieldValueTypeInvalid", field, format!("Invalid value: {found}: {detail}"));
     }
+    /// The value is wrong; `found` is what is printed of it.
+    pub fn invalid_as(&mut self, field: &str, found: &str, detail: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {found}: {detail}"));
+    }
+    /// Not one of the values there are; `found` is what is printed of it.
+    pub fn unsupported_go(&mut self, field: &str, found: &str, supported: &[String]) {
+        let message = format!("Unsupported value: {found}: supported values: {}", supported.join(", "));
+        self.push("FieldValueNotSupported", field, message);
+    }
     /// More entries than there may be.
     pub fn too_many(&mut self, field: &str, found: u64, max: u64) {
         self.push("FieldValueTooMany", field, format!("Too many: {found}: must have at most {max} items"));

@@ -5,7 +5,7 @@
 
 use super::apply::{self, Managers, Writer};
 use super::request::{Request, Subresource};
-use super::schema::{Schema, Shape};
+use super::schema::{KUBERNETES, Schema, Shape, zero};
 use crate::kind::Kind;
 use crate::store::Managed;
 use fleet::Instant;
@@ -81,7 +81,11 @@ pub(super) fn after(
         ),
         _ => doc.clone(),
     };
-    Some(apply::update(&own(old), &own(new), managers, &writer).managers)
+    // What a new object has before anybody fills it in is nobody's.
+    let kind = request.kind.stored().resource();
+    let empty = KUBERNETES.kind(&kind.api_version(), kind.name).filter(|_| old == &json!({}));
+    let before = empty.map_or_else(|| own(old), |id| zero(&KUBERNETES, KUBERNETES.shape(id)));
+    Some(apply::update(&before, &own(new), managers, &writer).managers)
 }
 
 /// Whether two lists of owners say the same, times apart.

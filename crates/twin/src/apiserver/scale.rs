@@ -107,7 +107,7 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
         _ => request.body.clone(),
     };
     let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or(json!(0));
-    if !replicas.as_i64().is_some_and(|n| n >= 0) {
+    if replicas.as_i64().is_none_or(|n| n < 0) {
         let mut errors = super::field::Errors::default();
         errors.invalid("spec.replicas", &replicas, "must be greater than or equal to 0");
         let mut status = Status::invalid(resource, &request.name, errors.into_causes());

@@ -34,7 +34,6 @@ fn text<'a>(doc: &'a Value, pointer: &str) -> &'a str {
 
 /// Documents whose changes are counted in `metadata.generation`, by plural; custom resources are, too.
 const COUNTED: [&str; 21] = [
-    "controllerrevisions",
     "cronjobs",
     "customresourcedefinitions",
     "daemonsets",
@@ -47,6 +46,7 @@ const COUNTED: [&str; 21] = [
     "mutatingwebhookconfigurations",
     "networkpolicies",
     "poddisruptionbudgets",
+    "podtemplates",
     "prioritylevelconfigurations",
     "replicasets",
     "replicationcontrollers",

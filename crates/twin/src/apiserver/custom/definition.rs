@@ -90,8 +90,12 @@ pub(crate) fn judge(errors: &mut Errors, doc: &Value) {
     if storage != 1 {
         errors.invalid_unprinted("spec.versions", "must have exactly one version marked as storage version");
     }
-    for (i, version) in versions(doc).iter().enumerate() {
+    let schema = |version: &Value| version.pointer("/schema/openAPIV3Schema").cloned();
+    let alike = versions(doc).windows(2).all(|pair| schema(&pair[0]) == schema(&pair[1]));
+    for (i, version) in versions(doc).iter().enumerate().take(if alike { 1 } else { usize::MAX }) {
+        // What all versions share is told once, of the definition.
         let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+        let path = if alike { "spec.validation.openAPIV3Schema".to_owned() } else { path };
         match version.pointer("/schema/openAPIV3Schema") {
             None | Some(Value::Null) => errors.required(&path, "schemas are required"),
             Some(schema) => structural(errors, schema, &path, 0),
@@ -122,12 +126,6 @@ fn structural(errors: &mut Errors, schema: &Value, path: &str, depth: usize) {
     let open = ["x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"];
     let is_open = open.iter().any(|key| schema.get(*key) == Some(&json!(true)));
     let kind = text(schema, "/type");
-    if kind.is_empty() && !is_open {
-        errors.required(&format!("{path}.type"), "must not be empty for specified object fields");
-    }
-    if depth == 0 && !kind.is_empty() && kind != "object" {
-        errors.invalid(&format!("{path}.type"), &json!(kind), "must be object at the root");
-    }
     for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         structural(errors, inner, &format!("{path}.properties[{name}]"), depth + 1);
     }
@@ -138,5 +136,15 @@ fn structural(errors: &mut Errors, schema: &Value, path: &str, depth: usize) {
     }
     if let Some(inner) = schema.get("additionalProperties").filter(|a| a.is_object()) {
         structural(errors, inner, &format!("{path}.additionalProperties"), depth + 1);
+    }
+    if kind.is_empty() && !is_open {
+        let why = match depth {
+            0 => "must not be empty at the root",
+            _ => "must not be empty for specified object fields",
+        };
+        errors.required(&format!("{path}.type"), why);
+    }
+    if depth == 0 && !kind.is_empty() && kind != "object" {
+        errors.invalid(&format!("{path}.type"), &json!(kind), "must be object at the root");
     }
 }

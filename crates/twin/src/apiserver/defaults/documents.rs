@@ -3,11 +3,24 @@
 //! Leaves out defaults of volume sources and of kinds that are rare in practice: those are stored as they come.
 
 use super::{Doc, child, each, pod_spec, set};
+use crate::apiserver::schema::{KUBERNETES, fill};
 use crate::kind::Kind;
 use serde_json::{Map, Value, json};
 
 /// Fills in what depends on the document alone.
 pub(super) fn apply(kind: Kind, doc: &mut Doc) {
+    own(kind, doc);
+    let resource = kind.resource();
+    if let Some(id) = KUBERNETES.kind(&resource.api_version(), resource.name) {
+        let mut whole = Value::Object(std::mem::take(doc));
+        fill(&KUBERNETES, KUBERNETES.shape(id), &mut whole);
+        if let Value::Object(filled) = whole {
+            *doc = filled;
+        }
+    }
+}
+
+fn own(kind: Kind, doc: &mut Doc) {
     let resource = kind.resource();
     match (resource.group, resource.plural) {
         ("apps", "deployments") => deployment(doc),
@@ -28,6 +41,7 @@ pub(super) fn apply(kind: Kind, doc: &mut Doc) {
         }
         ("", "limitranges") => limit_range(doc),
         ("autoscaling", _) => autoscaler(doc),
+        ("policy", "poddisruptionbudgets") => budget(doc),
         ("storage.k8s.io", "storageclasses") => {
             set(doc, "reclaimPolicy", json!("Delete"));
             set(doc, "volumeBindingMode", json!("Immediate"));
@@ -74,7 +88,9 @@ fn replicas(doc: &mut Doc) {
     let Some(spec) = child(doc, "spec") else { return };
     set(spec, "replicas", json!(1));
     pod_template(spec);
-    child(doc, "status").map(|status| set(status, "replicas", json!(0)));
+    if let Some(status) = child(doc, "status") {
+        set(status, "replicas", json!(0));
+    }
 }
 
 fn deployment(doc: &mut Doc) {
@@ -114,7 +130,9 @@ fn replication_controller(doc: &mut Doc) {
     if let Some(spec) = child(doc, "spec") {
         pod_template(spec);
     }
-    child(doc, "status").map(|status| set(status, "replicas", json!(0)));
+    if let Some(status) = child(doc, "status") {
+        set(status, "replicas", json!(0));
+    }
 }
 
 fn stateful_set(doc: &mut Doc) {
@@ -144,6 +162,9 @@ fn stateful_set(doc: &mut Doc) {
 }
 
 fn daemon_set(doc: &mut Doc) {
+    if let Some(annotations) = child(doc, "metadata").and_then(|meta| child(meta, "annotations")) {
+        set(annotations, "deprecated.daemonset.template.generation", json!("1"));
+    }
     let Some(spec) = child(doc, "spec") else { return };
     set(spec, "revisionHistoryLimit", json!(10));
     pod_template(spec);
@@ -199,7 +220,9 @@ fn service(doc: &mut Doc) {
     if of != "ExternalName" {
         set(spec, "internalTrafficPolicy", json!("Cluster"));
     }
-    child(doc, "status").map(|status| set(status, "loadBalancer", json!({})));
+    if let Some(status) = child(doc, "status") {
+        set(status, "loadBalancer", json!({}));
+    }
 }
 
 /// `stringData` becomes `data`; it is never shown.
@@ -235,14 +258,18 @@ fn volume(doc: &mut Doc) {
     if let Some(path) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
         set(path, "type", json!(""));
     }
-    child(doc, "status").map(|status| set(status, "phase", json!("Pending")));
+    if let Some(status) = child(doc, "status") {
+        set(status, "phase", json!("Pending"));
+    }
 }
 
 fn claim(doc: &mut Doc) {
     if let Some(spec) = child(doc, "spec") {
         set(spec, "volumeMode", json!("Filesystem"));
     }
-    child(doc, "status").map(|status| set(status, "phase", json!("Pending")));
+    if let Some(status) = child(doc, "status") {
+        set(status, "phase", json!("Pending"));
+    }
 }
 
 fn limit_range(doc: &mut Doc) {
@@ -287,8 +314,15 @@ fn autoscaler(doc: &mut Doc) {
         }
     }
     if let Some(status) = child(doc, "status") {
-        set(status, "currentReplicas", json!(0));
         set(status, "desiredReplicas", json!(0));
+    }
+}
+
+fn budget(doc: &mut Doc) {
+    if let Some(status) = child(doc, "status") {
+        for key in ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"] {
+            set(status, key, json!(0));
+        }
     }
 }
 

@@ -139,6 +139,7 @@ fn plain(name: &str, shape: Shape) -> Field {
         shape,
         patch: Vec::new(),
         merge_key: None,
+        always: false,
         default: None,
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! type NAME [= TYPE] [atomic] [kind=GROUP/VERSION:KIND]...
-//!  FIELD[!] TYPE [keys=A,B | set | atomic] [patch=STRATEGIES] [mergekey=KEY] [default=JSON]
+//!  FIELD[!] TYPE [keys=A,B | set | atomic] [patch=STRATEGIES] [mergekey=KEY] [always] [default=JSON]
 //! ```
 //!
 //! A TYPE is `string`, `int32`, `int64`, `number`, `boolean`, `time`, `bytes`, `quantity`, `int-or-string`, `any`, the
@@ -16,8 +16,10 @@
 
 mod custom;
 mod read;
+mod zero;
 
 pub use read::{Read, read};
+pub(crate) use zero::{fill, zero};
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -86,6 +88,8 @@ pub struct Field {
     pub patch: Vec<String>,
     /// Strategic merge: the key of a list's objects.
     pub merge_key: Option<String>,
+    /// Whether Kubernetes writes it whatever its value.
+    pub always: bool,
     /// What an absent field counts as; scalars only.
     pub default: Option<Value>,
 }
@@ -243,6 +247,7 @@ fn field_of(text: &str, ids: &BTreeMap<&str, TypeId>) -> Result<Field, String> {
         topology: if lists { Topology::Atomic } else { Topology::Keyed(Vec::new()) },
         patch: Vec::new(),
         merge_key: None,
+        always: false,
         default,
     };
     let several = |text: &str| text.split(',').map(str::to_owned).collect();
@@ -252,8 +257,9 @@ fn field_of(text: &str, ids: &BTreeMap<&str, TypeId>) -> Result<Field, String> {
             ("set", "") => field.topology = Topology::Set,
             ("keys", keys) => field.topology = Topology::Keyed(several(keys)),
             ("patch", strategies) => field.patch = several(strategies),
+            ("always", "") => field.always = true,
             ("mergekey", key) => field.merge_key = Some(key.to_owned()),
-            _ => return Err(format!("{word:?}: expected keys=, set, atomic, patch= or mergekey=")),
+            _ => return Err(format!("{word:?}: expected keys=, set, atomic, patch=, mergekey= or always")),
         }
     }
     Ok(field)

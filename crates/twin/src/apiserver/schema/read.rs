@@ -219,7 +219,7 @@ fn not_base64(text: &str) -> Option<usize> {
     let padding = bytes.iter().rev().take_while(|b| **b == b'=').count();
     let body = &bytes[..bytes.len() - padding];
     let wrong = body.iter().position(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'+' | b'/'));
-    wrong.or_else(|| (bytes.len() % 4 != 0 || padding > 2).then_some(bytes.len()))
+    wrong.or_else(|| (!bytes.len().is_multiple_of(4) || padding > 2).then_some(bytes.len()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use std::collections::BTreeSet;
 pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
     let resource = kind.resource();
     match (resource.group, resource.plural) {
-        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => workload(errors, doc),
+        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => {
+            workload(errors, doc);
+            strategy(errors, resource.plural, doc);
+        }
         ("", "replicationcontrollers") => {
             not_negative(errors, doc, "spec.replicas");
             template(errors, doc, "/spec/template", "spec.template");
@@ -24,7 +27,8 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
         ("autoscaling", _) => autoscaler(errors, doc),
         ("policy", "poddisruptionbudgets") => budget(errors, doc),
         ("networking.k8s.io", "ingresses") => ingress(errors, doc),
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => binding(errors, doc),
+        ("rbac.authorization.k8s.io", "rolebindings") => binding(errors, doc, true),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => binding(errors, doc, false),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
             role(errors, doc, resource.plural == "roles")
         }
@@ -49,10 +53,10 @@ pub(super) fn check_change(errors: &mut Errors, kind: Kind, old: &Value, new: &V
             fixed("type");
             immutable(errors, old, new, &["data"]);
         }
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
-            if old["roleRef"] != new["roleRef"] {
-                errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
-            }
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings")
+            if old["roleRef"] != new["roleRef"] =>
+        {
+            errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
         }
         ("storage.k8s.io", "storageclasses") => {
             for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
@@ -79,10 +83,8 @@ pub(super) fn check_change(errors: &mut Errors, kind: Kind, old: &Value, new: &V
             }
         }
         ("", "persistentvolumeclaims") => claim_change(errors, old, new),
-        ("apps", "controllerrevisions") => {
-            if old["data"] != new["data"] {
-                errors.invalid("data", &new["data"], "field is immutable");
-            }
+        ("apps", "controllerrevisions") if old["data"] != new["data"] => {
+            errors.invalid("data", &new["data"], "field is immutable");
         }
         ("apiextensions.k8s.io", _) => {
             for path in ["spec.group", "spec.scope", "spec.names.kind", "spec.names.plural"] {
@@ -130,6 +132,11 @@ fn workload(errors: &mut Errors, doc: &Value) {
     let empty = |part: &str| value(selector, part).as_object().is_none_or(serde_json::Map::is_empty);
     if selector.is_null() {
         errors.required("spec.selector", "");
+        let labels = value(doc, "/spec/template/metadata/labels");
+        if !labels.is_null() {
+            let path = "spec.template.metadata.labels";
+            errors.invalid(path, labels, "`selector` does not match template `labels`");
+        }
     } else if empty("/matchLabels") && list(selector, "/matchExpressions").is_empty() {
         errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
     } else {
@@ -144,6 +151,28 @@ fn workload(errors: &mut Errors, doc: &Value) {
         }
     }
     template(errors, doc, "/spec/template", "spec.template");
+}
+
+/// How a workload is updated.
+fn strategy(errors: &mut Errors, plural: &str, doc: &Value) {
+    let (path, supported): (&str, &[&str]) = match plural {
+        "deployments" => ("spec.strategy", &["Recreate", "RollingUpdate"]),
+        "daemonsets" => ("spec.updateStrategy.type", &["RollingUpdate", "OnDelete"]),
+        _ => return,
+    };
+    let found =
+        value(doc, if plural == "deployments" { "/spec/strategy/type" } else { "/spec/updateStrategy/type" });
+    if found.is_null() || found.as_str().is_some_and(|found| supported.contains(&found)) {
+        return;
+    }
+    if plural == "deployments" {
+        // Of a Deployment the whole strategy is printed, as Go writes it.
+        let printed = format!("{{\"Type\":{found},\"RollingUpdate\":null}}");
+        let supported: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        errors.unsupported_go(path, &printed, &supported);
+    } else {
+        errors.not_supported(path, found, supported);
+    }
 }
 
 fn stateful_set(errors: &mut Errors, old: &Value, new: &Value) {
@@ -243,6 +272,10 @@ fn service(errors: &mut Errors, doc: &Value) {
             );
         }
         one_of(errors, value(port, "/protocol"), &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"]);
+        let target = value(port, "/targetPort");
+        if target.as_i64().is_some_and(|p| !(1..=65_535).contains(&p)) {
+            errors.invalid(&format!("{path}.targetPort"), target, "must be between 1 and 65535, inclusive");
+        }
         if !numbers.insert((value(port, "/port").as_i64(), text(port, "/protocol"))) {
             errors.duplicate(&path, &json!({"protocol": port["protocol"], "port": port["port"]}));
         }
@@ -307,7 +340,7 @@ fn autoscaler(errors: &mut Errors, doc: &Value) {
         );
     }
     if max < 1 {
-        errors.invalid("spec.maxReplicas", &json!(max), "must be greater than 0");
+        errors.required("spec.maxReplicas", "must be set and greater than 0");
     }
     if min.is_some_and(|min| max < min) {
         errors.invalid("spec.maxReplicas", &json!(max), "must be greater than or equal to `minReplicas`");
@@ -322,7 +355,16 @@ fn autoscaler(errors: &mut Errors, doc: &Value) {
 fn budget(errors: &mut Errors, doc: &Value) {
     let given = |field: &str| !value(doc, &format!("/spec/{field}")).is_null();
     if given("minAvailable") && given("maxUnavailable") {
-        errors.invalid("spec", value(doc, "/spec"), "minAvailable and maxUnavailable cannot be both set");
+        // Printed as Go writes it.
+        let field = |name: &str| value(doc, &format!("/spec/{name}")).to_string();
+        let printed = format!(
+            "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
+            field("minAvailable"),
+            field("selector"),
+            field("maxUnavailable"),
+            field("unhealthyPodEvictionPolicy")
+        );
+        errors.invalid_as("spec", &printed, "minAvailable and maxUnavailable cannot be both set");
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let found = value(doc, &format!("/spec/{field}"));
@@ -361,7 +403,7 @@ fn ingress(errors: &mut Errors, doc: &Value) {
     }
 }
 
-fn binding(errors: &mut Errors, doc: &Value) {
+fn binding(errors: &mut Errors, doc: &Value, namespaced: bool) {
     let kind = value(doc, "/roleRef/kind");
     one_of(errors, kind, "roleRef.kind", &["Role", "ClusterRole"]);
     if text(doc, "/roleRef/name").is_empty() {
@@ -377,7 +419,8 @@ fn binding(errors: &mut Errors, doc: &Value) {
             &format!("subjects[{i}].kind"),
             &["ServiceAccount", "User", "Group"],
         );
-        if text(subject, "/kind") == "ServiceAccount" && text(subject, "/namespace").is_empty() {
+        let account = text(subject, "/kind") == "ServiceAccount";
+        if account && !namespaced && text(subject, "/namespace").is_empty() {
             errors.required(&format!("subjects[{i}].namespace"), "");
         }
     }

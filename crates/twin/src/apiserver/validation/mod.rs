@@ -9,8 +9,7 @@ mod pod;
 
 use super::field::Errors;
 use super::names::{
-    check_annotations, check_labels, key_problems, label_problems, path_segment_problems,
-    service_name_problems, subdomain_problems,
+    check_annotations, check_labels, key_problems, label_problems, path_segment_problems, subdomain_problems,
 };
 use super::status::Status;
 use crate::kind::Kind;
@@ -50,7 +49,7 @@ fn metadata(errors: &mut Errors, kind: Kind, doc: &Value) {
     let name = text(doc, "/metadata/name");
     let problems = match (kind, kind.resource().plural) {
         (Kind::Namespace, _) => label_problems(name),
-        (Kind::Document(_), "services") if kind.resource().group.is_empty() => service_name_problems(name),
+        (Kind::Document(_), "services") if kind.resource().group.is_empty() => label_problems(name),
         // Names of roles are segments of paths, and need not be DNS names.
         (Kind::Document(_), _) if kind.resource().group == "rbac.authorization.k8s.io" => {
             path_segment_problems(name)
