@@ -16,11 +16,14 @@ impl Control {
         if let Some(entry) = self.jobs.get(&tracked.key).and_then(|t| t.accounted.as_deref()) {
             return Some(entry.clone());
         }
+        let cluster = self.work_place(tracked);
+        if self.clusters.get(&cluster).is_some_and(|c| !c.synced) {
+            return None;
+        }
         let executed = self.executing(tracked).or_else(|| {
             // The copy is gone already: the home Job carries start and end of its last run.
             Some(tracked.job.clone())
         })?;
-        let cluster = self.work_place(tracked);
         let finished = jobs::finish_time(&executed).or_else(|| jobs::finish_time(&tracked.job))?;
         let mut runs: Vec<Run> = Vec::new();
         for (from, to) in jobs::earlier_runs(&executed) {

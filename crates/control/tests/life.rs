@@ -1,15 +1,15 @@
 //! The loop on a twin in virtual time: whole lives of Jobs, good days and bad ones.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
-use control::twin_driver::{TwinDriver, settings};
-use control::{Event, JobPhase, Order};
+use control::twin_driver::{TwinDriver, facts, observed, settings};
+use control::{Effect, Event, JobPhase, Order};
 use fleet::{
     ClusterId, FleetSpec, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, GridZone, Instant, Provenance, Series,
     SignalKind, Span,
 };
 use fleet::{JobKey, Mode, ObjectName};
 use serde_json::{Value, json};
-use twin::apiserver::{DeleteOptions, Options, Propagation, Request, Verb};
+use twin::apiserver::{DeleteOptions, Options, PatchType, Propagation, Request, Verb};
 use twin::{Kind, World};
 
 const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
@@ -41,17 +41,21 @@ fn driver_of(fleet: &str) -> TwinDriver {
 }
 
 /// Intensity of a zone: one value an hour, the last one holds on.
-fn tell(driver: &mut TwinDriver, zone: &str, grams: &[f64]) {
+fn intensity(zone: &str, grams: &[f64]) -> Event {
     let values = grams.iter().map(|g| GramsCo2PerKwh::from_grams_f64(*g)).collect();
     let series = Series::new(start(), Span::HOUR, values).unwrap();
     let from = Provenance { source: "test".to_owned(), kind: SignalKind::Measured, as_of: start() };
-    driver.tell(Event::Intensity {
+    Event::Intensity {
         zone: GridZone::new(zone).unwrap(),
         actual: series.clone(),
         actual_from: from.clone(),
         forecast: series,
         forecast_from: from,
-    });
+    }
+}
+
+fn tell(driver: &mut TwinDriver, zone: &str, grams: &[f64]) {
+    driver.tell(intensity(zone, grams));
 }
 
 fn job(name: &str, expected: &str, within: &str, more: &[(&str, &str)]) -> Value {
@@ -646,6 +650,41 @@ fn who_does_not_hold_the_lease_plans_and_writes_nothing() {
     lead(&mut driver, control::lease::Leader::Us);
     driver.run_until(hours(2));
     assert_eq!((driver.ledger.len(), driver.ledger[0].in_time()), (1, Some(true)));
+}
+
+/// Everything a watch of a cluster tells first.
+fn listed(driver: &TwinDriver, home: &str) -> Vec<Event> {
+    let (objects, spec) = (driver.world.objects(&cluster(home)), driver.world.spec(&cluster(home)));
+    let (objects, spec) = (objects.unwrap(), spec.unwrap());
+    let all = [Kind::Node, Kind::Job, Kind::Pod].into_iter().flat_map(|kind| objects.list(kind, None));
+    let told = all.flat_map(|stored| observed(&cluster(home), spec, &stored.object, false));
+    told.chain([Event::Synced { cluster: cluster(home) }]).collect()
+}
+
+#[test]
+fn what_a_job_saved_is_not_said_before_its_copy_was_listed() {
+    let mut driver = driver();
+    let signals = [intensity("KR", &[500.0]), intensity("JP-TK", &[100.0])];
+    signals.iter().for_each(|signal| driver.tell(signal.clone()));
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "2h", &[]));
+    driver.run_until(hours(2));
+    // The process dies before it has written anything down.
+    let none = json!({"metadata": {"annotations": {"kubercarbon.io/saved-gco2e": null}}});
+    driver.world.request(&cluster("kr"), &request(Verb::Patch(PatchType::Merge), "report", none)).unwrap();
+    let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
+    let mut control = control::Control::new(settings(&fleet));
+    let mut lines = |events: Vec<Event>| -> Vec<ledger::Entry> {
+        let effects = control.step(hours(2), events);
+        let line = |effect| if let Effect::Ledger(entry) = effect { Some(*entry) } else { None };
+        effects.into_iter().filter_map(line).collect()
+    };
+    let facts = fleet.clusters.iter().map(|spec| Event::Cluster(facts(spec, Mode::Auto)));
+    assert!(lines(facts.chain(signals).collect()).is_empty());
+    assert!(lines(listed(&driver, "kr")).is_empty(), "its copy may be there or not");
+    let told = lines(listed(&driver, "jp"));
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0].runs, told[0].actual), (&driver.ledger[0].runs, driver.ledger[0].actual));
 }
 
 #[test]
