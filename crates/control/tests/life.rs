@@ -293,6 +293,22 @@ fn a_released_job_starts_at_once() {
 }
 
 #[test]
+fn a_released_job_is_given_back_to_its_home() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[900.0, 900.0, 100.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "10h", &[]));
+    driver.run_until(hours(1));
+    let planned = driver.control.view(driver.world.now()).jobs[0].cluster.clone();
+    assert_eq!(planned, Some(cluster("jp")));
+    driver.tell(Event::Order(Order::Release { job: None }));
+    driver.run_until(hours(2));
+    assert_eq!(driver.control.view(driver.world.now()).jobs[0].cluster, Some(cluster("kr")));
+    assert_eq!((driver.ledger.len(), names(&driver, "jp").len()), (1, 0));
+}
+
+#[test]
 fn the_same_seed_and_input_give_the_same_ledger() {
     let run = || {
         let mut driver = driver();
