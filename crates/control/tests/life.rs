@@ -344,6 +344,9 @@ fn observe_writes_nothing_at_all() {
     let view = driver.control.view(driver.world.now());
     assert_eq!(view.jobs[0].phase, JobPhase::Held);
     assert!(view.jobs[0].latest_start.is_some(), "it is named, with its latest start");
+    let said = &view.jobs[0].sentence;
+    assert!(said.starts_with("held, and in mode observe nothing is started from here: "), "{said}");
+    assert!(said.contains("; to be in time it has to be started by 2026-03-02T01:25:00Z"), "{said}");
 }
 
 #[test]
@@ -358,7 +361,14 @@ fn approve_waits_for_a_yes_and_never_past_the_guard() {
     let name = |text: &str| ObjectName::new(text).unwrap();
     let key = JobKey { cluster: cluster("kr"), namespace: name("default"), name: name("yes") };
     driver.run_until(start() + Span::MINUTE);
+    let asks = |driver: &TwinDriver| -> Vec<(bool, bool)> {
+        let all = driver.control.view(driver.world.now()).jobs;
+        all.iter().map(|j| (j.awaits_yes, j.sentence.contains("waits for a yes; planned for"))).collect()
+    };
+    assert_eq!(asks(&driver), [(true, true); 2]);
     driver.tell(Event::Order(Order::Approve { job: key }));
+    driver.run_until(start() + Span::MINUTE.scaled(2, 1));
+    assert_eq!(asks(&driver), [(true, true), (false, false)], "silent, and yes");
     driver.run_until(hours(9));
     let started = |name: &str| driver.ledger.iter().find(|e| e.job.name.as_str() == name).unwrap().started;
     assert!(started("yes") < hours(3), "{}", started("yes"));
