@@ -5,10 +5,10 @@
 //! bytes, `…Seconds` time. Instants are RFC 3339 in UTC, on the fleet's clock. Floats are for reading: exact sums stay
 //! inside.
 
-pub use super::series::SeriesOut;
+pub use super::series::{RunOut, SeriesOut};
 use super::source::SourceOut;
 use control::lease::Leader;
-use control::{ClusterView, Decision, JobView, RunView, View};
+use control::{ClusterView, Decision, JobView, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Span};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
@@ -274,22 +274,6 @@ pub struct SignalOut {
     /// Its sources, best first, down to the one in use; absent where nothing says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceOut>,
-}
-
-/// From when until when.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunOut {
-    /// Start.
-    pub from: String,
-    /// End; absent while it runs.
-    pub to: Option<String>,
-}
-
-impl From<&RunView> for RunOut {
-    fn from(r: &RunView) -> RunOut {
-        RunOut { from: time(r.from), to: r.to.map(time) }
-    }
 }
 
 /// A Job of the fleet.
