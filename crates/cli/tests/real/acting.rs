@@ -42,6 +42,9 @@ fn within(namespace: &str, job: &str) -> String {
 pub fn on_its_own(fleet: &Fleet) {
     let (kr, se) = (&fleet.kr, &fleet.se);
     let product = fleet.up(&["--mode", "auto"]);
+    // Three nodes of four cores each.
+    let room = |name| product.cluster(name)["allocatable"]["cpuCores"] == 12.0;
+    product.until("there is room in both, so that the cleaner one is asked", || room("kr") && room("se"));
     kr.apply(NIGHTLY);
     kr.run(&["create", "job", "nightly-1", "--from=cronjob/nightly"]);
     kr.apply(&lasting("endless", "1h"));

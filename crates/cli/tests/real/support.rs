@@ -124,6 +124,8 @@ impl Plane {
             .env("KUBEBUILDER_ASSETS", &plane.lab.bin)
             .env("NODE_REGION", region)
             .env("APISERVER_FLAGS", flags)
+            // A machine that builds beside the tests must not take its nodes for lost.
+            .env("CONTROLLER_MANAGER_FLAGS", "--node-monitor-grace-period=300s")
             .stdin(Stdio::null())
             .stderr(std::fs::File::create(dir.join(format!("{name}-up.log"))).unwrap())
             .output()
