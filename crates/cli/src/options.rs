@@ -295,9 +295,15 @@ pub struct Logs {
 
 #[derive(Debug, Args)]
 pub struct Release {
-    /// CLUSTER/NAMESPACE/NAME
+    /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace
     #[arg(required_unless_present = "all")]
     pub job: Option<String>,
+    /// Home cluster
+    #[arg(long, env = "KUBERCARBON_CONTEXT", value_name = "CLUSTER")]
+    pub context: Option<String>,
+    /// Namespace
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
     /// Every held Job
     #[arg(long, conflicts_with = "job")]
     pub all: bool,

@@ -132,20 +132,22 @@ async fn an_endless_answer_to_a_write_is_none() {
 async fn a_write_needs_the_lease_and_ends_with_it() {
     let kr = ClusterId::new("kr").unwrap();
     let delete = || ApiCall::DeleteJob { namespace: "a".into(), name: "j".into(), uid: "u".into() };
-    let with = |client: kube::Client, left: Option<Duration>| Hands {
+    let with = |client: kube::Client, left: Result<Duration, &'static str>| Hands {
         clients: [(kr.clone(), client)].into_iter().collect(),
-        fence: Some(Arc::new(move |_| left)),
+        fence: Some(Arc::new(move |_| left.map_err(str::to_owned))),
     };
     // It would be answered at once.
-    let without = with(serve(|_, _| (200, "{}".into())).await, None).carry_out(&kr, delete()).await;
+    let without = with(serve(|_, _| (200, "{}".into())).await, Err("b leads this cluster"))
+        .carry_out(&kr, delete())
+        .await;
     let Err(Failure::Unanswered { message }) = without else { panic!("{without:?}") };
-    assert!(message.contains("leads"), "{message}");
+    assert_eq!(message, "cluster kr: delete job a/j: not sent: b leads this cluster");
     let silent = serve(|_, _| quiet(true, "")).await;
-    let hands = with(silent, Some(Duration::from_millis(1)));
+    let hands = with(silent, Ok(Duration::from_millis(1)));
     let cut = timeout(PATIENCE, hands.carry_out(&kr, delete())).await.expect("it ends with the Lease");
     let Err(Failure::Unanswered { message }) = cut else { panic!("{cut:?}") };
     // Not within the time any call may take.
-    assert!(message.contains("no answer within 0 s"), "{message}");
+    assert!(message.ends_with("no answer within 0 s, when the right to write to it ended"), "{message}");
 }
 
 #[tokio::test]

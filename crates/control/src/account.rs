@@ -4,7 +4,7 @@ use crate::effect::Effect;
 use crate::jobs::{self, Tracked};
 use crate::notices::Tone;
 use crate::state::{Control, CopyKey};
-use fleet::{ClusterId, Instant, Span};
+use fleet::{ClusterId, Instant, Mode, Span};
 use ledger::{Account, Entry, Place, Run};
 use std::collections::BTreeMap;
 
@@ -16,11 +16,14 @@ impl Control {
         if let Some(entry) = self.jobs.get(&tracked.key).and_then(|t| t.accounted.as_deref()) {
             return Some(entry.clone());
         }
+        let cluster = self.work_place(tracked);
+        if self.clusters.get(&cluster).is_some_and(|c| !c.synced) {
+            return None;
+        }
         let executed = self.executing(tracked).or_else(|| {
             // The copy is gone already: the home Job carries start and end of its last run.
             Some(tracked.job.clone())
         })?;
-        let cluster = self.work_place(tracked);
         let finished = jobs::finish_time(&executed).or_else(|| jobs::finish_time(&tracked.job))?;
         let mut runs: Vec<Run> = Vec::new();
         for (from, to) in jobs::earlier_runs(&executed) {
@@ -82,9 +85,7 @@ impl Control {
     pub(crate) fn waiting_sentence(&self, tracked: &Tracked) -> String {
         let paused = self.progress(tracked).paused;
         let verb = if paused { "paused" } else { "held" };
-        let latest = self
-            .latest_start(tracked)
-            .map_or(String::new(), |at| format!("; latest safe start {}", at.to_rfc3339_seconds()));
+        let latest = self.latest_start(tracked).map(Instant::to_rfc3339_seconds);
         let next = self.assignment(&tracked.key).and_then(|a| {
             let run = a.runs.iter().find(|run| run.to > self.now)?;
             Some(format!("planned for {} in {}", run.from.to_rfc3339_seconds(), a.cluster))
@@ -93,11 +94,28 @@ impl Control {
             let schedule = self.schedule.as_ref()?;
             schedule.unplaced.iter().find(|u| u.key == tracked.key).map(|u| u.reason.clone())
         });
+        let next = next.unwrap_or_else(|| "not planned yet".to_owned());
+        if self.mode(&tracked.key.cluster) == Mode::Observe {
+            let latest = latest.map(|at| format!("; to be in time it has to be started by {at}"));
+            let latest = latest.unwrap_or_default();
+            return format!("{verb}, and in mode observe nothing is started from here: {next}{latest}");
+        }
         let scarce = if self.scarce { "; room is scarce, so it starts as soon as it can" } else { "" };
-        format!(
-            "{verb} by Kuber Carbon: {}{scarce}{latest}",
-            next.unwrap_or_else(|| "not planned yet".to_owned())
-        )
+        let (asks, latest) = match (self.awaits_yes(tracked), latest) {
+            (true, Some(at)) => {
+                ("waits for a yes; ", format!("; latest safe start {at}, then without a yes"))
+            }
+            (true, None) => ("waits for a yes; ", "; it has no deadline: without a yes it stays".to_owned()),
+            (false, Some(at)) => ("", format!("; latest safe start {at}")),
+            (false, None) => ("", String::new()),
+        };
+        format!("{verb} by Kuber Carbon: {asks}{next}{scarce}{latest}")
+    }
+
+    /// Whether a person has to say yes before it is started, or it has no time left.
+    pub(crate) fn awaits_yes(&self, tracked: &Tracked) -> bool {
+        let asked = self.mode(&tracked.key.cluster) == Mode::Approve;
+        asked && !tracked.approved && !tracked.released
     }
 
     /// Tells why a Job waits, when its plan is new to it.

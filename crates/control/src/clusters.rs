@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     pub synced: bool,
     /// Who may write to it; `None`: nobody has said.
     pub leader: Option<Leader>,
+    /// Since when that is so, as far as this process has seen.
+    pub leader_since: Option<Instant>,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
     pods: BTreeMap<String, Pod>,
     held: Held,
@@ -131,6 +133,7 @@ impl Cluster {
             silence: None,
             synced: false,
             leader: None,
+            leader_since: None,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             held: Held::default(),
@@ -159,6 +162,15 @@ impl Cluster {
     pub fn lists_complete(&mut self) {
         self.synced = true;
         self.look();
+    }
+    /// Who leads it, from `now` on. Nobody leads since nobody does, whatever the reason by now.
+    pub fn led_by(&mut self, leader: Leader, now: Instant) {
+        let same = match (&self.leader, &leader) {
+            (Some(Leader::Nobody(_)), Leader::Nobody(_)) => true,
+            (before, after) => before.as_ref() == Some(after),
+        };
+        self.leader_since = self.leader_since.filter(|_| same).or(Some(now));
+        self.leader = Some(leader);
     }
     /// The intensity of its zone, from here on.
     pub fn set_signal(&mut self, signal: Signal) {

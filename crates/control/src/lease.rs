@@ -82,6 +82,8 @@ struct Known {
     valid_until: Option<Instant>,
     /// By the slow clock: since when one holds it without a break.
     held_since: Option<Instant>,
+    /// By the slow clock: when somebody last was seen to hold it.
+    shown: Option<Instant>,
     /// Why it could not be read or written last.
     failing: Option<String>,
 }
@@ -141,8 +143,12 @@ impl Elector {
         if seen.holder.as_ref() != Some(&self.us) {
             (known.valid_until, known.held_since) = (None, None);
         }
+        let held_by_another = seen.holder.as_ref().is_some_and(|holder| *holder != self.us);
         known.seen = Some(seen);
         let free = known.free(&self.us, now);
+        if held_by_another && !free {
+            known.shown = known.since;
+        }
         known.free_since = known.free_since.filter(|_| free).or(free.then_some(now.slow));
     }
 
@@ -153,6 +159,7 @@ impl Elector {
         let Some(known) = self.clusters.get_mut(cluster) else { return };
         if known.seen.as_ref().and_then(|s| s.holder.as_ref()) == Some(&self.us) && !resigned {
             known.valid_until = Some(sent.fast + RENEW_WITHIN);
+            known.shown = Some(sent.slow);
             known.held_since = known.held_since.or(Some(sent.slow));
         } else {
             (known.valid_until, known.held_since) = (None, None);
@@ -194,6 +201,25 @@ impl Elector {
     /// By the fast clock, until when this process may write to a cluster; `None`: not at all.
     pub fn holds_until(&self, cluster: &ClusterId) -> Option<Instant> {
         self.clusters.get(cluster)?.valid_until.filter(|_| !self.resigned)
+    }
+
+    /// Why this process may not write to a cluster, in words: who leads it, or that nobody has shown to, and since when.
+    pub fn refusal(&self, cluster: &ClusterId, now: Now) -> String {
+        let shown = self.clusters.get(cluster).and_then(|known| known.shown);
+        let ago = shown.map(|at| format!("{} s", (now.slow - at).as_seconds().max(0)));
+        match (self.leader(cluster, now), ago) {
+            (Leader::Us, _) => "the right to write to it has just ended".to_owned(),
+            (Leader::Other(who), ago) => {
+                let ago = ago.map(|ago| format!(" (it showed so {ago} ago)")).unwrap_or_default();
+                format!("{who} leads this cluster{ago}")
+            }
+            (Leader::Nobody(why), Some(ago)) => {
+                format!("nobody has shown to lead this cluster for {ago}: {why}")
+            }
+            (Leader::Nobody(why), None) => {
+                format!("nobody has shown to lead this cluster since this process began: {why}")
+            }
+        }
     }
 
     /// Who leads a cluster.
@@ -315,6 +341,23 @@ mod tests {
             assert!(leads(&a, t + 2).is_empty() || leads(&b, t + 2).is_empty(), "two at {t}");
         }
         assert_eq!((leads(&a, 200).len(), leads(&b, 199).len()), (0, 2));
+    }
+
+    #[test]
+    fn why_not_says_who_leads_or_since_when_nobody_has_shown_to() {
+        let (mut a, mut b, mut server) = (elector("a"), elector("b"), Server::default());
+        let words =
+            "nobody has shown to lead this cluster since this process began: its Lease has not been read yet";
+        assert_eq!(b.refusal(&id("kr"), at(0)), words);
+        round(&mut a, &mut server, &["kr", "se"], 0);
+        round(&mut b, &mut server, &["kr", "se"], 3);
+        assert_eq!(b.refusal(&id("kr"), at(5)), "a leads this cluster (it showed so 2 s ago)");
+        round(&mut a, &mut server, &[], 20);
+        let words = "nobody has shown to lead this cluster for 22 s: its Lease cannot be had: no answer";
+        assert_eq!(a.refusal(&id("kr"), at(22)), words);
+        b.saw(&id("kr"), server.seen(&id("kr")), at(40));
+        let words = "nobody has shown to lead this cluster for 37 s: nobody holds its Lease";
+        assert_eq!(b.refusal(&id("kr"), at(40)), words, "a's has expired, and b may not take it yet");
     }
 
     #[test]

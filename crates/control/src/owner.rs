@@ -46,16 +46,31 @@ pub(crate) enum Owner {
 /// `the Argo CD Application "shop"`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Owner::ArgoCd(name) => write!(f, "the Argo CD Application {name:?}"),
-            Owner::Flux(kind, name) => write!(f, "the Flux {kind} {name:?}"),
-            Owner::Helm(name) => write!(f, "the Helm release {name:?}"),
-            Owner::CronJob(name) => write!(f, "the CronJob {name:?}"),
+        match self.parts() {
+            // A hook need not say whose it is.
+            (_, "") => write!(f, "Argo CD"),
+            (kind, name) => write!(f, "the {kind} {name:?}"),
         }
     }
 }
 
 impl Owner {
+    fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Owner::ArgoCd(name) => ("Argo CD Application", name),
+            Owner::Flux("Kustomization", name) => ("Flux Kustomization", name),
+            Owner::Flux(_, name) => ("Flux HelmRelease", name),
+            Owner::Helm(name) => ("Helm release", name),
+            Owner::CronJob(name) => ("CronJob", name),
+        }
+    }
+
+    /// `Argo CD Application shop`.
+    pub fn name(&self) -> String {
+        let (kind, name) = self.parts();
+        if name.is_empty() { "Argo CD".to_owned() } else { format!("{kind} {name}") }
+    }
+
     /// Whether it sets a Job's spec back to its source by itself.
     fn reconciles(&self) -> bool {
         matches!(self, Owner::ArgoCd(_) | Owner::Flux(..))
@@ -165,7 +180,9 @@ mod tests {
             ),
         ];
         for (job, name, keeps) in cases {
-            assert_eq!((of(&job).unwrap().to_string().as_str(), keeps_spec(&job)), (name, keeps));
+            let owner = of(&job).unwrap();
+            assert_eq!((owner.to_string().as_str(), keeps_spec(&job)), (name, keeps));
+            assert_eq!(format!("the {}", owner.name()), name.replace('"', ""));
         }
         assert_eq!(of(&job(json!({"app.kubernetes.io/instance": "x"}), json!({}), false)), None);
         let mut cron = job(json!({}), json!({}), true);
@@ -185,6 +202,11 @@ mod tests {
                 sentence(&hook)
             );
         }
+        let hook = job(json!({}), json!({ARGO_HOOK: "PreSync"}), true);
+        assert_eq!(
+            sentence(&hook).unwrap(),
+            "it belongs to Argo CD; it is a hook, which is waited for: it is not put off"
+        );
         assert!(
             !is_hook(&job(json!({}), json!({}), true))
                 && sentence(&job(json!({}), json!({}), true)).is_none()

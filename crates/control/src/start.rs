@@ -15,7 +15,7 @@ const DEARER_PERCENT: f64 = 10.0;
 const NEAR: Span = Span::from_seconds(3600);
 
 impl Control {
-    /// Where to start: as planned, while the pods fit there now. When they do not and the slot was missed or
+    /// Where to start: as planned, while the pods fit there now; what a person released, at home. When they do not and the slot was missed or
     /// the guard speaks, the cheapest place where they fit; when there is none, as planned or at home, so that they
     /// are first in line.
     pub(crate) fn target(&self, tracked: &Tracked) -> Option<ClusterId> {
@@ -25,7 +25,7 @@ impl Control {
         };
         let allowed = self.allowed(tracked);
         let may = |id: &&ClusterId| allowed.as_ref().is_none_or(|all| all.contains(id)) && usable(id);
-        let planned = self.assignment(&tracked.key).map(|a| &a.cluster);
+        let planned = self.assignment(&tracked.key).map(|a| &a.cluster).filter(|_| !tracked.released);
         let home = Some(&tracked.key.cluster);
         let first = planned.into_iter().chain(home).find(may);
         let fits = |id: &&ClusterId| self.has_room(tracked, id);

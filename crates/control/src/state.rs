@@ -278,8 +278,9 @@ impl Control {
     }
 
     fn take_in_leader(&mut self, cluster: &ClusterId, leader: crate::lease::Leader) {
+        let now = self.now;
         if let Some(c) = self.clusters.get_mut(cluster) {
-            c.leader = Some(leader);
+            c.led_by(leader, now);
             self.look_at_all();
         }
     }

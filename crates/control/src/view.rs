@@ -56,6 +56,9 @@ pub struct ClusterView {
     /// Who may write to it, where several processes share the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<Leader>,
+    /// Since when, as far as this process has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_since: Option<Instant>,
     /// Nodes that are ready, and all.
     pub nodes: (usize, usize),
     /// Sum of allocatable of ready, schedulable nodes.
@@ -168,6 +171,9 @@ pub struct JobView {
     pub demand: Resources,
     /// Value of its PriorityClass.
     pub priority: i32,
+    /// Whether it waits for a person's yes (mode `approve`).
+    #[serde(default)]
+    pub awaits_yes: bool,
     /// The guard's instant while it waits.
     pub latest_start: Option<Instant>,
     /// Cluster it is planned for or runs in.
@@ -180,6 +186,9 @@ pub struct JobView {
     pub runs: Vec<RunView>,
     /// Forecast of what remains.
     pub forecast: Option<Footprint>,
+    /// Who else keeps it, by kind and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Who else keeps it, and what is therefore done differently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned: Option<String>,
@@ -292,12 +301,14 @@ impl Control {
             errors: tracked.errors.clone(),
             demand: tracked.demand(),
             priority: tracked.priority,
+            awaits_yes: waits && self.awaits_yes(tracked),
             latest_start: self.latest_start(tracked).filter(|_| waits),
             cluster,
             copy: committed.map(|(_, name)| name),
             planned,
             runs: self.run_intervals(tracked).into_iter().map(|(from, to)| RunView { from, to }).collect(),
             forecast: assignment.map(|a| a.footprint),
+            owner: crate::owner::of(&tracked.job).map(|owner| owner.name()),
             owned: crate::owner::sentence(&tracked.job),
             late,
             sentence,
@@ -318,6 +329,7 @@ fn cluster_view(cluster: &Cluster, now: Instant, jobs: &[JobView]) -> ClusterVie
         reachable: cluster.reachable && cluster.synced,
         silence: cluster.silence.clone(),
         leader: cluster.leader.clone(),
+        leader_since: cluster.leader_since,
         nodes: (cluster.nodes.values().filter(|n| n.ready).count(), cluster.nodes.len()),
         allocatable: cluster.allocatable(),
         requested: cluster.requested(),

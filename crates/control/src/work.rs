@@ -70,7 +70,10 @@ impl PodRuns {
         // What ended before belongs to a run before a pause.
         let now: Vec<&PodRun> = pods.values().filter(|p| p.ended.is_none_or(|end| end > start)).collect();
         let succeeded = now.iter().filter(|p| p.ended.is_some() && !p.failed).count();
-        let needed = jobs::pods_left(job, succeeded);
+        // The Job may say that pods succeeded before they are seen to: only after a pause is that of an earlier run.
+        let resumed = now.len() < pods.len() || !jobs::earlier_runs(job).is_empty();
+        let whole = usize::try_from(jobs::parallelism(job)).unwrap_or(1);
+        let needed = if resumed { jobs::pods_left(job, succeeded) } else { whole };
         let starts = |lasting: bool| {
             let of = now.iter().filter(|p| !(lasting && p.failed)).filter_map(|p| p.started);
             let mut all: Vec<Instant> = of.map(|at| at.max(start)).collect();
@@ -138,6 +141,15 @@ mod tests {
         // A later wave's pod changes nothing.
         let wave = [(Some(10), Some(60), false), ran(30), ran(70)];
         assert_eq!(begun(&job(2, 5, 1), &wave), Some((20, Some(30))));
+    }
+
+    #[test]
+    fn a_run_is_the_same_before_and_after_its_pods_are_seen_to_end() {
+        let (ran, ended) = (|from| (Some(from), None, false), |from| (Some(from), Some(90), false));
+        let expected = Some((20, Some(30)));
+        assert_eq!(begun(&job(3, 3, 3), &[ran(10), ran(20), ran(30)]), expected);
+        assert_eq!(begun(&job(3, 3, 3), &[ended(10), ran(20), ended(30)]), expected);
+        assert_eq!(begun(&job(3, 3, 3), &[ended(10), ended(20), ended(30)]), expected);
     }
 
     #[test]

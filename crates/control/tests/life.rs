@@ -1,15 +1,15 @@
 //! The loop on a twin in virtual time: whole lives of Jobs, good days and bad ones.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
-use control::twin_driver::{TwinDriver, settings};
-use control::{Event, JobPhase, Order};
+use control::twin_driver::{TwinDriver, facts, observed, settings};
+use control::{Effect, Event, JobPhase, Order};
 use fleet::{
     ClusterId, FleetSpec, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, GridZone, Instant, Provenance, Series,
     SignalKind, Span,
 };
 use fleet::{JobKey, Mode, ObjectName};
 use serde_json::{Value, json};
-use twin::apiserver::{DeleteOptions, Options, Propagation, Request, Verb};
+use twin::apiserver::{DeleteOptions, Options, PatchType, Propagation, Request, Verb};
 use twin::{Kind, World};
 
 const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
@@ -41,17 +41,21 @@ fn driver_of(fleet: &str) -> TwinDriver {
 }
 
 /// Intensity of a zone: one value an hour, the last one holds on.
-fn tell(driver: &mut TwinDriver, zone: &str, grams: &[f64]) {
+fn intensity(zone: &str, grams: &[f64]) -> Event {
     let values = grams.iter().map(|g| GramsCo2PerKwh::from_grams_f64(*g)).collect();
     let series = Series::new(start(), Span::HOUR, values).unwrap();
     let from = Provenance { source: "test".to_owned(), kind: SignalKind::Measured, as_of: start() };
-    driver.tell(Event::Intensity {
+    Event::Intensity {
         zone: GridZone::new(zone).unwrap(),
         actual: series.clone(),
         actual_from: from.clone(),
         forecast: series,
         forecast_from: from,
-    });
+    }
+}
+
+fn tell(driver: &mut TwinDriver, zone: &str, grams: &[f64]) {
+    driver.tell(intensity(zone, grams));
 }
 
 fn job(name: &str, expected: &str, within: &str, more: &[(&str, &str)]) -> Value {
@@ -289,6 +293,22 @@ fn a_released_job_starts_at_once() {
 }
 
 #[test]
+fn a_released_job_is_given_back_to_its_home() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[900.0, 900.0, 100.0]);
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "10h", &[]));
+    driver.run_until(hours(1));
+    let planned = driver.control.view(driver.world.now()).jobs[0].cluster.clone();
+    assert_eq!(planned, Some(cluster("jp")));
+    driver.tell(Event::Order(Order::Release { job: None }));
+    driver.run_until(hours(2));
+    assert_eq!(driver.control.view(driver.world.now()).jobs[0].cluster, Some(cluster("kr")));
+    assert_eq!((driver.ledger.len(), names(&driver, "jp").len()), (1, 0));
+}
+
+#[test]
 fn the_same_seed_and_input_give_the_same_ledger() {
     let run = || {
         let mut driver = driver();
@@ -324,6 +344,9 @@ fn observe_writes_nothing_at_all() {
     let view = driver.control.view(driver.world.now());
     assert_eq!(view.jobs[0].phase, JobPhase::Held);
     assert!(view.jobs[0].latest_start.is_some(), "it is named, with its latest start");
+    let said = &view.jobs[0].sentence;
+    assert!(said.starts_with("held, and in mode observe nothing is started from here: "), "{said}");
+    assert!(said.contains("; to be in time it has to be started by 2026-03-02T01:25:00Z"), "{said}");
 }
 
 #[test]
@@ -338,7 +361,14 @@ fn approve_waits_for_a_yes_and_never_past_the_guard() {
     let name = |text: &str| ObjectName::new(text).unwrap();
     let key = JobKey { cluster: cluster("kr"), namespace: name("default"), name: name("yes") };
     driver.run_until(start() + Span::MINUTE);
+    let asks = |driver: &TwinDriver| -> Vec<(bool, bool)> {
+        let all = driver.control.view(driver.world.now()).jobs;
+        all.iter().map(|j| (j.awaits_yes, j.sentence.contains("waits for a yes; planned for"))).collect()
+    };
+    assert_eq!(asks(&driver), [(true, true); 2]);
     driver.tell(Event::Order(Order::Approve { job: key }));
+    driver.run_until(start() + Span::MINUTE.scaled(2, 1));
+    assert_eq!(asks(&driver), [(true, true), (false, false)], "silent, and yes");
     driver.run_until(hours(9));
     let started = |name: &str| driver.ledger.iter().find(|e| e.job.name.as_str() == name).unwrap().started;
     assert!(started("yes") < hours(3), "{}", started("yes"));
@@ -646,6 +676,41 @@ fn who_does_not_hold_the_lease_plans_and_writes_nothing() {
     lead(&mut driver, control::lease::Leader::Us);
     driver.run_until(hours(2));
     assert_eq!((driver.ledger.len(), driver.ledger[0].in_time()), (1, Some(true)));
+}
+
+/// Everything a watch of a cluster tells first.
+fn listed(driver: &TwinDriver, home: &str) -> Vec<Event> {
+    let (objects, spec) = (driver.world.objects(&cluster(home)), driver.world.spec(&cluster(home)));
+    let (objects, spec) = (objects.unwrap(), spec.unwrap());
+    let all = [Kind::Node, Kind::Job, Kind::Pod].into_iter().flat_map(|kind| objects.list(kind, None));
+    let told = all.flat_map(|stored| observed(&cluster(home), spec, &stored.object, false));
+    told.chain([Event::Synced { cluster: cluster(home) }]).collect()
+}
+
+#[test]
+fn what_a_job_saved_is_not_said_before_its_copy_was_listed() {
+    let mut driver = driver();
+    let signals = [intensity("KR", &[500.0]), intensity("JP-TK", &[100.0])];
+    signals.iter().for_each(|signal| driver.tell(signal.clone()));
+    driver.begin();
+    create(&mut driver, "kr", job("report", "30m", "2h", &[]));
+    driver.run_until(hours(2));
+    // The process dies before it has written anything down.
+    let none = json!({"metadata": {"annotations": {"kubercarbon.io/saved-gco2e": null}}});
+    driver.world.request(&cluster("kr"), &request(Verb::Patch(PatchType::Merge), "report", none)).unwrap();
+    let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
+    let mut control = control::Control::new(settings(&fleet));
+    let mut lines = |events: Vec<Event>| -> Vec<ledger::Entry> {
+        let effects = control.step(hours(2), events);
+        let line = |effect| if let Effect::Ledger(entry) = effect { Some(*entry) } else { None };
+        effects.into_iter().filter_map(line).collect()
+    };
+    let facts = fleet.clusters.iter().map(|spec| Event::Cluster(facts(spec, Mode::Auto)));
+    assert!(lines(facts.chain(signals).collect()).is_empty());
+    assert!(lines(listed(&driver, "kr")).is_empty(), "its copy may be there or not");
+    let told = lines(listed(&driver, "jp"));
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0].runs, told[0].actual), (&driver.ledger[0].runs, driver.ledger[0].actual));
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Live {
             return Ok(());
         }
         let text = format!(
-            "it was started in mode {}, and so it stays: expected kubercarbon up --mode {}",
+            "nothing was changed: the server was started in mode {}, the most it may do: expected kubercarbon up --mode {}",
             most.as_str(),
             wanted.as_str()
         );

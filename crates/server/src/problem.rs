@@ -202,7 +202,7 @@ impl From<OrderError> for Problem {
         let detail = error.to_string();
         match error {
             OrderError::Unknown(_) => {
-                Problem::not_found(detail).hint("GET /api/v1/jobs lists the Jobs under placement")
+                Problem::not_found(detail).hint("kubercarbon status -o wide, or GET /api/v1/jobs, lists them")
             }
             OrderError::WallClock => {
                 Problem::new(StatusCode::CONFLICT, "wall-clock", "not a twin's clock", detail)

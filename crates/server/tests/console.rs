@@ -4,6 +4,7 @@
 
 mod support;
 
+use control::lease::Leader;
 use control::{JobPhase, Order};
 use fleet::Span;
 use server::backend::{Backend, Speed};
@@ -86,6 +87,47 @@ async fn the_fleet_page_carries_the_figures_of_the_view() {
     }
     assert!(page.contains("badge assumed"), "the typical year is a stand-in, and says so");
     assert!(page.contains("Twin clock") && page.contains("×600") && page.contains("2026-11-21 22:20"));
+}
+
+#[tokio::test]
+async fn who_acts_on_a_cluster_and_who_keeps_a_job_is_shown() {
+    let fake = Fake::new(Scene::Busy);
+    assert!(!get(&fake, "/").await.body.contains("Acts here"), "one process alone says nothing of it");
+    let held = fake.view().jobs.iter().find(|j| j.phase == JobPhase::Held).unwrap().key.clone();
+    let owned = "it belongs to the CronJob \"nightly\", whose concurrencyPolicy counts it";
+    fake.change(|view| {
+        let since = view.at - Span::HOUR;
+        let job = view.jobs.iter_mut().find(|j| j.key == held).unwrap();
+        (job.owner, job.owned) = (Some("CronJob nightly".to_owned()), Some(owned.to_owned()));
+        for cluster in &mut view.clusters {
+            let home = cluster.facts.id == held.cluster;
+            let none = || Leader::Nobody("its Lease cannot be had: no answer".to_owned());
+            cluster.leader = Some(if home { Leader::Other("host/7-1".to_owned()) } else { none() });
+            cluster.leader_since = Some(since);
+        }
+    });
+    let path = format!("/jobs/{}/{}/{}", held.cluster, held.namespace, held.name);
+    for (lang, led, nobody, kept) in [
+        ("en", "host/7-1, since 2026-11-21 21:20", "nobody since 2026-11-21 21:20", "Kept by"),
+        ("ko", "host/7-1, 2026-11-21 21:20부터", "2026-11-21 21:20부터 없음", "관리 주체"),
+    ] {
+        let fleet = get(&fake, &format!("/?lang={lang}")).await.body;
+        well_formed(&fleet);
+        assert!(fleet.contains(led) && fleet.contains(nobody) && fleet.contains("its Lease cannot be had"));
+        let page = get(&fake, &format!("{path}?lang={lang}")).await.body;
+        well_formed(&page);
+        assert!(page.contains(kept) && page.contains(">CronJob nightly<"), "{lang}");
+        assert!(page.contains(&owned.replace('"', "&quot;")), "{lang}");
+        assert!(page.contains("host/7-1") && !page.contains("/orders"), "orders are taken where it is led");
+    }
+    let clusters = get(&fake, "/?format=csv").await.body;
+    assert!(clusters.lines().next().unwrap().ends_with(",acts,acts_since"), "{clusters}");
+    assert!(
+        clusters.contains(",host/7-1,2026-11-21T21:20:00Z") && clusters.contains(",nobody,"),
+        "{clusters}"
+    );
+    let jobs = get(&fake, "/jobs?format=csv").await.body;
+    assert!(jobs.lines().any(|line| line.ends_with(",CronJob nightly")), "{jobs}");
 }
 
 #[tokio::test]

@@ -55,11 +55,12 @@ fn followed(status: &Value) -> String {
     let clusters = status["clusters"].as_array().into_iter().flatten();
     let line = |c: &Value| {
         let (name, who) = (text(&c["name"]), text(&c["leader"]));
+        let since = c["leaderSince"].as_str().map(|at| format!(" since {at}")).unwrap_or_default();
         match c["leads"].as_bool() {
             // In words, where nobody does; a name has none.
-            Some(false) if who.contains(' ') => format!("{name}: nobody acts: {who}\n"),
+            Some(false) if who.contains(' ') => format!("{name}: nobody acts{since}: {who}\n"),
             Some(false) => {
-                format!("{name}: {who} acts; this process plans and shows, and writes nothing there\n")
+                format!("{name}: {who} acts{since}; this process plans and shows, and writes nothing there\n")
             }
             _ => String::new(),
         }
@@ -144,12 +145,25 @@ fn job_table(status: &Value, wide: bool) -> String {
             text(&job["latestStart"]),
         ]);
     }
+    let asks = jobs.iter().filter(|j| j["awaitsYes"] == true).count();
+    let asks = match asks {
+        0 => String::new(),
+        n => format!(
+            "{n} waiting for a yes: kubercarbon approve JOB; what has a LATEST START starts then without one\n"
+        ),
+    };
     let owned = jobs.iter().filter(|j| open.contains(&j["phase"].as_str().unwrap_or("")));
     let owned = owned.filter_map(|j| Some((&j["key"], j["owned"].as_str()?)));
     let note = |(key, owned): (&Value, &str)| {
         format!("{}/{}/{}: {owned}\n", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"]))
     };
-    table.render() + &owned.map(note).collect::<String>()
+    let observes = jobs.iter().any(|j| j["phase"] == "held") && status["clusters"][0]["mode"] == "observe";
+    let observes = if observes {
+        "mode observe starts nothing: by its LATEST START a held Job has to be started by who holds it\n"
+    } else {
+        ""
+    };
+    table.render() + observes + &asks + &owned.map(note).collect::<String>()
 }
 
 pub fn signals(common: &Common) -> anyhow::Result<()> {
@@ -299,15 +313,51 @@ pub fn plans(common: &Common) -> anyhow::Result<()> {
 
 pub fn release(common: &Common, options: &Release) -> anyhow::Result<ExitCode> {
     let client = Client::find(common)?;
-    let what = options.job.clone().map_or_else(|| "every held Job".to_owned(), |job| format!("Job {job}"));
-    if !options.yes && !super::yes(&format!("start {what} now?"))? {
+    let named = |job: &String| {
+        let (context, namespace) = (options.context.clone(), options.namespace.clone());
+        path(&client, &JobName { job: job.clone(), context, namespace })
+    };
+    let job = options.job.as_ref().map(named).transpose()?;
+    let all = phases(&client.list("/api/v1/jobs")?);
+    let waits = |phase: &str| phase == "held" || phase == "paused";
+    if let Some((job, phase)) = all.iter().find(|(name, phase)| job.as_ref() == Some(name) && !waits(phase)) {
+        eprintln!("Job {job} is {phase}: there is nothing to release");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let held = all.into_iter().filter(|(_, phase)| waits(phase)).map(|(name, _)| name).collect();
+    let meant: Vec<String> = job.as_ref().map_or(held, |job| vec![job.clone()]);
+    let what = match &meant[..] {
+        [] => "no Job".to_owned(),
+        [one] => format!("Job {one}"),
+        many => format!("{} Jobs", many.len()),
+    };
+    if job.is_none() && !common.quiet {
+        meant.iter().for_each(|job| eprintln!("  {job}"));
+    }
+    if !options.yes
+        && !meant.is_empty()
+        && !super::yes(&format!("start {what} now, at home where there is room?"))?
+    {
         eprintln!("nothing was changed");
         return Ok(ExitCode::from(1));
     }
-    let job = options.job.as_deref().map(key).transpose()?;
-    client.ask(Method::POST, "/api/v1/orders", Some(&json!({"type": "release", "job": job})))?;
-    eprintln!("{what}: released; a started Job cannot be held again, deleting it stops it");
+    let key = job.as_deref().map(key).transpose()?;
+    client.ask(Method::POST, "/api/v1/orders", Some(&json!({"type": "release", "job": key})))?;
+    match meant.is_empty() {
+        true => eprintln!("no Job is held: nothing was released"),
+        false => eprintln!("{what}: released; a started Job cannot be held again, deleting it stops it"),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each Job as `CLUSTER/NAMESPACE/NAME`, and its phase.
+fn phases(jobs: &Value) -> Vec<(String, String)> {
+    let one = |job: &Value| {
+        let key = &job["key"];
+        let name = format!("{}/{}/{}", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"]));
+        (name, text(&job["phase"]))
+    };
+    jobs["items"].as_array().into_iter().flatten().map(one).collect()
 }
 
 pub fn approve(common: &Common, job: &JobName) -> anyhow::Result<()> {

@@ -68,7 +68,11 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
             out += &format!("  {} nodes more: -o wide\n", nodes.len() - shown);
         }
     }
-    format!("{out}\n{}", table.render())
+    let any = clusters
+        .into_iter()
+        .flatten()
+        .any(|found| found["byNode"].as_object().is_some_and(|n| !n.is_empty()));
+    if any { format!("{out}\n{}", table.render()) } else { out }
 }
 
 /// `why pod/NAME`, `why pod/CLUSTER/NAMESPACE/NAME`.

@@ -48,7 +48,9 @@ pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
     format::show(common.print(), &detail, |wide| {
         let mut text = String::new();
         if let Some(sentence) = detail["job"]["sentence"].as_str() {
-            text.push_str(&format!("{}: {sentence}\n", detail["job"]["phase"].as_str().unwrap_or("")));
+            let phase = detail["job"]["phase"].as_str().filter(|phase| !sentence.starts_with(phase));
+            let phase = phase.map(|phase| format!("{phase}: ")).unwrap_or_default();
+            text.push_str(&format!("{phase}{sentence}\n"));
         }
         if let Some(owned) = detail["job"]["owned"].as_str() {
             text.push_str(&format!("note: {owned}\n"));
@@ -135,7 +137,12 @@ fn render(decision: &Value, wide: bool) -> String {
         out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
     }
     if let Some(latest) = decision["latestStart"].as_str() {
-        out.push_str(&format!("latest safe start: {latest}; it is started then whatever happens\n"));
+        let then = if decision["mode"] == "observe" {
+            "in mode observe nothing is started from here"
+        } else {
+            "it is started then whatever happens"
+        };
+        out.push_str(&format!("latest safe start: {latest}; {then}\n"));
     }
     out
 }

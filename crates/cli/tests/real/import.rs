@@ -1,6 +1,6 @@
 //! A real cluster read into a file under the least role, and run as a twin.
 
-use crate::support::{Plane, grant_by, kubeconfig, kubercarbon, lab, text, until};
+use crate::support::{Plane, grant_by, kubeconfig, kubercarbon, text, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -114,22 +114,17 @@ fn pending_because(list: &Value) -> String {
     pod["status"]["conditions"][0]["message"].as_str().unwrap_or_default().to_owned()
 }
 
-#[test]
-fn a_real_cluster_runs_as_a_twin() {
-    let Some(lab) = lab() else { return };
-    let _alone = crate::support::alone();
-    let dir = tempfile::tempdir().unwrap();
-    let plane = Plane::start(&lab, dir.path(), "kr", "ap-northeast-2");
+pub fn a_real_cluster_runs_as_a_twin(dir: &Path, plane: &Plane) {
     plane.apply(TEAM);
     plane.run(&["-n", "team", "rollout", "status", "deployment/web", "--timeout=180s"]);
     plane.run(&["-n", "team", "wait", "--for=condition=complete", "job/done", "--timeout=180s"]);
     let real = || plane.get(&["pods", "-n", "team"]);
     until("the big one is pending", String::new, || pending_because(&real()).contains("Insufficient cpu"));
 
-    let token = grant_by(&plane, &["--import"]);
-    let config = dir.path().join("kubeconfig");
-    kubeconfig(&config, &[(&plane, token)]);
-    let file = dir.path().join("kr.twin").display().to_string();
+    let token = grant_by(plane, "import", &["--import"]);
+    let config = dir.join("kubeconfig-import");
+    kubeconfig(&config, &[(plane, token)]);
+    let file = dir.join("kr.twin").display().to_string();
     let args =
         ["twin", "import", "--context", "kr", "--kubeconfig", &config.display().to_string(), "-o", &file];
     let output = kubercarbon(&args.iter().copied().chain(["--configmaps"]).collect::<Vec<_>>());
@@ -146,7 +141,7 @@ fn a_real_cluster_runs_as_a_twin() {
     assert!(asked.iter().all(|what| what.starts_with("list ")), "{asked:?}");
     assert_eq!(refused, BTreeSet::from(["list secrets".to_owned()]));
 
-    let twin = Twin::start(dir.path(), &file);
+    let twin = Twin::start(dir, &file);
     let copy = || twin.get(&["pods", "-n", "team"]);
     assert_eq!(pods(&copy()), pods(&real()), "who is where, in what phase, owned by whom");
     assert_eq!(pending_because(&copy()), pending_because(&real()));
@@ -162,4 +157,6 @@ fn a_real_cluster_runs_as_a_twin() {
         "{said}"
     );
     assert!(said.contains("not read: kr: Secret"), "{said}");
+    // What waits for ever would be told of again and again.
+    plane.run(&["-n", "team", "delete", "job", "big"]);
 }

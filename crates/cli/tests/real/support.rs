@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for something to become true; machines that build beside the tests are slow.
@@ -34,13 +34,6 @@ pub fn until(what: &str, log: impl Fn() -> String, done: impl Fn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come about: {}", log());
         std::thread::sleep(PAUSE);
     }
-}
-
-/// Held by a test that starts control planes, which take much memory: one test at a time has some.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    // One that stopped half-way has ended what it started.
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The lab: its scripts, and the binaries they start.
@@ -99,23 +92,40 @@ pub struct Plane {
     pub kubeconfig: PathBuf,
     /// The API server, once it was started anew.
     server: Option<Child>,
+    /// How much of the audit log was there when it was last looked at anew.
+    heard: AtomicUsize,
+}
+
+/// A request of the product, as the API server wrote it down.
+pub struct Asked {
+    /// `VERB RESOURCE` or `VERB RESOURCE/SUBRESOURCE`, the metrics API's with its group.
+    pub what: String,
+    /// `NAMESPACE/NAME`; the name of what was to be created too.
+    pub object: String,
+    pub dry_run: bool,
+    pub code: u64,
+    /// Whether it was refused for want of rights; a quota says 403 as well.
+    pub forbidden: bool,
 }
 
 impl Plane {
     /// Starts one whose nodes say they are in `region`.
     pub fn start(lab: &Lab, dir: &Path, name: &'static str, region: &str) -> Plane {
-        let policy = dir.join("audit-policy.yaml");
+        let policy = dir.join(format!("{name}-audit-policy.yaml"));
         std::fs::write(&policy, AUDIT).unwrap();
         let log = dir.join(format!("{name}-audit.log"));
         let flags = format!("--audit-policy-file={} --audit-log-path={}", policy.display(), log.display());
         let (run, lab) = (dir.join("run"), lab.clone());
-        let plane = Plane { name, lab, kubeconfig: run.join(name).join("kubeconfig"), run, server: None };
+        let kubeconfig = run.join(name).join("kubeconfig");
+        let plane = Plane { name, lab, kubeconfig, run, server: None, heard: AtomicUsize::new(0) };
         let output = Command::new(plane.lab.scripts.join("up"))
             .args([name, "3"])
             .env("CONTROL_PLANE_RUN", &plane.run)
             .env("KUBEBUILDER_ASSETS", &plane.lab.bin)
             .env("NODE_REGION", region)
             .env("APISERVER_FLAGS", flags)
+            // A machine that builds beside the tests must not take its nodes for lost.
+            .env("CONTROLLER_MANAGER_FLAGS", "--node-monitor-grace-period=300s")
             .stdin(Stdio::null())
             .stderr(std::fs::File::create(dir.join(format!("{name}-up.log"))).unwrap())
             .output()
@@ -149,32 +159,80 @@ impl Plane {
         self.run(&["apply", "-f", &file.display().to_string()]);
     }
 
-    /// What the product asked of this cluster, `VERB RESOURCE` or `VERB RESOURCE/SUBRESOURCE`, the metrics API's with its
-    /// group, and which of it was answered 403.
-    pub fn asked(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+    fn audit(&self) -> String {
         let path = self.run.parent().unwrap().join(format!("{}-audit.log", self.name));
-        let log = std::fs::read_to_string(path).unwrap_or_default();
-        let (mut all, mut refused) = (BTreeSet::new(), BTreeSet::new());
-        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// From here on what the product asked before no longer counts.
+    pub fn listen_anew(&self) {
+        self.heard.store(self.audit().len(), Ordering::SeqCst);
+    }
+
+    /// Every request of the product on this cluster, in order.
+    pub fn requests(&self) -> Vec<Asked> {
+        let log = self.audit();
+        let lines = log.get(self.heard.load(Ordering::SeqCst)..).unwrap_or_default().lines();
+        let asked = |line: Value| {
             assert_eq!(line["user"]["username"], ACCOUNT);
             let part = |name: &str| line["objectRef"][name].as_str().unwrap_or_default().to_owned();
-            if part("resource").is_empty() {
-                // What kinds there are, as kubectl asks for logs first.
-                continue;
-            }
             let sub = Some(part("subresource")).filter(|sub| !sub.is_empty());
             let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
             // Nodes and pods are the names of two things each.
             let group = Some(part("apiGroup")).filter(|group| group == "metrics.k8s.io");
             let group = group.map(|group| format!(".{group}")).unwrap_or_default();
-            let what = format!("{} {}{group}{sub}", line["verb"].as_str().unwrap(), part("resource"));
-            // A quota says 403 as well: that is no want of rights.
-            if line["annotations"]["authorization.k8s.io/decision"] == "forbid" {
-                refused.insert(what.clone());
-            }
-            all.insert(what);
-        }
-        (all, refused)
+            // What kinds there are, as kubectl asks for logs first.
+            (!part("resource").is_empty()).then(|| Asked {
+                what: format!("{} {}{group}{sub}", line["verb"].as_str().unwrap(), part("resource")),
+                object: format!("{}/{}", part("namespace"), part("name")),
+                dry_run: line["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All")),
+                code: line["responseStatus"]["code"].as_u64().unwrap_or(0),
+                forbidden: line["annotations"]["authorization.k8s.io/decision"] == "forbid",
+            })
+        };
+        lines.filter_map(|line| serde_json::from_str(line).ok()).filter_map(asked).collect()
+    }
+
+    /// What the product asked of this cluster, and which of it was refused for want of rights, and never allowed: an
+    /// API server that has just begun says no to everybody until it has read the roles.
+    pub fn asked(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let all = self.requests();
+        let allowed: BTreeSet<&String> = all.iter().filter(|a| a.code < 300).map(|a| &a.what).collect();
+        let refused = all.iter().filter(|asked| asked.forbidden && !allowed.contains(&asked.what));
+        let refused = refused.map(|asked| asked.what.clone()).collect();
+        (all.into_iter().map(|asked| asked.what).collect(), refused)
+    }
+
+    /// How often the product made a Job here whose name begins so.
+    pub fn made(&self, name: &str) -> usize {
+        let begins = format!("default/{name}-");
+        let made = |asked: &&Asked| asked.what == "create jobs" && asked.code == 201 && !asked.dry_run;
+        self.requests().iter().filter(made).filter(|asked| asked.object.starts_with(&begins)).count()
+    }
+
+    /// The copies here of a Job of this name.
+    pub fn copies(&self, name: &str) -> Vec<Value> {
+        let all = self.get(&["jobs", "--all-namespaces", "-l", "kubercarbon.io/origin-uid"]);
+        let named = |c: &&Value| c["metadata"]["annotations"]["kubercarbon.io/origin-name"] == name;
+        all["items"].as_array().unwrap().iter().filter(named).cloned().collect()
+    }
+
+    /// What one of our annotations says on a Job.
+    pub fn mark(&self, job: &str, key: &str) -> Option<String> {
+        let job = self.get(&["job", job]);
+        job["metadata"]["annotations"][format!("kubercarbon.io/{key}")].as_str().map(str::to_owned)
+    }
+
+    /// Waits until a Job is complete, as a person would.
+    pub fn complete(&self, name: &str, product: &Product) {
+        let job = format!("job/{name}");
+        let waited = self.kubectl(&["wait", "--for=condition=complete", "--timeout=180s", &job]);
+        assert!(waited.status.success(), "{name}: {} {}", text(&waited.stderr), product.log());
+    }
+
+    /// What was said in events.
+    pub fn told(&self) -> String {
+        self.run(&["get", "events", "-A", "-o", "custom-columns=M:.message", "--no-headers"])
     }
 
     fn server_pid(&self) -> String {
@@ -216,15 +274,45 @@ impl Drop for Plane {
     }
 }
 
-/// Gives the product's account on a cluster the rights of a mode, and no others; gives its token.
-pub fn grant(plane: &Plane, mode: &str) -> String {
-    grant_by(plane, &["--mode", mode])
+/// The two clusters of these tests.
+pub struct Fleet {
+    pub dir: PathBuf,
+    pub kr: Plane,
+    pub se: Plane,
 }
 
-/// The same with the flags of `rbac`.
-pub fn grant_by(plane: &Plane, flags: &[&str]) -> String {
+impl Fleet {
+    /// Starts both. Sweden's grid is far cleaner than Korea's at any hour of the typical year.
+    pub fn start(lab: &Lab, dir: &Path) -> Fleet {
+        let lab = &lab.with_kubelets_times(dir);
+        let (kr, se) = std::thread::scope(|scope| {
+            let kr = scope.spawn(move || Plane::start(lab, dir, "kr", "ap-northeast-2"));
+            let se = scope.spawn(move || Plane::start(lab, dir, "se", "eu-north-1"));
+            (kr.join(), se.join())
+        });
+        Fleet { dir: dir.to_owned(), kr: kr.unwrap(), se: se.unwrap() }
+    }
+
+    /// Gives the product the rights of a mode on both, and no others.
+    pub fn allow(&self, mode: &str) {
+        let granted = |plane| grant_by(plane, mode, &["--mode", mode]);
+        let tokens = [(&self.kr, granted(&self.kr)), (&self.se, granted(&self.se))];
+        kubeconfig(&self.dir.join("kubeconfig"), &tokens);
+    }
+
+    /// The product on both.
+    pub fn up(&self, flags: &[&str]) -> Product {
+        Product::start_in(&self.dir, "state", flags)
+    }
+}
+
+/// Gives the product's account on a cluster the rights that `rbac` prints with these flags, and no others; gives its
+/// token.
+pub fn grant_by(plane: &Plane, role: &str, flags: &[&str]) -> String {
     plane.kubectl(&["create", "namespace", "ops"]);
-    plane.kubectl(&["delete", "clusterrolebinding", "kubercarbon-observe-kubercarbon"]);
+    for other in ["import", "observe", "approve", "auto"].iter().filter(|other| **other != role) {
+        plane.kubectl(&["delete", "clusterrolebinding", &format!("kubercarbon-{other}-kubercarbon")]);
+    }
     let args: Vec<&str> =
         ["rbac", "--service-account", "ops/kubercarbon"].into_iter().chain(flags.iter().copied()).collect();
     let role = kubercarbon(&args);
@@ -274,19 +362,22 @@ pub struct Product {
 }
 
 impl Product {
-    pub fn start(dir: &Path, flags: &[&str]) -> Product {
-        Product::start_in(dir, "state", flags)
-    }
-
     /// One with a state of its own.
     pub fn start_in(dir: &Path, state: &str, flags: &[&str]) -> Product {
+        Product::start_on(dir, state, &["kr", "se"], flags)
+    }
+
+    /// One on these contexts.
+    pub fn start_on(dir: &Path, state: &str, contexts: &[&str], flags: &[&str]) -> Product {
         let state = dir.join(state);
         let server = state.join("real/server.json");
         let _absent = std::fs::remove_file(&server);
         std::fs::create_dir_all(&state).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(state.join("up.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_kubercarbon"))
-            .args(["up", "--listen", "127.0.0.1:0", "-v", "--context", "kr", "--context", "se", "--state"])
+            .args(["up", "--listen", "127.0.0.1:0", "-v"])
+            .args(contexts.iter().flat_map(|context| ["--context", context]))
+            .arg("--state")
             .arg(&state)
             .arg("--kubeconfig")
             .arg(dir.join("kubeconfig"))
@@ -372,4 +463,12 @@ spec:
       - {{name: work, image: busybox, resources: {{requests: {{cpu: '1', memory: 1Gi}}}}}}
 "
     )
+}
+
+/// The same, whose pods run for so long: `20s`, `1h`.
+pub fn lasting(name: &str, time: &str) -> String {
+    let stage = "pod-complete.stage.kwok.x-k8s.io";
+    let head =
+        format!("    metadata: {{annotations: {{{stage}/delay: {time}, {stage}/jitter-delay: {time}}}}}\n");
+    job(name, true, "").replacen("    spec:\n", &format!("{head}    spec:\n"), 1)
 }

@@ -26,8 +26,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// gateway spoke, not the API server.
 const NOT_A_STATUS: &str = "Failed to parse error data";
 
-/// For how much longer a cluster may be written to; `None`: not at all.
-pub type Fence = Arc<dyn Fn(&ClusterId) -> Option<Duration> + Send + Sync>;
+/// For how much longer a cluster may be written to; or why not at all, in words.
+pub type Fence = Arc<dyn Fn(&ClusterId) -> Result<Duration, String> + Send + Sync>;
 
 /// Writes to the clusters of a fleet.
 #[derive(Clone, Default)]
@@ -53,12 +53,8 @@ impl Hands {
             return Err(Failure::Unanswered { message: format!("{what}: no connection to this cluster") });
         };
         let writes = !matches!(call, ApiCall::ReadJob { .. });
-        let left = self.fence.as_ref().filter(|_| writes).map_or(Some(CALL_TIMEOUT), |fence| fence(cluster));
-        let Some(left) = left else {
-            return Err(Failure::Unanswered {
-                message: format!("{what}: another process leads this cluster"),
-            });
-        };
+        let left = self.fence.as_ref().filter(|_| writes).map_or(Ok(CALL_TIMEOUT), |fence| fence(cluster));
+        let left = left.map_err(|why| Failure::Unanswered { message: format!("{what}: not sent: {why}") })?;
         let done = async {
             match call {
                 ApiCall::CreateJob { job, dry_run: true } => try_job(client, cluster, &job).await,
@@ -108,7 +104,10 @@ async fn in_time<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failure(what, error)),
         Err(_) => {
-            Err(Failure::Unanswered { message: format!("{what}: no answer within {} s", limit.as_secs()) })
+            let cut = if limit < CALL_TIMEOUT { ", when the right to write to it ended" } else { "" };
+            Err(Failure::Unanswered {
+                message: format!("{what}: no answer within {} s{cut}", limit.as_secs()),
+            })
         }
     }
 }
@@ -226,7 +225,9 @@ mod tests {
         let never = std::future::pending::<Result<Outcome, kube::Error>>();
         let failed =
             in_time("cluster kr: create job a/b", Duration::from_millis(5), never).await.unwrap_err();
-        let expected = "cluster kr: create job a/b: no answer within 0 s".to_owned();
+        let expected =
+            "cluster kr: create job a/b: no answer within 0 s, when the right to write to it ended"
+                .to_owned();
         assert_eq!(failed, Failure::Unanswered { message: expected });
     }
 

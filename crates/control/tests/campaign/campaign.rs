@@ -14,7 +14,7 @@ use std::fmt;
 use twin::World;
 use twin::random::Stream;
 
-const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
+pub const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1
 kind: Fleet
 clusters:
 - {name: kr, region: ap-northeast-2, nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 3}]}
@@ -81,6 +81,8 @@ pub struct Campaign {
     calls: Stream,
     watches: Stream,
     faults: u64,
+    /// Plans that were held against what is free.
+    promised: u64,
     versions: Vec<u64>,
     story: Vec<String>,
     tell: bool,
@@ -88,9 +90,10 @@ pub struct Campaign {
 
 impl Campaign {
     pub fn new(seed: u64, tell: bool) -> Campaign {
-        let fleet: FleetSpec = fleet::file::parse(FLEET).unwrap();
         let start = Instant::parse("2026-03-02T00:00:00Z").unwrap();
         let swarm = Swarm::draw(seed);
+        let nodes = if swarm.tight { "count: 1" } else { "count: 3" };
+        let fleet: FleetSpec = fleet::file::parse(&FLEET.replace("count: 3", nodes)).unwrap();
         let ids: Vec<ClusterId> = fleet.clusters.iter().map(|c| c.id.clone()).collect();
         let wanted = owners::jobs(seed, start, &ids);
         let leases = swarm.replicas > 1;
@@ -112,6 +115,7 @@ impl Campaign {
             calls: Stream::new(seed, "campaign/calls"),
             watches: Stream::new(seed, "campaign/watches"),
             faults: 0,
+            promised: 0,
             versions: Vec::new(),
             story: Vec::new(),
             tell,
@@ -195,7 +199,11 @@ impl Campaign {
         for (wanted, life) in self.wanted.iter().zip(&self.lives) {
             if !life.deleted && !life.left {
                 let ledger = self.swarm.signal.then_some(&self.ledger);
-                checks::at_the_end(&self.world, wanted, life, &self.outages, ledger)?;
+                checks::at_the_end(&self.world, wanted, life, ledger)?;
+                // Want of room makes Jobs late too; what is late of it, nobody here can tell.
+                if !self.swarm.tight {
+                    checks::in_time(&self.world, wanted, life, &self.outages)?;
+                }
             }
         }
         for (number, wanted) in self.wanted.clone().iter().enumerate() {
@@ -253,6 +261,12 @@ impl Campaign {
             }
             let at = process.now(now);
             let effects = process.control.step(at, events);
+            if std::mem::replace(&mut process.plans, process.control.plans()) != process.control.plans() {
+                let name = &process.name;
+                checks::promises(&process.control.view(at), self.settings.packing_percent)
+                    .map_err(|why| format!("the plan of {name}: {why}"))?;
+                self.promised += 1;
+            }
             for effect in effects {
                 self.carry(number, effect);
             }
@@ -339,7 +353,7 @@ impl Campaign {
         self.ledger.values().for_each(|entry| process.control.remember(entry));
         let mut first = process.facts(&self.fleet);
         if self.swarm.signal {
-            first.extend(self.intensities());
+            first.extend(intensities(self.start, self.world.seed()));
         }
         for id in self.vanished.keys() {
             first.push(Event::Reachable { cluster: id.clone(), reachable: Err("no answer".to_owned()) });
@@ -350,25 +364,6 @@ impl Campaign {
         for event in first {
             self.at(now, Happening::Told(number, epoch, Box::new(event)));
         }
-    }
-
-    fn intensities(&self) -> Vec<Event> {
-        let mut stream = Stream::new(self.world.seed(), "campaign/carbon");
-        let zone = |zone: &str| {
-            let values =
-                (0..48).map(|_| GramsCo2PerKwh::from_grams_f64(50.0 + stream.unit() * 650.0)).collect();
-            let series = Series::new(self.start, Span::HOUR, values).unwrap();
-            let from =
-                Provenance { source: "test".to_owned(), kind: SignalKind::Measured, as_of: self.start };
-            Event::Intensity {
-                zone: GridZone::new(zone).unwrap(),
-                actual: series.clone(),
-                actual_from: from.clone(),
-                forecast: series,
-                forecast_from: from,
-            }
-        };
-        ZONES.map(zone).to_vec()
     }
 
     fn dies(&mut self, number: usize, away: Span) {
@@ -658,7 +653,11 @@ impl Campaign {
                 let none = json!({control::COPY_ANNOTATION: null, control::TARGET_ANNOTATION: null});
                 owners::patch(&wanted.name, metadata(none))
             }
-            Deed::Retries(limit) => owners::patch(&wanted.name, json!({"spec": {"backoffLimit": limit}})),
+            Deed::Retries(limit) => {
+                // What fails runs again, and again as long.
+                life.meddled |= !wanted.succeeds;
+                owners::patch(&wanted.name, json!({"spec": {"backoffLimit": limit}}))
+            }
             Deed::DeleteCopy => {
                 self.delete_copy(number);
                 return;
@@ -685,6 +684,24 @@ impl Campaign {
     }
 }
 
+/// Carbon of every zone over two days, by the hour.
+pub fn intensities(start: Instant, seed: u64) -> Vec<Event> {
+    let mut stream = Stream::new(seed, "campaign/carbon");
+    let zone = |zone: &str| {
+        let values = (0..48).map(|_| GramsCo2PerKwh::from_grams_f64(50.0 + stream.unit() * 650.0)).collect();
+        let series = Series::new(start, Span::HOUR, values).unwrap();
+        let from = Provenance { source: "test".to_owned(), kind: SignalKind::Measured, as_of: start };
+        Event::Intensity {
+            zone: GridZone::new(zone).unwrap(),
+            actual: series.clone(),
+            actual_from: from.clone(),
+            forecast: series,
+            forecast_from: from,
+        }
+    };
+    ZONES.map(zone).to_vec()
+}
+
 /// What many seeds came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
@@ -692,6 +709,7 @@ pub struct Sums {
     pub faults: u64,
     pub copies: u64,
     pub deeds: u64,
+    pub plans: u64,
 }
 
 impl Sums {
@@ -700,18 +718,23 @@ impl Sums {
         self.faults += done.faults;
         self.copies += done.lives.iter().map(|life| life.copies.len() as u64).sum::<u64>();
         self.deeds += done.swarm.owners;
+        self.plans += done.promised;
     }
     pub fn merge(&mut self, other: Sums) {
         self.jobs += other.jobs;
         self.faults += other.faults;
         self.copies += other.copies;
         self.deeds += other.deeds;
+        self.plans += other.plans;
     }
 }
 
 impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sums { jobs, faults, copies, deeds } = self;
-        write!(f, "{jobs} Jobs, {copies} copies, {faults} faults, {deeds} deeds of owners")
+        let Sums { jobs, faults, copies, deeds, plans } = self;
+        write!(
+            f,
+            "{jobs} Jobs, {copies} copies, {faults} faults, {deeds} deeds of owners, {plans} plans held"
+        )
     }
 }

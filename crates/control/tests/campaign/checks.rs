@@ -2,6 +2,7 @@
 
 use crate::faults::{FAILURE_COSTS, Outages};
 use crate::owners::Wanted;
+use control::{JobPhase, JobView, RunView, View};
 use fleet::{ClusterId, Instant, Policy, Span};
 use k8s_openapi::api::batch::v1::Job;
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,12 +137,13 @@ pub fn at_the_end(
     world: &World,
     wanted: &Wanted,
     life: &Life,
-    outages: &BTreeMap<ClusterId, Outages>,
     ledger: Option<&BTreeMap<String, ledger::Entry>>,
 ) -> Result<(), String> {
     let name = &wanted.name;
     let job = home(world, wanted).ok_or_else(|| format!("{name} is lost"))?;
-    let Some(end) = end(&job) else { return Err(format!("{name} never ended: {:?}", job.status)) };
+    if end(&job).is_none() {
+        return Err(format!("{name} never ended: {:?}", job.status));
+    }
     if ended(&job) != Some(wanted.succeeds) {
         return Err(format!("{name} ended {:?}, expected {}", ended(&job), wanted.succeeds));
     }
@@ -149,10 +151,39 @@ pub fn at_the_end(
     if let Some(ledger) = ledger.filter(|_| !life.freed) {
         accounted(name, life, &job, ledger)?;
     }
-    if wanted.managed {
-        mirrored(world, life, &job)?;
+    if wanted.managed { mirrored(world, life, &job) } else { Ok(()) }
+}
+
+/// Held of every plan when it is made: at no time is more promised to Jobs that wait than is left beside those that
+/// have started, and nothing to any in a cluster that does not answer.
+pub fn promises(view: &View, packing_percent: i64) -> Result<(), String> {
+    for cluster in &view.clusters {
+        let id = &cluster.facts.id;
+        let here: Vec<&JobView> = view.jobs.iter().filter(|job| job.cluster.as_ref() == Some(id)).collect();
+        let waits = |job: &JobView| matches!(job.phase, JobPhase::Held | JobPhase::Paused);
+        let most = cluster.allocatable.cpu.as_nanos() / 100 * packing_percent;
+        let starts = here.iter().flat_map(|job| &job.planned).map(|run| run.from.max(view.at));
+        for at in starts.collect::<BTreeSet<Instant>>() {
+            let runs = |run: &RunView| run.from.max(view.at) <= at && run.to.is_none_or(|to| at < to);
+            let then: Vec<&&JobView> = here.iter().filter(|job| job.planned.iter().any(runs)).collect();
+            if !then.iter().any(|job| waits(job)) {
+                continue;
+            }
+            let all: i64 = then.iter().map(|job| job.demand.cpu.as_nanos()).sum();
+            if all > most {
+                let names: Vec<String> = then.iter().map(|j| format!("{} ({:?})", j.key, j.phase)).collect();
+                return Err(format!(
+                    "at {at} {all} of {most} ncores are promised in {id}: {}",
+                    names.join(", ")
+                ));
+            }
+            let lost = |job: &&&JobView| job.phase == JobPhase::Held && job.key.cluster != *id;
+            if let Some(job) = then.iter().find(|job| lost(job)).filter(|_| !cluster.reachable) {
+                return Err(format!("{} is planned in {id}, which does not answer", job.key));
+            }
+        }
     }
-    in_time(wanted, life, end, outages)
+    Ok(())
 }
 
 /// The Job says what its line of the ledger says.
@@ -181,12 +212,15 @@ fn mirrored(world: &World, life: &Life, job: &Job) -> Result<(), String> {
 }
 
 /// A Job that could have been in time is late by no more than what kept it from being started.
-fn in_time(
+pub fn in_time(
+    world: &World,
     wanted: &Wanted,
     life: &Life,
-    end: Instant,
     outages: &BTreeMap<ClusterId, Outages>,
 ) -> Result<(), String> {
+    let Some(end) = home(world, wanted).as_ref().and_then(end) else {
+        return Err(format!("{} never ended", wanted.name));
+    };
     let Some((deadline, known)) = life.deadline.filter(|_| !life.meddled && life.excused == 0) else {
         return Ok(());
     };

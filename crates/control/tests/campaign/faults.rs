@@ -39,6 +39,8 @@ pub struct Swarm {
     pub signal: bool,
     /// Chance of a call on a cluster to be refused for good, by its quota.
     pub quota: bool,
+    /// Whether clusters are so small that Jobs are in one another's way.
+    pub tight: bool,
 }
 
 impl Swarm {
@@ -65,6 +67,7 @@ impl Swarm {
             owners,
             signal: stream.unit() < 0.85,
             quota: stream.unit() < 0.2,
+            tight: stream.unit() < 0.3,
         }
     }
 }

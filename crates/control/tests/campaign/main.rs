@@ -37,6 +37,32 @@ fn the_same_seed_gives_the_same_story() {
     assert_ne!(story(3), story(4));
 }
 
+/// The check of promises can fail: one Job has room at its planned time, thirty of them have not.
+#[test]
+fn capacity_promised_twice_is_found() {
+    let fleet = fleet::file::parse(campaign::FLEET).unwrap();
+    let start = fleet::Instant::parse("2026-03-02T00:00:00Z").unwrap();
+    let settings = control::twin_driver::settings(&fleet);
+    let packing = settings.packing_percent;
+    let mut driver = control::twin_driver::TwinDriver::new(twin::World::new(&fleet, start, 1), settings);
+    for event in campaign::intensities(start, 1) {
+        driver.tell(event);
+    }
+    driver.begin();
+    let clusters: Vec<fleet::ClusterId> = driver.world.clusters().cloned().collect();
+    let wanted =
+        owners::jobs(3, start, &clusters).into_iter().find(|job| job.managed && job.within.is_some());
+    let wanted = wanted.unwrap();
+    driver.world.request(&wanted.home, &owners::create(&wanted.document)).unwrap();
+    driver.run_until(start + fleet::Span::from_seconds(1));
+    let mut view = driver.control.view(driver.world.now());
+    assert_eq!((view.jobs.len(), view.jobs[0].phase), (1, control::JobPhase::Held));
+    assert_eq!(checks::promises(&view, packing), Ok(()));
+    let twice = vec![view.jobs[0].clone(); 30];
+    view.jobs = twice;
+    assert!(checks::promises(&view, packing).is_err_and(|why| why.contains("are promised in")));
+}
+
 #[test]
 fn no_job_is_lost_or_run_twice_or_late_because_of_carbon() {
     let (seeds, tell) = seeds();

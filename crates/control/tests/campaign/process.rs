@@ -34,6 +34,8 @@ pub struct Process {
     pub epoch: u32,
     /// How much its clock is ahead.
     pub skew: Span,
+    /// Plans it had made when they were last looked at.
+    pub plans: u64,
     /// Who it was last told to lead each cluster.
     pub told: BTreeMap<ClusterId, Leader>,
     watches: BTreeMap<(ClusterId, Kind), Watch>,
@@ -59,6 +61,7 @@ impl Process {
             elector,
             epoch,
             skew,
+            plans: 0,
             told: BTreeMap::new(),
             watches,
             synced: fleet.clusters.iter().map(|spec| (spec.id.clone(), false)).collect(),

@@ -5,10 +5,10 @@
 //! bytes, `…Seconds` time. Instants are RFC 3339 in UTC, on the fleet's clock. Floats are for reading: exact sums stay
 //! inside.
 
-pub use super::series::SeriesOut;
+pub use super::series::{RunOut, SeriesOut};
 use super::source::SourceOut;
 use control::lease::Leader;
-use control::{ClusterView, Decision, JobView, RunView, View};
+use control::{ClusterView, Decision, JobView, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Span};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
@@ -171,6 +171,8 @@ pub struct ClusterOut {
     pub leads: Option<bool>,
     /// Who does, or why nobody.
     pub leader: Option<String>,
+    /// Since when that is so, as far as this process has seen.
+    pub leader_since: Option<String>,
     /// Nodes that are ready.
     pub nodes_ready: usize,
     /// All nodes.
@@ -227,6 +229,7 @@ impl ClusterOut {
                 Leader::Us => "this process".to_owned(),
                 Leader::Other(who) | Leader::Nobody(who) => who.clone(),
             }),
+            leader_since: c.leader_since.map(time),
             nodes_ready: c.nodes.0,
             nodes: c.nodes.1,
             allocatable: c.allocatable.into(),
@@ -271,22 +274,6 @@ pub struct SignalOut {
     /// Its sources, best first, down to the one in use; absent where nothing says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceOut>,
-}
-
-/// From when until when.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunOut {
-    /// Start.
-    pub from: String,
-    /// End; absent while it runs.
-    pub to: Option<String>,
-}
-
-impl From<&RunView> for RunOut {
-    fn from(r: &RunView) -> RunOut {
-        RunOut { from: time(r.from), to: r.to.map(time) }
-    }
 }
 
 /// A Job of the fleet.
@@ -347,7 +334,9 @@ pub struct JobOut {
     pub demand: ResourcesOut,
     /// Value of its PriorityClass.
     pub priority: i32,
-    /// While it waits: it is released then, whatever happens.
+    /// Whether it waits for a person's yes (mode `approve`).
+    pub awaits_yes: bool,
+    /// While it waits: it is released then, whatever happens; in mode `observe` somebody has to start it by then.
     pub latest_start: Option<String>,
     /// Cluster it is planned for, runs or ran in.
     pub target: Option<String>,
@@ -359,7 +348,9 @@ pub struct JobOut {
     pub runs: Vec<RunOut>,
     /// Forecast of what remains.
     pub forecast: Option<FootprintOut>,
-    /// Who else keeps it (Argo CD, Flux, Helm, a CronJob, a hook), and what is therefore done differently.
+    /// Who else keeps it (an Argo CD Application, a Flux Kustomization or HelmRelease, a Helm release, a CronJob).
+    pub owner: Option<String>,
+    /// The same in a sentence, and what is therefore done differently; hooks too.
     pub owned: Option<String>,
     /// Why it will be late, if it will.
     pub late: Option<String>,
@@ -388,12 +379,14 @@ impl JobOut {
             errors: j.errors.clone(),
             demand: j.demand.into(),
             priority: j.priority,
+            awaits_yes: j.awaits_yes,
             latest_start: j.latest_start.map(time),
             target: j.cluster.as_ref().map(ToString::to_string),
             copy: j.copy.clone(),
             planned: j.planned.iter().map(RunOut::from).collect(),
             runs: j.runs.iter().map(RunOut::from).collect(),
             forecast: j.forecast.map(FootprintOut::from),
+            owner: j.owner.clone(),
             owned: j.owned.clone(),
             late: j.late.clone(),
             sentence: j.sentence.clone(),
@@ -560,6 +553,8 @@ pub struct DecisionOut {
     pub job: KeyOut,
     /// When it was decided.
     pub at: String,
+    /// `observe`, `approve` or `auto`: in `observe` nothing is started from here.
+    pub mode: String,
     /// It is released then at the latest.
     pub latest_start: Option<String>,
     /// Absent when it fits nowhere.
@@ -571,15 +566,16 @@ pub struct DecisionOut {
 }
 
 impl DecisionOut {
-    /// With the currency its money is in.
-    pub fn new(d: &Decision, currency: &str) -> DecisionOut {
+    /// As of a view.
+    pub fn new(d: &Decision, view: &View) -> DecisionOut {
         DecisionOut {
             job: (&d.job).into(),
             at: time(d.at),
+            mode: word(&view.mode),
             latest_start: d.latest_start.map(time),
             explanation: d.explanation.as_ref().map(ExplanationOut::from),
             warnings: d.warnings.clone(),
-            currency: currency.to_owned(),
+            currency: view.currency.clone(),
         }
     }
 }

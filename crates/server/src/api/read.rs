@@ -84,7 +84,7 @@ pub async fn job(
     let decision = decide(&backend, key).await;
     Ok(Json(JobDetail {
         job: found.map(JobOut::new),
-        why: decision.map(|d| DecisionOut::new(&d, &view.currency)),
+        why: decision.map(|d| DecisionOut::new(&d, &view)),
         ledger: entry.map(|e| EntryOut::new(e, view.at)),
         currency: view.currency.clone(),
     }))

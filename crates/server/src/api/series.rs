@@ -1,6 +1,8 @@
-//! A figure over time as a document; values hold from their start, in the unit its field names.
+//! A figure over time as a document; values hold from their start, in the unit its field names. And a time from when
+//! until when.
 
 use super::model::time;
+use control::RunView;
 use fleet::Series;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,5 +26,21 @@ impl From<&Series> for SeriesOut {
             step_seconds: s.step().as_seconds(),
             grams_per_kwh: s.values().iter().map(|v| v.as_grams_f64()).collect(),
         }
+    }
+}
+
+/// From when until when.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunOut {
+    /// Start.
+    pub from: String,
+    /// End; absent while it runs.
+    pub to: Option<String>,
+}
+
+impl From<&RunView> for RunOut {
+    fn from(r: &RunView) -> RunOut {
+        RunOut { from: time(r.from), to: r.to.map(time) }
     }
 }

@@ -36,12 +36,12 @@ pub async fn place(
         let detail = format!("alternatives: {alternatives}: expected at most {ALTERNATIVES_MAX}");
         return Err(Problem::invalid(detail));
     }
-    let currency = backend.view().currency.clone();
+    let view = backend.view();
     // Planning takes milliseconds of computing: not on the threads that answer.
     let task = tokio::task::spawn_blocking(move || backend.place(home, ask.job, alternatives));
     let decision: Result<_, PlaceError> =
         task.await.map_err(|e| Problem::internal("place the Job", &anyhow::Error::new(e)))?;
-    Ok(Json(DecisionOut::new(&decision?, &currency)))
+    Ok(Json(DecisionOut::new(&decision?, &view)))
 }
 
 /// Creates the Job in its home cluster; the loop then holds and places it.

@@ -6,8 +6,9 @@ use super::csv::{self, Table};
 use super::format::{Reader, carbon, count, money, number, percent, power, price, share};
 use super::layout::{badge, empty};
 use super::text::M;
+use control::lease::Leader;
 use control::{ClusterView, View};
-use fleet::SignalKind;
+use fleet::{Instant, SignalKind};
 use ledger::summary::Summary;
 use maud::{Markup, html};
 
@@ -142,7 +143,28 @@ fn card(reader: Reader, view: &View, c: &ClusterView) -> Markup {
                 }
                 div { dt { (reader.say(M::Nodes)) } dd { (c.nodes.0) " / " (c.nodes.1) } }
             }
+            (acts(reader, c))
             (sources(reader, view, c))
+        }
+    }
+}
+
+/// Who writes to the cluster, where several processes may.
+fn acts(reader: Reader, c: &ClusterView) -> Markup {
+    let since = c.leader_since.map(|at| reader.date_time(at)).unwrap_or_default();
+    let led = |who: &str| reader.lang.fill(M::LedSince, &[who, &since]);
+    html! {
+        @if let Some(leader) = &c.leader {
+            p.acts {
+                span.soft { (reader.say(M::ActsHere)) } " "
+                @match leader {
+                    Leader::Us => { (led(reader.say(M::ThisProcess))) }
+                    Leader::Other(who) => { (led(who)) }
+                    Leader::Nobody(why) => {
+                        span.bad { (reader.lang.fill(M::NobodySince, &[&since])) } ": " span.soft lang="en" { (why) }
+                    }
+                }
+            }
         }
     }
 }
@@ -171,6 +193,15 @@ fn sources(reader: Reader, view: &View, c: &ClusterView) -> Markup {
     }
 }
 
+/// Who writes to the cluster: `this process`, another by its name, or `nobody`.
+fn acting(c: &ClusterView) -> Option<&str> {
+    c.leader.as_ref().map(|leader| match leader {
+        Leader::Us => "this process",
+        Leader::Other(who) => who.as_str(),
+        Leader::Nobody(_) => "nobody",
+    })
+}
+
 /// The clusters as a table.
 pub fn table(view: &View) -> Table {
     let row = |c: &ClusterView| {
@@ -191,6 +222,8 @@ pub fn table(view: &View) -> Table {
             csv::text(&view.currency),
             csv::number(c.held as f64),
             csv::number(c.running as f64),
+            csv::maybe(acting(c)),
+            csv::maybe(c.leader_since.map(Instant::to_rfc3339_seconds)),
         ]
     };
     Table {
@@ -212,6 +245,8 @@ pub fn table(view: &View) -> Table {
             "currency",
             "jobs_held",
             "jobs_running",
+            "acts",
+            "acts_since",
         ],
         rows: view.clusters.iter().map(row).collect(),
     }

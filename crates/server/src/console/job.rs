@@ -5,6 +5,7 @@ use super::format::{Reader, carbon, count, money, number, rough};
 use super::jobs::{job_path, phase, route};
 use super::layout::{badge, time};
 use super::text::{Lang, M};
+use control::lease::Leader;
 use control::{Decision, JobPhase, JobView, View};
 use fleet::{JobKey, Mode};
 use ledger::Entry;
@@ -26,6 +27,7 @@ pub fn panel(ask: &Ask, view: &View, entries: &[Entry], key: &JobKey, decision: 
             @if job.is_none() && entry.is_none() { p { (reader.say(M::GoneJob)) } }
             @if let Some(job) = job {
                 @if !job.sentence.is_empty() { p lang="en" { (job.sentence) } }
+                @if let Some(owned) = &job.owned { p.soft lang="en" { (owned) } }
                 @if let Some(late) = &job.late { p.bad lang="en" { (late) } }
                 @for error in &job.errors { p.bad lang="en" { (error) } }
             }
@@ -189,6 +191,7 @@ fn facts(reader: Reader, view: &View, job: &JobView) -> Markup {
             h3 { (reader.say(M::Facts)) }
             dl.facts {
                 (fact(M::HomeTarget, route(&job.key.cluster, job.cluster.as_ref())))
+                @if let Some(owner) = &job.owner { (fact(M::KeptBy, html! { span lang="en" { (owner) } })) }
                 (fact(M::Created, time(reader, job.created)))
                 @if let Some(at) = contract.deadline { (fact(M::Deadline, time(reader, at))) }
                 @if let Some(at) = job.latest_start { (fact(M::LatestStart, time(reader, at))) }
@@ -228,6 +231,10 @@ fn orders(ask: &Ask, view: &View, job: &JobView) -> Markup {
     if !waits || view.mode == Mode::Observe {
         return html! {};
     }
+    let home = view.clusters.iter().find(|c| c.facts.id == job.key.cluster);
+    if let Some(Leader::Other(who)) = home.and_then(|c| c.leader.as_ref()) {
+        return html! { p.soft { (reader.lang.fill(M::OrdersThere, &[who, job.key.cluster.as_str()])) } };
+    }
     let back = ask.at(&job_path(&job.key));
     let order = |order: &str| {
         let (cluster, namespace, name) =
@@ -239,7 +246,7 @@ fn orders(ask: &Ask, view: &View, job: &JobView) -> Markup {
     };
     html! {
         form.orders method="post" action=(order("release")) data-live {
-            @if view.mode == Mode::Approve {
+            @if job.awaits_yes {
                 button.primary type="submit" formaction=(order("approve")) title=(reader.say(M::ApproveHint)) { (reader.say(M::Approve)) }
             }
             button type="submit" { (reader.say(M::ReleaseNow)) }

@@ -283,6 +283,7 @@ impl Jobs<'_> {
                 csv::Cell::Number(row.saved.map(GramsCo2::as_grams_f64)),
                 csv::maybe(job.late.as_ref()),
                 csv::text(&job.sentence),
+                csv::maybe(job.owner.as_ref()),
             ]
         };
         Table {
@@ -302,6 +303,7 @@ impl Jobs<'_> {
                 "saved_gco2e",
                 "late",
                 "what",
+                "kept_by",
             ],
             rows: self.rows().iter().map(row).collect(),
         }

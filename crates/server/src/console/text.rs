@@ -154,6 +154,11 @@ messages! {
     Deleting: "deleting", "삭제 중";
     Unreachable: "unreachable", "응답 없음";
     UnknownSince: "unknown since {0}", "{0}부터 알 수 없음";
+    ActsHere: "Acts here", "실행 주체";
+    ThisProcess: "this process", "이 프로세스";
+    LedSince: "{0}, since {1}", "{0}, {1}부터";
+    NobodySince: "nobody since {0}", "{0}부터 없음";
+    OrdersThere: "{0} acts on {1}: approve or start this job there", "{1}은(는) {0}에서 실행합니다. 승인이나 시작은 거기서 하세요";
     Source: "Source", "출처";
     AgeOld: "{0} old", "{0} 전";
     Fresh: "fresh", "최신";
@@ -238,6 +243,7 @@ messages! {
     AnyCluster: "any", "모두";
     OnlyHome: "only at home", "제자리만";
     Data: "Input data", "입력 데이터";
+    KeptBy: "Kept by", "관리 주체";
     Copy: "Copy", "사본";
     Logs: "Its logs", "로그 보기";
     WhatSaved: "What it saved", "절감한 양";

@@ -73,9 +73,11 @@ impl Leading {
     pub fn fence(&self) -> Fence {
         let leading = self.clone();
         Arc::new(move |cluster: &ClusterId| {
-            let until = leading.lock().holds_until(cluster)?;
-            let left = until - leading.clocks.now().fast;
-            u64::try_from(left.as_nanos()).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+            let now = leading.clocks.now();
+            let elector = leading.lock();
+            let left = elector.holds_until(cluster).map(|until| (until - now.fast).as_nanos());
+            let left = left.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
+            left.map(Duration::from_nanos).ok_or_else(|| elector.refusal(cluster, now))
         })
     }
 

@@ -271,6 +271,7 @@ fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
         reachable: true,
         silence: None,
         leader: None,
+        leader_since: None,
         nodes: (6, 6),
         allocatable: Resources {
             cpu: Cpu::from_millis(47_460),
@@ -348,12 +349,14 @@ fn job(fate: &Fate, now: Instant) -> JobView {
             pods: 1,
         },
         priority: 0,
+        awaits_yes: false,
         latest_start: fate.deadline.map(|d| d - length).filter(|_| waits),
         cluster: Some(fate.target.clone()),
         copy: (phase != JobPhase::Held).then(|| format!("{}-a1b2c3d4", fate.key.name)),
         planned: ahead.map(|(from, to)| RunView { from: *from, to: Some(*to) }).collect(),
         runs: done.map(|(from, to)| RunView { from: *from, to: (*to <= now).then_some(*to) }).collect(),
         forecast: None,
+        owner: None,
         owned: None,
         late: None,
         sentence: match phase {
@@ -479,6 +482,14 @@ impl Fake {
         *self.state.write().unwrap() = (Arc::new(view), entries);
         self.clock.lock().unwrap().at = now;
         self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Shows something else.
+    pub fn change(&self, change: impl FnOnce(&mut View)) {
+        let mut view = (*self.view()).clone();
+        change(&mut view);
+        self.state.write().unwrap().0 = Arc::new(view);
+        self.touch();
     }
 
     /// Says that something changed.
