@@ -17,6 +17,7 @@ mod event;
 mod expect;
 pub mod guard;
 pub mod inventory;
+mod job;
 mod jobs;
 mod late;
 mod learnt;
@@ -29,6 +30,7 @@ mod owner;
 mod planning;
 mod reconcile;
 mod shape;
+mod shared;
 pub mod simulate;
 mod start;
 mod state;
@@ -45,6 +47,7 @@ pub use books::CORRECTED_WITHIN;
 pub use clusters::Silence;
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
+pub use job::{Job, Spec};
 pub use jobs::{
     APPROVED_ANNOTATION, COPY_ANNOTATION, FINALIZER, LATEST_START_ANNOTATION, MANAGED_BY, MANAGER,
     ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_NAME_ANNOTATION, ORIGIN_UID_LABEL,

@@ -2,6 +2,7 @@
 
 use crate::clusters::Cluster;
 use crate::guard;
+use crate::job::Job;
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
 use crate::work::Begun;
@@ -9,7 +10,6 @@ use fleet::{
     ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Series, Snapshot,
     Span, Workload, builtin,
 };
-use k8s_openapi::api::batch::v1::Job;
 use planner::placement::{self, Assignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -5,9 +5,11 @@
 //! what pods bear, and shared and idle capacity are rows of their own. What was not seen is not in it, and is
 //! said. Left out: shares of idle and shared cost for those who use the cluster.
 
-use crate::allocation::{Labels, Owner};
+use crate::allocation::Owner;
+use crate::day::{Day, Level};
 use crate::entry::worst;
-use crate::expected::{Expected, Seen, Shape, WINDOW, month};
+use crate::expected::{Expected, Seen, Shape, Spent, WINDOW, month, spent};
+use crate::labels::Labels;
 use crate::meter::{Amounts, CoreTime};
 use crate::usage::{HourEntry, NodeRow, OTHER, UsageRow};
 use fleet::{ClusterId, Instant, Provenance, Span};

@@ -16,6 +16,7 @@
 //! O(log n), or O(pods on its node) where that holds more than it has; what is not seen is not counted. Left out: fees of control
 //! planes, volumes, load balancers and traffic; embodied emissions (counted by Job).
 
+use crate::labels::Labels;
 use crate::meter::{Amounts, Clock, Integral, Rate, Sums, Totals, rounded, rounded_to};
 use fleet::{
     Bytes, Cpu, GramsCo2PerKwh, Instant, MoneyPerHour, NodeName, NodePower, Resources, Series, Watts,
@@ -60,9 +61,6 @@ impl fmt::Display for Owner {
         write!(f, "{}/{}", self.kind, self.name)
     }
 }
-
-/// Labels of pods, as far as they tell work apart.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Pods that are accounted for together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -301,7 +299,12 @@ impl Allocation {
     }
 
     /// A pod as it is from here on, where it is bound to a node; `None`: it holds nothing any more.
-    pub fn set_pod(&mut self, name: &str, now: Option<(NodeName, Arc<Work>, PodLoad)>) {
+    pub fn set_pod<N: AsRef<str> + Into<Arc<str>>>(
+        &mut self,
+        pod: N,
+        now: Option<(NodeName, Arc<Work>, PodLoad)>,
+    ) {
+        let name = pod.as_ref();
         let unchanged = |pod: &Pod| {
             now.as_ref().is_some_and(|(n, w, l)| *n == pod.node && *w == pod.work && *l == pod.load)
         };
@@ -319,7 +322,7 @@ impl Allocation {
             }
         }
         let Some((node, work, load)) = now else { return };
-        let (clock, key): (Clock, Arc<str>) = (self.clock, Arc::from(name));
+        let (clock, key): (Clock, Arc<str>) = (self.clock, pod.into());
         let fresh = || Row { flow: Integral::new(clock), pods: 0 };
         self.rows.entry(work.clone()).or_insert_with(fresh).pods += 1;
         self.pods.insert(key.clone(), Pod { node: node.clone(), work, load, rate: Rate::default() });
@@ -330,6 +333,24 @@ impl Allocation {
             there.pods.insert(key.clone());
         }
         self.weigh(&node, weight(load.held()), Some(&key));
+    }
+
+    /// The same pod on the same node, changed so; nothing where there is none of that name.
+    pub fn change_pod(&mut self, name: &Arc<str>, change: impl FnOnce(&mut PodLoad)) {
+        let Some(pod) = self.pods.get(name) else { return };
+        let (node, work, mut load) = (pod.node.clone(), pod.work.clone(), pod.load);
+        change(&mut load);
+        self.set_pod(name.clone(), Some((node, work, load)));
+    }
+
+    /// A pod that is bound to a node: where, and what is known of it.
+    pub fn pod(&self, name: &str) -> Option<(&NodeName, &PodLoad)> {
+        self.pods.get(name).map(|pod| (&pod.node, &pod.load))
+    }
+
+    /// Names of the pods that are bound to a node.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pods.keys()
     }
 
     /// More or less is held on a node. Others' shares change only where that is, or was, more than it has.

@@ -251,7 +251,7 @@ proptest! {
                         let load = busy.map_or(asked, |cores| used(asked, cores, cores * 3.0, (on == 1).then_some(cores)));
                         (node_name(on), work("n", "Deployment", &format!("w{of}")), load)
                     });
-                    a.set_pod(&format!("n/p{i}"), load.clone());
+                    a.set_pod(format!("n/p{i}"), load.clone());
                     pods.insert(i, load);
                 }
                 Happening::Intensity(grams) => a.set_intensity(Series::constant(GramsCo2PerKwh::from_grams_f64(grams))),
@@ -265,7 +265,7 @@ proptest! {
             }
             let mut anew = begun(1137);
             nodes.iter().for_each(|(i, load)| anew.set_node(&node_name(*i), *load));
-            pods.iter().for_each(|(i, load)| anew.set_pod(&format!("n/p{i}"), load.clone()));
+            pods.iter().for_each(|(i, load)| anew.set_pod(format!("n/p{i}"), load.clone()));
             prop_assert_eq!(a.rates(), anew.rates());
             prop_assert!(a.pod_rates().map(|p| p.3).eq(anew.pod_rates().map(|p| p.3)));
             let [idle, managed, other] = a.rates();
@@ -296,7 +296,7 @@ fn a_change_costs_no_look_at_the_other_pods() {
         for i in 0..2000 {
             let load = PodLoad { running: round % 2 == 0, ..pod(1.0, 4.0) };
             a.set_pod(
-                &format!("n/p{i}"),
+                format!("n/p{i}"),
                 Some((node_name(i % 100), work("n", "Deployment", &format!("w{}", i % 50)), load)),
             );
         }

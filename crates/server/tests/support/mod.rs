@@ -14,8 +14,9 @@ use fleet::{
     Rates, RegionId, Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
+use ledger::Labels;
 use ledger::accounts::{Accounts, By, Fold, Part, Question};
-use ledger::allocation::{Allocation, Labels, NodeLoad, Owner, PodLoad, Work};
+use ledger::allocation::{Allocation, NodeLoad, Owner, PodLoad, Work};
 use ledger::meter::Rate;
 use ledger::usage::{Heading, HourEntry};
 use ledger::{Account, Entry, Footprint, Place, Run};
@@ -201,7 +202,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
     let script = if scene == Scene::Hostile { "=<script>alert(\"x\")</script>" } else { "a" };
     let work = |namespace: &str, kind: &str, name: &str, team: &str| {
         let owner = Owner { kind: kind.into(), name: name.into() };
-        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into();
+        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into_iter().collect();
         Arc::new(Work { namespace: namespace.into(), owner, labels: Arc::new(labels) })
     };
     let mut all = Vec::new();
@@ -234,7 +235,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
             let requests = Resources { cpu, memory: Bytes::from_gib(4), gpu: 0, pods: 1 };
             let load = PodLoad { requests, running: true, managed: i == 3, used: None };
             books.set_pod(
-                &format!("{namespace}/{owner}"),
+                format!("{namespace}/{owner}"),
                 Some((nodes[i].clone(), work(namespace, kind, owner, team), load)),
             );
         }
