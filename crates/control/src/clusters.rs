@@ -40,6 +40,8 @@ pub(crate) struct Cluster {
     pub usage: Option<Result<Arc<UsageReport>, String>>,
     /// Its account, by work and node.
     pub books: Books,
+    /// Whether embodied emissions are in its account.
+    counts_embodied: bool,
 }
 
 /// What a pod holds, and whether it belongs to a Job of ours. Of bound ones the account knows it, of others [`Held`].
@@ -120,8 +122,9 @@ pub struct Silence {
 }
 
 impl Cluster {
-    pub fn new(facts: ClusterFacts, now: Instant) -> Cluster {
+    pub fn new(facts: ClusterFacts, now: Instant, counts_embodied: bool) -> Cluster {
         Cluster {
+            counts_embodied,
             books: Books::new(facts.pue_milli, now),
             facts,
             reachable: true,
@@ -367,6 +370,7 @@ impl Cluster {
             power: node.power,
             measured: used.and_then(|used| used.power),
             price: used.and_then(|used| used.price).unwrap_or(node.price),
+            embodied: node.embodied.filter(|_| self.counts_embodied),
         });
         self.books.running.set_node(name, load);
     }

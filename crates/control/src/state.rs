@@ -221,7 +221,7 @@ impl Control {
             Event::Cluster(mut facts) => {
                 facts.mode = self.ordered.map_or(facts.mode, |ordered| ordered.min(facts.mode));
                 let (id, now) = (facts.id.clone(), self.now);
-                let fresh = Cluster::new(facts.clone(), now);
+                let fresh = Cluster::new(facts.clone(), now, self.settings.policy.embodied);
                 self.clusters.entry(id.clone()).or_insert(fresh).set_facts(facts);
                 self.give_back(&id);
             }

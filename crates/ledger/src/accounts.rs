@@ -182,6 +182,13 @@ pub struct Accounts {
     pub use_from: Option<Provenance>,
 }
 
+impl Accounts {
+    /// Whether embodied emissions are in it.
+    pub fn counts_embodied(&self) -> bool {
+        !self.total.amounts.embodied.is_zero()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Sum {
     amounts: Amounts,

@@ -8,18 +8,20 @@
 //!
 //! Power: a running pod bears what was measured for it, else the node's dynamic power by the CPU it uses
 //! (requests stand in where use is not measured). What the node draws beyond that is idle: its idle power, or where
-//! the machine's power is measured, the rest of it. The facility's PUE multiplies all of it.
+//! the machine's power is measured, the rest of it. The facility's PUE multiplies all of it. Embodied emissions, where they are
+//! counted, are borne as the price is, and PUE does not multiply them.
 //!
 //! *Shared* is what pods of the system's namespaces (`kube-…`) and of DaemonSets bear, and static pods of nodes.
 //!
 //! Invariants: sums are exact ([`crate::meter`]), so pods and idle sum to the nodes to the last unit; a pod's change costs
 //! O(log n), or O(pods on its node) where that holds more than it has; what is not seen is not counted. Left out: fees of control
-//! planes, volumes, load balancers and traffic; embodied emissions (counted by Job).
+//! planes, volumes, load balancers and traffic.
 
 use crate::labels::Labels;
 use crate::meter::{Amounts, Clock, Integral, Rate, Sums, Totals, rounded, rounded_to};
 use fleet::{
-    Bytes, Cpu, GramsCo2PerKwh, Instant, MoneyPerHour, NodeName, NodePower, Resources, Series, Watts,
+    Bytes, Cpu, GramsCo2PerHour, GramsCo2PerKwh, Instant, MoneyPerHour, NodeName, NodePower, Resources,
+    Series, Watts,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,11 +41,23 @@ const SYSTEM_PREFIX: &str = "kube-";
 /// Kind of what stands for several small owners that are shared.
 pub const SHARED_KIND: &str = "shared";
 
-/// How the figures are come by; stands in every line.
-pub const METHOD: &str = "pods bear the larger of request and use of their node's price, split between CPU, memory and GPUs as OpenCost's \
+/// How the figures are come by.
+const METHOD: &str = "pods bear the larger of request and use of their node's price, split between CPU, memory and GPUs as OpenCost's \
 default prices are (0.031611 a vCPU, 0.004237 a GiB, 0.95 a GPU); power above idle by CPU used, PUE included, measured where a meter says; \
 the rest is idle; shared: namespaces kube-*, DaemonSets and static pods; carbon: that energy times the zone's intensity at the time; \
-embodied emissions, control planes' fees, volumes and traffic are not in it";
+control planes' fees, volumes and traffic are not in it";
+
+/// What is added to [`METHOD`] where embodied emissions are counted, and where they are not.
+const EMBODIED_METHODS: [&str; 2] = [
+    "; embodied emissions are not in it",
+    "; embodied emissions of the nodes stand apart, borne as the price is: gCO2e per hour of the instance (amortised over 4 years \
+where the built-in table states it), unknown ones as none",
+];
+
+/// How the figures are come by, in words, with or without embodied emissions.
+pub fn method(embodied: bool) -> String {
+    format!("{METHOD}{}", EMBODIED_METHODS[usize::from(embodied)])
+}
 
 /// What a pod belongs to: the controller a person wrote.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,6 +106,8 @@ pub struct NodeLoad {
     pub measured: Option<Watts>,
     /// What it costs.
     pub price: MoneyPerHour,
+    /// What it embodies, amortised; `None`: unknown, or not counted.
+    pub embodied: Option<GramsCo2PerHour>,
 }
 
 /// What a pod really uses.
@@ -415,6 +431,7 @@ impl Allocation {
                 cpu_measured: Cpu::ZERO,
                 memory_requested: load.capacity.memory - busy.memory_requested,
                 memory_used: load.capacity.memory - busy.memory_used,
+                embodied: load.embodied.unwrap_or_default() - busy.embodied,
             }
         });
         self.idle.set(clock, self.idle.rate() - node.idle.rate() + idle);
@@ -552,14 +569,16 @@ fn borne(node: &NodeLoad, pod: &PodLoad, held: i128, pue_milli: i64) -> Rate {
         None => Watts::ZERO,
     };
     let whole = weight(node.capacity).max(held).max(1);
-    let price = i128::from(node.price.as_nanos()) * weight(pod.held()) / whole;
+    let holds = weight(pod.held());
+    let share = |amount: i64| (i128::from(amount) * holds / whole) as i64;
     Rate {
         power: drawn.scaled(pue_milli, 1000),
-        price: MoneyPerHour::from_nanos(price as i64),
+        price: MoneyPerHour::from_nanos(share(node.price.as_nanos())),
         cpu_requested: pod.requests.cpu,
         cpu_used: used,
         cpu_measured: if pod.used.is_some() { used } else { Cpu::ZERO },
         memory_requested: pod.requests.memory,
         memory_used: pod.memory_used(),
+        embodied: GramsCo2PerHour::from_micrograms(share(node.embodied.unwrap_or_default().as_micrograms())),
     }
 }

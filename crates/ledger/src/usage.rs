@@ -282,6 +282,8 @@ pub struct Heading {
 impl HourEntry {
     /// The line of an hour.
     pub fn new(heading: Heading, hour: Hour) -> HourEntry {
+        let embodied = hour.rows.iter().map(|row| row.1).sum::<Amounts>() + hour.idle;
+        let method = crate::allocation::method(!embodied.embodied.is_zero());
         HourEntry {
             id: hour_id(&heading.cluster, heading.hour, heading.version),
             cluster: heading.cluster,
@@ -297,7 +299,7 @@ impl HourEntry {
             rows: merged(hour.rows),
             idle: hour.idle,
             nodes: nodes(hour.nodes),
-            method: crate::allocation::METHOD.to_owned(),
+            method,
         }
     }
     /// All of it: rows and idle.

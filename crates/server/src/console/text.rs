@@ -311,6 +311,7 @@ messages! {
     HoursSeen: "{0} h seen", "관측 {0}시간";
     EmittedSoFar: "Emitted", "배출";
     ExpectedCarbonNote: "expected of the month: {0}", "이번 달 예상 {0}";
+    EmbodiedNote: "embodied in the nodes, beside that: {0}", "노드의 내재 배출 별도 {0}";
     CpuUsed: "CPU used", "CPU 사용";
     CpuRequested: "CPU requested", "CPU 요청";
     CpuThere: "CPU there", "CPU 용량";

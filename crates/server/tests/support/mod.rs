@@ -220,7 +220,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
                 Resources { cpu: Cpu::from_cores(8), memory: Bytes::from_gib(32), gpu: 0, pods: 58 };
             let power = NodePower { idle: Watts::from_watts_f64(38.0), full: Watts::from_watts_f64(73.0) };
             let price = MoneyPerHour::from_units_f64(0.472);
-            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price }));
+            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price, embodied: None }));
         }
         let pods = [
             ("shop", "Deployment", "web", script, 2000),
