@@ -309,9 +309,14 @@ impl Control {
         closed.chain(open.into_iter().map(whole)).collect()
     }
 
-    /// What an earlier process wrote of an hour, as it is known last: goes on from it, and corrects it when more is known.
+    /// What an earlier process wrote of an hour, as it is known last: goes on from it, and corrects it when more is known. Hours
+    /// come in order; only the last of a cluster may be gone on from, so of the others no more than the total is kept.
     pub fn recall(&mut self, entry: HourEntry) {
-        self.recalled.entry(entry.cluster.clone()).or_default().push(entry);
+        let hours = self.recalled.entry(entry.cluster.clone()).or_default();
+        if let Some(before) = hours.pop() {
+            hours.push(before.to_total());
+        }
+        hours.push(entry);
     }
 
     /// Gives a cluster that has just come what was recalled of it.

@@ -9,6 +9,7 @@ mod account;
 pub mod accounts;
 pub mod allocation;
 pub mod correction;
+pub mod day;
 mod entry;
 mod expected;
 mod footprint;

@@ -306,6 +306,12 @@ impl HourEntry {
     pub fn total(&self) -> Amounts {
         self.rows.iter().map(|row| row.amounts).sum::<Amounts>() + self.idle
     }
+    /// Its total alone: by nothing.
+    pub fn to_total(mut self) -> HourEntry {
+        self.idle = self.total();
+        (self.rows, self.nodes) = (Vec::new(), Vec::new());
+        self
+    }
     /// How long the cluster was seen.
     pub fn span(&self) -> Span {
         self.seen.iter().map(|s| s.to - s.from).fold(Span::ZERO, |sum, span| sum + span)

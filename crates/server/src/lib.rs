@@ -7,7 +7,7 @@ pub mod backend;
 pub mod console;
 pub mod engine;
 pub mod fit;
-mod hours;
+pub mod hours;
 pub mod import;
 pub mod kubeconfig;
 mod live;
