@@ -271,6 +271,10 @@ impl Cluster {
         let owner = (named(&job.metadata.namespace), named(&job.metadata.name));
         self.runs.pods(&owner).any(|pod| self.held.waiting.contains_key(pod))
     }
+    /// Pods that wait for a node, and what each asks for.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Resources)> {
+        self.held.waiting.iter().map(|(pod, (requests, _))| (pod, *requests))
+    }
     /// Requests of pods that are not ours and hold a place, or will.
     pub fn held_by_others(&self) -> Resources {
         self.held.others

@@ -54,6 +54,6 @@ pub use jobs::{
     PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
 pub use state::{Control, Settings};
-pub use top::{Top, TopOf, TopRow};
+pub use top::{Top, TopOf, TopRow, WaitingPod};
 pub use view::{ClusterView, Draw, JobPhase, JobView, RunView, TotalsView, View};
 pub use what_if::{Decision, Error as WhatIfError};
