@@ -11,6 +11,7 @@ use super::page;
 use super::{Observed, Report, Seen};
 use crate::client::TooLarge;
 use crate::observe::backoff::{Backoff, DELAY_FIRST};
+use crate::observe::pager::Pager;
 use futures::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,15 +188,14 @@ impl<K: Watched> Follower<K> {
 
     async fn list(&mut self) -> Result<(), Stop> {
         let mut present = BTreeSet::new();
-        let mut params = ListParams::default().limit(PAGE_SIZE);
-        for _ in 0..PAGES_MAX {
-            let (page, turn) = self.page(&params).await?;
+        let mut pager = Pager::new(PAGE_SIZE, PAGES_MAX, None);
+        while let Some(params) = pager.ask() {
+            let (page, turn) = self.page(params).await?;
             for told in page.items {
                 present.insert(self.tell_object(told, None).await?);
             }
             drop(turn);
-            if let Some(token) = page.next {
-                params = ListParams::default().limit(PAGE_SIZE).continue_token(&token);
+            if pager.goes_on(page.next.as_deref()) {
                 continue;
             }
             let Some(version) = page.version else {
