@@ -12,6 +12,7 @@ mod account;
 mod books;
 mod clusters;
 mod copies;
+mod distances;
 mod effect;
 mod event;
 mod expect;

@@ -3,6 +3,7 @@
 use crate::books::Recent;
 use crate::clusters::{Cluster, Signal};
 use crate::copies::Copies;
+use crate::distances::Distances;
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, NodeObservation, Order, Outcome};
 use crate::expect;
@@ -100,6 +101,8 @@ pub struct Control {
     /// By how much `now` was behind a cluster's clock at least, as far as was ever seen.
     pub(crate) behind: Span,
     pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
+    /// Of their regions.
+    pub(crate) distances: Distances,
     /// What they have beside nodes, pods and Jobs.
     pub(crate) inventories: BTreeMap<ClusterId, Inventory>,
     /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
@@ -152,6 +155,7 @@ impl Control {
             now: Instant::EPOCH,
             behind: Span::ZERO,
             clusters: BTreeMap::new(),
+            distances: Distances::default(),
             inventories: BTreeMap::new(),
             ordered: None,
             jobs: BTreeMap::new(),
@@ -221,6 +225,7 @@ impl Control {
             Event::Cluster(mut facts) => {
                 facts.mode = self.ordered.map_or(facts.mode, |ordered| ordered.min(facts.mode));
                 let (id, now) = (facts.id.clone(), self.now);
+                self.distances.learn(&facts.region);
                 let fresh = Cluster::new(facts.clone(), now, self.settings.policy.embodied);
                 self.clusters.entry(id.clone()).or_insert(fresh).set_facts(facts);
                 self.give_back(&id);
