@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use fleet::{ClusterId, GridZone, Instant, Mode, ObjectName, PolicyKind, Span};
 use planner::instance::Intensity;
 use std::ffi::OsStr;
@@ -175,22 +175,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Up {
-    /// A real cluster in place of twins: a kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
-    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',')]
-    pub context: Vec<String>,
-    /// Every context of the kubeconfig, each cluster once
-    #[arg(long, conflicts_with_all = ["context", "in_cluster"])]
-    pub all_contexts: bool,
-    /// The cluster this process is a pod of, under this name
-    #[arg(long, env = "KUBERCARBON_IN_CLUSTER", value_name = "NAME", num_args = 0..=1, require_equals = true,
-        default_missing_value = "in-cluster")]
-    pub in_cluster: Option<String>,
-    /// Kubeconfig file; default: what KUBECONFIG names, else ~/.kube/config
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Grid zone of a real cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
-    #[arg(long, env = "KUBERCARBON_ZONES", value_name = "NAME=ZONE", value_delimiter = ',', value_parser = zone)]
-    pub zone: Vec<(ClusterId, GridZone)>,
+    #[command(flatten)]
+    pub clusters: Clusters,
     /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in. With real clusters: what they do not say
     /// themselves (region, gridZone, pue, labels), and the policy
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
@@ -482,11 +468,11 @@ pub enum Twin {
     Clock(Clock),
 }
 
+/// Real clusters.
 #[derive(Debug, Args)]
-pub struct Import {
-    /// A kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
-    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',',
-        required_unless_present_any = ["all_contexts", "in_cluster"])]
+pub struct Clusters {
+    /// A real cluster (with up: in place of twins): a kubeconfig context, CONTEXT or NAME=CONTEXT; repeat for more
+    #[arg(long, env = "KUBERCARBON_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',')]
     pub context: Vec<String>,
     /// Every context of the kubeconfig, each cluster once
     #[arg(long, conflicts_with_all = ["context", "in_cluster"])]
@@ -498,9 +484,16 @@ pub struct Import {
     /// Kubeconfig file; default: what KUBECONFIG names, else ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Grid zone of a cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
+    /// Grid zone of a real cluster, where its nodes' labels do not tell: NAME=ZONE, e.g. prod=KR
     #[arg(long, env = "KUBERCARBON_ZONES", value_name = "NAME=ZONE", value_delimiter = ',', value_parser = zone)]
     pub zone: Vec<(ClusterId, GridZone)>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("some").args(["context", "all_contexts", "in_cluster"]).required(true).multiple(true))]
+pub struct Import {
+    #[command(flatten)]
+    pub clusters: Clusters,
     /// The content of ConfigMaps too, without what looks like a credential; else their names alone
     #[arg(long)]
     pub configmaps: bool,

@@ -130,7 +130,7 @@ fn source(client: kube::Client) -> Source {
 
 /// What was observed, in a short form: `node n1`, `-node n1`, `job a/b u1`, `seen Node 10`…
 fn short(observed: &Observed) -> Vec<String> {
-    let name = |job: &k8s_openapi::api::batch::v1::Job| {
+    let name = |job: &control::Job| {
         let meta = &job.metadata;
         assert!(meta.managed_fields.is_none(), "managedFields are pruned");
         let kept: Vec<&String> = meta.annotations.iter().flat_map(|all| all.keys()).collect();

@@ -7,14 +7,16 @@
 
 use crate::clusters::{Cluster, Signal};
 use crate::effect::Effect;
+use crate::shared::Shared;
 use crate::state::Control;
 use fleet::{ClusterId, GramsCo2PerKwh, GridZone, Instant, Provenance, Span};
-use ledger::allocation::{Allocation, Hour, Labels, Owner, Stretch, Work};
+use ledger::Labels;
+use ledger::allocation::{Allocation, Hour, Owner, Stretch, Work};
 use ledger::correction::{Known, VERSIONS_MAX, corrected};
 use ledger::meter::Amounts;
 use ledger::usage::{CarbonCorrection, Heading, HourEntry, HourLine, Replaces, carbon_at, hour_id};
 use ledger::{Entry, take_in};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How far back lines are corrected: providers revise their figures for days, not for weeks.
@@ -46,8 +48,10 @@ pub(crate) struct Books {
     heads: BTreeMap<Instant, Head>,
     /// The latest report of use is too old.
     pub stale: bool,
-    works: BTreeSet<Arc<Work>>,
-    labels: BTreeSet<Arc<Labels>>,
+    works: Shared<Work>,
+    labels: Shared<Labels>,
+    /// Names of namespaces, of labels and their values, of owners and their kinds: few, and in each piece of work.
+    names: Shared<str>,
 }
 
 impl Books {
@@ -60,28 +64,25 @@ impl Books {
             before: None,
             heads: BTreeMap::new(),
             stale: false,
-            works: BTreeSet::new(),
-            labels: BTreeSet::new(),
+            works: Shared::default(),
+            labels: Shared::default(),
+            names: Shared::default(),
         }
     }
 
     /// One copy of each piece of work, and of each set of labels, for all pods that have it.
     pub fn work(&mut self, namespace: &str, owner: Owner, labels: Labels) -> Arc<Work> {
-        let set = match self.labels.get(&labels) {
-            Some(known) => known.clone(),
-            None => {
-                let fresh = Arc::new(labels);
-                self.labels.insert(fresh.clone());
-                fresh
-            }
-        };
-        let work = Work { namespace: Arc::from(namespace), owner, labels: set };
-        if let Some(known) = self.works.get(&work) {
-            return known.clone();
-        }
-        let fresh = Arc::new(work);
-        self.works.insert(fresh.clone());
-        fresh
+        let (known, names) = (self.labels.get(&labels), &mut self.names);
+        let labels = known.unwrap_or_else(|| {
+            let share = |(key, value): (&Arc<str>, &Arc<str>)| (names.share(key), names.share(value));
+            self.labels.share(&Arc::new(labels.iter().map(share).collect()))
+        });
+        let work = Work { namespace: Arc::from(namespace), owner, labels };
+        self.works.get(&work).unwrap_or_else(|| {
+            let Work { namespace, owner, labels } = work;
+            let owner = Owner { kind: names.share(&owner.kind), name: names.share(&owner.name) };
+            self.works.share(&Arc::new(Work { namespace: names.share(&namespace), owner, labels }))
+        })
     }
 
     /// When the hour under way ends.
@@ -90,8 +91,6 @@ impl Books {
     }
 
     fn prune(&mut self, now: Instant) {
-        self.works.retain(|work| Arc::strong_count(work) > 1);
-        self.labels.retain(|labels| Arc::strong_count(labels) > 1);
         self.heads.retain(|hour, _| *hour >= now - CORRECTED_WITHIN);
         while self.heads.len() > HEADS_MAX {
             self.heads.pop_first();
@@ -310,9 +309,14 @@ impl Control {
         closed.chain(open.into_iter().map(whole)).collect()
     }
 
-    /// What an earlier process wrote of an hour, as it is known last: goes on from it, and corrects it when more is known.
+    /// What an earlier process wrote of an hour, as it is known last: goes on from it, and corrects it when more is known. Hours
+    /// come in order; only the last of a cluster may be gone on from, so of the others no more than the total is kept.
     pub fn recall(&mut self, entry: HourEntry) {
-        self.recalled.entry(entry.cluster.clone()).or_default().push(entry);
+        let hours = self.recalled.entry(entry.cluster.clone()).or_default();
+        if let Some(before) = hours.pop() {
+            hours.push(before.to_total());
+        }
+        hours.push(entry);
     }
 
     /// Gives a cluster that has just come what was recalled of it.

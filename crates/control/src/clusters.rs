@@ -2,6 +2,7 @@
 
 use crate::books::Books;
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
+use crate::job::Job;
 use crate::lease::Leader;
 use crate::usage::{AGE_MAX, UsageReport};
 use crate::view::Draw;
@@ -10,8 +11,7 @@ use fleet::{
     EmbodiedRate, GramsCo2PerHour, Instant, MoneyPerHour, NodeName, Provenance, Rates, Resources, Series,
     Spread, Watts,
 };
-use k8s_openapi::api::batch::v1::Job;
-use ledger::allocation::{NodeLoad, PodLoad, Used, Work};
+use ledger::allocation::{NodeLoad, PodLoad, Used};
 use ledger::meter::Totals;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,6 @@ pub(crate) struct Cluster {
     /// Since when that is so, as far as this process has seen.
     pub leader_since: Option<Instant>,
     pub nodes: BTreeMap<NodeName, NodeObservation>,
-    pods: BTreeMap<String, Pod>,
     held: Held,
     /// What the pods of Jobs have done, ended ones included.
     runs: PodRuns,
@@ -43,15 +42,15 @@ pub(crate) struct Cluster {
     pub usage: Option<Result<Arc<UsageReport>, String>>,
     /// Its account, by work and node.
     pub books: Books,
+    /// Whether embodied emissions are in its account.
+    counts_embodied: bool,
 }
 
-/// A pod that holds something, and whether it belongs to a Job of ours.
+/// What a pod holds, and whether it belongs to a Job of ours. Of bound ones the account knows it, of others [`Held`].
 #[derive(Clone, Debug)]
 struct Pod {
     node: Option<NodeName>,
     requests: Resources,
-    running: bool,
-    work: Arc<Work>,
     ours: bool,
 }
 
@@ -63,19 +62,19 @@ struct Held {
     /// Requests of pods bound to a node, in all and by node.
     bound: Resources,
     on: BTreeMap<NodeName, Resources>,
-    /// Requests of pods that wait for a node.
-    waiting: BTreeMap<String, Resources>,
+    /// Requests of pods that wait for a node, and whether they are ours.
+    waiting: BTreeMap<Arc<str>, (Resources, bool)>,
 }
 
 impl Held {
-    fn add(&mut self, name: &str, pod: &Pod) {
+    fn add(&mut self, name: &Arc<str>, pod: &Pod) {
         match &pod.node {
             Some(node) => {
                 self.bound += pod.requests;
                 *self.on.entry(node.clone()).or_default() += pod.requests;
             }
             None => {
-                self.waiting.insert(name.to_owned(), pod.requests);
+                self.waiting.insert(name.clone(), (pod.requests, pod.ours));
             }
         }
         if !pod.ours {
@@ -125,8 +124,9 @@ pub struct Silence {
 }
 
 impl Cluster {
-    pub fn new(facts: ClusterFacts, now: Instant) -> Cluster {
+    pub fn new(facts: ClusterFacts, now: Instant, counts_embodied: bool) -> Cluster {
         Cluster {
+            counts_embodied,
             books: Books::new(facts.pue_milli, now),
             facts,
             reachable: true,
@@ -135,7 +135,6 @@ impl Cluster {
             leader: None,
             leader_since: None,
             nodes: BTreeMap::new(),
-            pods: BTreeMap::new(),
             held: Held::default(),
             runs: PodRuns::default(),
             ours: BTreeSet::new(),
@@ -204,9 +203,9 @@ impl Cluster {
     }
     /// Takes in a pod as it is now; pods that hold nothing any more are forgotten. Says whether what
     /// other people's pods hold has changed.
-    pub fn see_pod(&mut self, name: String, now: Option<PodObservation>) -> bool {
+    pub fn see_pod(&mut self, name: Arc<str>, now: Option<PodObservation>) -> bool {
         self.runs.see(&name, now.as_ref());
-        let known = self.pods.remove(&name);
+        let known = self.pod(&name);
         if known.is_none()
             && let Some(job) = now.as_ref().and_then(|seen| Some((seen.namespace.clone(), seen.job.clone()?)))
             && let Some((_, count)) = self.expected.get_mut(&job)
@@ -225,15 +224,30 @@ impl Cluster {
             // One copy of a node's name for all its pods.
             let node =
                 seen.node.map(|node| self.nodes.get_key_value(&node).map_or(node, |(name, _)| name.clone()));
-            let work = self.books.work(&seen.namespace, seen.owner, seen.labels);
-            let pod = Pod { node, requests: seen.requests, running: seen.running, work, ours };
+            let pod = Pod { node, requests: seen.requests, ours };
             self.held.add(&name, &pod);
-            self.pods.insert(name.clone(), pod);
-        }
-        if known.is_some() || self.pods.contains_key(&name) {
-            self.book_pod(&name);
+            let load = PodLoad {
+                requests: seen.requests,
+                running: seen.running,
+                managed: ours,
+                used: self.use_of(&name),
+            };
+            let books = &mut self.books;
+            let bound =
+                pod.node.map(|node| (node, books.work(&seen.namespace, seen.owner, seen.labels), load));
+            books.running.set_pod(name, bound);
+        } else if known.is_some() {
+            self.books.running.set_pod(name, None);
         }
         others != self.held.others
+    }
+    /// What a pod holds that is known and not ended.
+    fn pod(&self, name: &str) -> Option<Pod> {
+        if let Some((requests, ours)) = self.held.waiting.get(name) {
+            return Some(Pod { node: None, requests: *requests, ours: *ours });
+        }
+        let (node, load) = self.books.running.pod(name)?;
+        Some(Pod { node: Some(node.clone()), requests: load.requests, ours: load.managed })
     }
     /// Pods of a Job will come; until they are seen they count against the room.
     pub fn expect(&mut self, namespace: &str, name: &str, pods: Option<(Resources, i64)>) {
@@ -248,14 +262,13 @@ impl Cluster {
         let job = (namespace.to_owned(), name.to_owned());
         let changed = if here { self.ours.insert(job) } else { self.ours.remove(&job) };
         if changed {
-            let pods: Vec<String> =
+            let pods: Vec<Arc<str>> =
                 self.runs.pods(&(namespace.to_owned(), name.to_owned())).cloned().collect();
             for name in pods {
-                let Some(pod) = self.pods.get_mut(&name) else { continue };
-                self.held.take(&name, pod);
-                pod.ours = here;
-                self.held.add(&name, pod);
-                self.book_pod(&name);
+                let Some(pod) = self.pod(&name) else { continue };
+                self.held.take(&name, &pod);
+                self.held.add(&name, &Pod { ours: here, ..pod });
+                self.books.running.change_pod(&name, |load| load.managed = here);
             }
         }
     }
@@ -269,6 +282,10 @@ impl Cluster {
         let named = |text: &Option<String>| text.clone().unwrap_or_default();
         let owner = (named(&job.metadata.namespace), named(&job.metadata.name));
         self.runs.pods(&owner).any(|pod| self.held.waiting.contains_key(pod))
+    }
+    /// Pods that wait for a node, and what each asks for.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Resources)> {
+        self.held.waiting.iter().map(|(pod, (requests, _))| (pod, *requests))
     }
     /// Requests of pods that are not ours and hold a place, or will.
     pub fn held_by_others(&self) -> Resources {
@@ -289,7 +306,7 @@ impl Cluster {
     /// that wait for a node, or are expected, counted against it first.
     pub fn has_room_for(&self, pod: Resources, count: i64) -> bool {
         let mut room = self.room();
-        let waiting = self.held.waiting.values().map(|requests| (*requests, 1));
+        let waiting = self.held.waiting.values().map(|(requests, _)| (*requests, 1));
         for (need, pods) in waiting.chain(self.expected.values().copied()) {
             for _ in 0..pods {
                 if let Some(node) = room.iter_mut().find(|free| need.fits(**free)) {
@@ -356,8 +373,11 @@ impl Cluster {
     fn book_all(&mut self) {
         let nodes: Vec<NodeName> = self.nodes.keys().cloned().collect();
         nodes.iter().for_each(|node| self.book_node(node));
-        let pods: Vec<String> = self.pods.keys().cloned().collect();
-        pods.iter().for_each(|pod| self.book_pod(pod));
+        let pods: Vec<Arc<str>> = self.books.running.pods().cloned().collect();
+        for pod in pods {
+            let used = self.use_of(&pod);
+            self.books.running.change_pod(&pod, |load| load.used = used);
+        }
     }
     fn book_node(&mut self, name: &NodeName) {
         let used = self.report().and_then(|report| report.nodes.get(name)).copied();
@@ -366,18 +386,14 @@ impl Cluster {
             power: node.power,
             measured: used.and_then(|used| used.power),
             price: used.and_then(|used| used.price).unwrap_or(node.price),
+            embodied: node.embodied.filter(|_| self.counts_embodied),
         });
         self.books.running.set_node(name, load);
     }
-    fn book_pod(&mut self, name: &str) {
-        let measured = self.report().and_then(|report| report.pods.get(name)).copied();
-        let bound = self.pods.get(name).and_then(|pod| Some((pod.node.clone()?, pod)));
-        let load = bound.map(|(node, pod)| {
-            let used = measured.map(|used| Used { cpu: used.cpu, memory: used.memory, power: used.power });
-            let (requests, running, managed) = (pod.requests, pod.running, pod.ours);
-            (node, pod.work.clone(), PodLoad { requests, running, managed, used })
-        });
-        self.books.running.set_pod(name, load);
+    /// What a pod was measured to use.
+    fn use_of(&self, pod: &str) -> Option<Used> {
+        let used = self.report()?.pods.get(pod)?;
+        Some(Used { cpu: used.cpu, memory: used.memory, power: used.power })
     }
     /// Energy, carbon and money of the cluster since it was first seen.
     pub fn totals(&self, now: Instant) -> Option<Totals> {

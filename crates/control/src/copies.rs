@@ -7,10 +7,10 @@
 use crate::clusters::Cluster;
 use crate::effect::ApiCall;
 use crate::event::{Failure, Outcome};
+use crate::job::Job;
 use crate::jobs::{self, Tracked};
 use crate::state::{Control, CopyKey, Purpose};
 use fleet::{ClusterId, JobKey, Span};
-use k8s_openapi::api::batch::v1::Job;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -2,14 +2,15 @@
 
 use crate::effect::EffectId;
 use crate::inventory::{InventoryKind, Told};
+use crate::job::Job;
 use crate::lease::Leader;
 use crate::usage::UsageReport;
 use fleet::{
     ClusterId, GramsCo2PerHour, GridZone, Instant, JobKey, Mode, MoneyPerHour, NodeName, NodePower,
     PolicyKind, Provenance, RatesFrom, RegionId, Resources, Series,
 };
-use k8s_openapi::api::batch::v1::Job;
-use ledger::allocation::{Labels, Owner};
+use ledger::Labels;
+use ledger::allocation::Owner;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub enum Event {
         /// Where.
         cluster: ClusterId,
         /// `NAMESPACE/NAME`.
-        pod: String,
+        pod: Arc<str>,
         /// Its state.
         now: Option<PodObservation>,
     },

@@ -4,8 +4,8 @@
 //! does. It is *in place* otherwise: then it can only be shifted in time at home.
 
 use crate::effect::EffectId;
+use crate::job::Job;
 use fleet::{ClusterId, Instant, JobKey, ObjectName, PlacementContract, Resources, Span};
-use k8s_openapi::api::batch::v1::Job;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -129,7 +129,7 @@ pub(crate) fn suspended(job: &Job) -> bool {
 
 /// Name of the PriorityClass its pods are of.
 pub(crate) fn priority_class(job: &Job) -> Option<&str> {
-    job.spec.as_ref()?.template.spec.as_ref()?.priority_class_name.as_deref()
+    job.spec.as_ref()?.priority_class_name.as_deref()
 }
 
 pub(crate) fn managed_by_us(job: &Job) -> bool {

@@ -12,11 +12,13 @@ mod account;
 mod books;
 mod clusters;
 mod copies;
+mod distances;
 mod effect;
 mod event;
 mod expect;
 pub mod guard;
 pub mod inventory;
+mod job;
 mod jobs;
 mod late;
 mod learnt;
@@ -29,6 +31,7 @@ mod owner;
 mod planning;
 mod reconcile;
 mod shape;
+mod shared;
 pub mod simulate;
 mod start;
 mod state;
@@ -45,12 +48,13 @@ pub use books::CORRECTED_WITHIN;
 pub use clusters::Silence;
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
+pub use job::{Job, Spec};
 pub use jobs::{
     APPROVED_ANNOTATION, COPY_ANNOTATION, FINALIZER, LATEST_START_ANNOTATION, MANAGED_BY, MANAGER,
     ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_NAME_ANNOTATION, ORIGIN_UID_LABEL,
     PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
 pub use state::{Control, Settings};
-pub use top::{Top, TopOf, TopRow};
+pub use top::{Top, TopOf, TopRow, WaitingPod};
 pub use view::{ClusterView, Draw, JobPhase, JobView, RunView, TotalsView, View};
 pub use what_if::{Decision, Error as WhatIfError};

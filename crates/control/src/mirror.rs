@@ -4,9 +4,10 @@
 //! observed on a live 1.36 server. `spec.suspend` is written before the status; a finished status is
 //! written whole (interim and final condition, `startTime`, counters) in one go.
 
+use crate::job::Job;
 use crate::jobs;
 use fleet::Instant;
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
@@ -177,13 +178,15 @@ fn difference(current: &JobStatus, wanted: &JobStatus) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    fn job(value: Value) -> Job {
+    use k8s_openapi::api::batch::v1 as api;
+
+    fn job(value: Value) -> api::Job {
         let mut whole =
             json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "namespace": "b"}});
         json_patch::merge(&mut whole, &value);
         serde_json::from_value(whole).unwrap()
     }
-    fn apply(home: &mut Job, write: &Write) {
+    fn apply(home: &mut api::Job, write: &Write) {
         let mut value = serde_json::to_value(&*home).unwrap();
         let patch = match write {
             Write::Spec(spec) => json!({"spec": spec}),
@@ -192,9 +195,12 @@ mod tests {
         json_patch::merge(&mut value, &patch);
         *home = serde_json::from_value(value).unwrap();
     }
-    fn settle(home: &mut Job, source: Source<'_>) -> Vec<Write> {
+    fn kept(job: &api::Job) -> Job {
+        job.clone().into()
+    }
+    fn settle(home: &mut api::Job, source: Source<'_>) -> Vec<Write> {
         let mut writes = Vec::new();
-        while let Some(write) = next_write(home, source, Instant::from_unix_seconds(1_700_000_000)) {
+        while let Some(write) = next_write(&kept(home), source, Instant::from_unix_seconds(1_700_000_000)) {
             apply(home, &write);
             writes.push(write);
             assert!(writes.len() < 5, "does not settle: {writes:?}");
@@ -210,11 +216,11 @@ mod tests {
             json!({"spec": {"suspend": false, "template": template["template"]}, "status": {"startTime": "2026-01-01T00:00:00Z", "active": 1, "ready": 2}}),
         );
         assert_eq!(settle(&mut home, Source::Held("held")).len(), 1);
-        assert_eq!(jobs::condition(&home, "Suspended").unwrap().message.as_deref(), Some("held"));
-        let writes = settle(&mut home, Source::Running(&copy));
+        assert_eq!(jobs::condition(&kept(&home), "Suspended").unwrap().message.as_deref(), Some("held"));
+        let writes = settle(&mut home, Source::Running(&kept(&copy)));
         assert!(matches!(&writes[..], [Write::Spec(_), Write::Status(_)]), "{writes:?}");
         assert_eq!(home.status.as_ref().unwrap().ready, Some(1), "ready never exceeds active");
-        assert!(jobs::condition(&home, "Suspended").is_none());
+        assert!(jobs::condition(&kept(&home), "Suspended").is_none());
 
         let writes = settle(&mut home, Source::Held("paused"));
         assert!(matches!(&writes[..], [Write::Spec(_), Write::Status(_)]), "{writes:?}");
@@ -223,11 +229,11 @@ mod tests {
         let mut done = copy.clone();
         done.status = serde_json::from_value(json!({"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T01:00:00Z", "succeeded": 1,
             "conditions": [{"type": "SuccessCriteriaMet", "status": "True", "reason": "CompletionsReached"}, {"type": "Complete", "status": "True", "reason": "CompletionsReached", "message": "Reached expected number of succeeded pods"}]})).unwrap();
-        let writes = settle(&mut home, Source::Finished(&done));
+        let writes = settle(&mut home, Source::Finished(&kept(&done)));
         assert!(matches!(&writes[..], [Write::Spec(_), Write::Status(_)]), "{writes:?}");
-        assert_eq!(jobs::finished(&home), Some(true));
-        assert!(jobs::condition(&home, "SuccessCriteriaMet").is_some());
-        assert_eq!(jobs::finish_time(&home), Some(Instant::parse("2026-01-01T01:00:00Z").unwrap()));
+        assert_eq!(jobs::finished(&kept(&home)), Some(true));
+        assert!(jobs::condition(&kept(&home), "SuccessCriteriaMet").is_some());
+        assert_eq!(jobs::finish_time(&kept(&home)), Some(Instant::parse("2026-01-01T01:00:00Z").unwrap()));
     }
 
     #[test]
@@ -239,7 +245,7 @@ mod tests {
             {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"},
             {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}]}}),
         );
-        settle(&mut home, Source::Finished(&failed));
+        settle(&mut home, Source::Finished(&kept(&failed)));
         let conditions = home.status.unwrap().conditions.unwrap();
         let kinds: Vec<_> =
             conditions.iter().map(|c| (c.type_.as_str(), c.reason.as_deref().unwrap())).collect();

@@ -55,7 +55,9 @@ impl fmt::Display for Need {
 
 /// What the pods of a copy need in a cluster; nothing at the Job's home.
 pub fn of_copy(cluster: &ClusterId, copy: &Job) -> BTreeSet<Need> {
-    let home = jobs::label(copy, jobs::ORIGIN_CLUSTER_LABEL) == Some(cluster.as_str());
+    let labels = copy.metadata.labels.as_ref();
+    let home =
+        labels.and_then(|all| all.get(jobs::ORIGIN_CLUSTER_LABEL)).is_some_and(|at| at == cluster.as_str());
     let pod = copy.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     pod.filter(|_| !home).map(of).unwrap_or_default()
 }

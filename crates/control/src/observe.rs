@@ -6,7 +6,8 @@ use fleet::{
     RegionId, Resources, Span, Watts, builtin,
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
-use ledger::allocation::{Labels, Owner};
+use ledger::Labels;
+use ledger::allocation::Owner;
 use std::sync::Arc;
 use twin::apiserver::resources::amounts;
 
@@ -249,7 +250,7 @@ mod tests {
         (0..40).for_each(|i| all[format!("team{i:02}")] = json!("x".repeat(100)));
         let found = seen(json!({"name": "p", "labels": all})).labels;
         assert_eq!(found.len(), LABELS_MAX);
-        assert!(found.values().all(|value| value.len() <= LABEL_VALUE_MAX));
+        assert!(found.iter().all(|(_, value)| value.len() <= LABEL_VALUE_MAX));
     }
 
     #[test]

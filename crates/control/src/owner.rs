@@ -8,8 +8,8 @@
 //!
 //! Left out: `app.kubernetes.io/instance` alone, which Argo CD may track by and Helm charts set by custom: it says nothing.
 
+use crate::job::Job;
 use crate::jobs;
-use k8s_openapi::api::batch::v1::Job;
 use std::fmt;
 
 /// Argo CD's mark: `APP:GROUP/KIND:NAMESPACE/NAME`.

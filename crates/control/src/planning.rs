@@ -2,14 +2,14 @@
 
 use crate::clusters::Cluster;
 use crate::guard;
+use crate::job::Job;
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
 use crate::work::Begun;
 use fleet::{
     ClusterId, ClusterSnapshot, Instant, JobKey, PlacementContract, Policy, Resources, Series, Snapshot,
-    Span, Workload, builtin,
+    Span, Workload,
 };
-use k8s_openapi::api::batch::v1::Job;
 use planner::placement::{self, Assignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,8 +33,6 @@ const PROMPT: Span = Span::from_seconds(1);
 /// A forecast that differs by so many thousandths of its mean over the next day is planned for promptly: by that much
 /// a planned Job may move (docs/decisions/0015). What differs less waits for the next regular plan.
 const NEWS_PERMILLE: i64 = 50;
-/// Round trip assumed between regions the tables do not know, in ms.
-const LATENCY_UNKNOWN_MS: f64 = 150.0;
 
 /// How far a Job's work has come.
 #[derive(Clone, Debug, Default)]
@@ -299,8 +297,7 @@ impl Control {
                 .map(|a| clusters.iter().map(|b| if a.id == b.id { 0.0 } else { f(a, b) }).collect())
                 .collect()
         };
-        let latency_ms =
-            pairs(&|a, b| builtin::round_trip_ms(&a.region, &b.region).unwrap_or(LATENCY_UNKNOWN_MS));
+        let latency_ms = pairs(&|a, b| self.distances.between(&a.region, &b.region).latency_ms);
         let transfer_kwh_per_gb = pairs(&|a, b| self.transfer_kwh_per_gb(&a.id, &b.id));
         Snapshot {
             at: self.now,

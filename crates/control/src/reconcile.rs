@@ -5,6 +5,7 @@
 
 use crate::clusters::Cluster;
 use crate::effect::ApiCall;
+use crate::job::{Job, is_controller_label};
 use crate::jobs::{self, Style, Tracked};
 use crate::lease::Leader;
 use crate::mirror::{self, Source, Write};
@@ -12,7 +13,7 @@ use crate::notices::Tone;
 use crate::owner;
 use crate::state::{Control, CopyKey, Purpose};
 use fleet::{ClusterId, Instant, JobKey, Mode, Span};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1 as api;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -217,28 +218,15 @@ impl Control {
     }
 
     /// The copy: the original without what ties it to home.
-    fn copy_of(&self, tracked: &Tracked) -> Job {
-        let mut copy = Job { spec: tracked.job.spec.clone(), ..Job::default() };
-        let drop = |key: &String| {
-            matches!(
-                key.as_str(),
-                "controller-uid"
-                    | "job-name"
-                    | "batch.kubernetes.io/controller-uid"
-                    | "batch.kubernetes.io/job-name"
-            )
-        };
+    fn copy_of(&self, tracked: &Tracked) -> api::Job {
+        let mut copy = api::Job { spec: tracked.job.spec_for_copy(), ..api::Job::default() };
         if let Some(spec) = &mut copy.spec {
             spec.suspend = Some(false);
-            spec.managed_by = None;
-            spec.selector = None;
-            spec.ttl_seconds_after_finished = None;
-            if let Some(labels) = spec.template.metadata.as_mut().and_then(|m| m.labels.as_mut()) {
-                labels.retain(|key, _| !drop(key));
-            }
         }
         let mut labels = tracked.job.metadata.labels.clone().unwrap_or_default();
-        labels.retain(|key, _| !drop(key) && key != jobs::PLACEMENT_LABEL && !owner::is_mark(key));
+        labels.retain(|key, _| {
+            !is_controller_label(key) && key != jobs::PLACEMENT_LABEL && !owner::is_mark(key)
+        });
         labels.insert(jobs::ORIGIN_CLUSTER_LABEL.to_owned(), tracked.key.cluster.to_string());
         labels.insert(jobs::ORIGIN_UID_LABEL.to_owned(), jobs::uid(&tracked.job).to_owned());
         if let Some(uid) = self.clusters.get(&tracked.key.cluster).and_then(|c| c.facts.uid.clone()) {

@@ -6,7 +6,7 @@
 use crate::jobs::{self, Style, Tracked};
 use crate::state::Control;
 use fleet::{Instant, Resources, Shape, Span};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1 as api;
 use planner::contract::EXPECTED_DURATION;
 use planner::elastic::Asked;
 
@@ -67,7 +67,7 @@ impl Control {
     }
 
     /// Gives a copy the pods at a time it is to run with, and what it is then expected to last.
-    pub(crate) fn shape_copy(&self, tracked: &Tracked, copy: &mut Job) {
+    pub(crate) fn shape_copy(&self, tracked: &Tracked, copy: &mut api::Job) {
         let pods = self.pods_to_start(tracked);
         if pods != tracked.asked().parallelism {
             if let Some(spec) = &mut copy.spec {

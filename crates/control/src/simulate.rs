@@ -326,6 +326,6 @@ fn row(scenario: &Scenario, policy: PolicyKind, driver: &TwinDriver) -> Row {
 }
 
 fn demand(job: &Job) -> Resources {
-    let template = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
-    template.map_or(Resources::ZERO, twin::apiserver::pod_requests).times(crate::jobs::parallelism(job))
+    let job = crate::job::Job::from(job.clone());
+    job.spec.as_ref().map_or(Resources::ZERO, |spec| spec.pod).times(crate::jobs::parallelism(&job))
 }

@@ -91,7 +91,7 @@ impl Control {
         let (near, far) = self.settings.transfer_kwh_per_gb;
         let region = |id: &ClusterId| self.clusters.get(id).map(|c| &c.facts.region);
         let apart = region(from).zip(region(to));
-        apart.map_or(far, |(a, b)| if fleet::builtin::near(a, b) { near } else { far })
+        apart.map_or(far, |(a, b)| if self.distances.between(a, b).near { near } else { far })
     }
 
     /// Whether the pods would fit the nodes of a cluster as they are now.

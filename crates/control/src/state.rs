@@ -3,17 +3,19 @@
 use crate::books::Recent;
 use crate::clusters::{Cluster, Signal};
 use crate::copies::Copies;
+use crate::distances::Distances;
 use crate::effect::{ApiCall, Effect, EffectId, Record};
 use crate::event::{Event, Failure, NodeObservation, Order, Outcome};
 use crate::expect;
 use crate::inventory::Inventory;
+use crate::job::Job;
 use crate::jobs::{self, Style, Tracked};
 use crate::learnt::Learnt;
 use crate::notices::Tone;
 use crate::planning::{Haste, says_more};
+use crate::shared::Shared;
 use crate::timers::Timers;
 use fleet::{ClusterId, Instant, JobKey, Mode, NodeName, Policy, Resources, SignalKind, Span, Workload};
-use k8s_openapi::api::batch::v1::Job;
 use planner::arrivals::Arrivals;
 use planner::placement::{Effort, Schedule};
 use serde_json::json;
@@ -99,12 +101,16 @@ pub struct Control {
     /// By how much `now` was behind a cluster's clock at least, as far as was ever seen.
     pub(crate) behind: Span,
     pub(crate) clusters: BTreeMap<ClusterId, Cluster>,
+    /// Of their regions.
+    pub(crate) distances: Distances,
     /// What they have beside nodes, pods and Jobs.
     pub(crate) inventories: BTreeMap<ClusterId, Inventory>,
     /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
     pub(crate) ordered: Option<Mode>,
     pub(crate) jobs: BTreeMap<JobKey, Tracked>,
     pub(crate) copies: Copies,
+    /// Specs of Jobs, as texts that those of one template have in common.
+    texts: Shared<str>,
     pub(crate) priorities: BTreeMap<(ClusterId, String), i32>,
     pub(crate) schedule: Option<Schedule>,
     pub(crate) learnt: Learnt,
@@ -149,10 +155,12 @@ impl Control {
             now: Instant::EPOCH,
             behind: Span::ZERO,
             clusters: BTreeMap::new(),
+            distances: Distances::default(),
             inventories: BTreeMap::new(),
             ordered: None,
             jobs: BTreeMap::new(),
             copies: Copies::default(),
+            texts: Shared::default(),
             priorities: BTreeMap::new(),
             schedule: None,
             learnt: Learnt::default(),
@@ -217,7 +225,8 @@ impl Control {
             Event::Cluster(mut facts) => {
                 facts.mode = self.ordered.map_or(facts.mode, |ordered| ordered.min(facts.mode));
                 let (id, now) = (facts.id.clone(), self.now);
-                let fresh = Cluster::new(facts.clone(), now);
+                self.distances.learn(&facts.region);
+                let fresh = Cluster::new(facts.clone(), now, self.settings.policy.embodied);
                 self.clusters.entry(id.clone()).or_insert(fresh).set_facts(facts);
                 self.give_back(&id);
             }
@@ -316,7 +325,7 @@ impl Control {
         }
     }
 
-    fn take_in_pod(&mut self, cluster: &ClusterId, pod: String, now: Option<crate::PodObservation>) {
+    fn take_in_pod(&mut self, cluster: &ClusterId, pod: Arc<str>, now: Option<crate::PodObservation>) {
         let gone = now.as_ref().is_none_or(|seen| !seen.active);
         // Only other people's pods change what may be promised.
         if self.on_cluster(cluster, |c| c.see_pod(pod, now)) == Some(true) {
@@ -343,7 +352,7 @@ impl Control {
         self.plan_wanted = self.plan_wanted.max(Some(haste));
     }
 
-    pub(crate) fn take_in_job(&mut self, cluster: &ClusterId, job: Arc<Job>) {
+    pub(crate) fn take_in_job(&mut self, cluster: &ClusterId, mut job: Arc<Job>) {
         self.compare_clocks(&job);
         let (namespace, name) = (
             job.metadata.namespace.clone().unwrap_or_default(),
@@ -359,6 +368,9 @@ impl Control {
             return;
         }
         self.dirty.insert(key.clone());
+        if let Some(fresh) = Arc::get_mut(&mut job) {
+            fresh.share(&mut self.texts);
+        }
         match self.jobs.get_mut(&key) {
             Some(known) if jobs::uid(&known.job) == jobs::uid(&job) => {
                 if jobs::version(&job) < jobs::version(&known.job) {
@@ -398,7 +410,10 @@ impl Control {
         self.behind = self.behind.max(ahead.min(BEHIND_MAX));
     }
 
-    fn take_in_copy(&mut self, cluster: &ClusterId, namespace: String, name: String, job: Arc<Job>) {
+    fn take_in_copy(&mut self, cluster: &ClusterId, namespace: String, name: String, mut job: Arc<Job>) {
+        if let Some(fresh) = Arc::get_mut(&mut job) {
+            fresh.forget_text();
+        }
         let place = (cluster.clone(), namespace.clone(), name.clone());
         self.on_cluster(cluster, |c| c.see_ours(&namespace, &name, true));
         self.look_at_original(&job);
@@ -459,10 +474,10 @@ impl Control {
     pub(crate) fn tracked(&self, key: JobKey, job: Arc<Job>) -> Tracked {
         let style = if jobs::managed_by_us(&job) { Style::Mirrored } else { Style::InPlace };
         let created = job.metadata.creation_timestamp.as_ref().map_or(self.now, |t| Instant::from_jiff(t.0));
-        let template = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
-        let pod = template.map_or(Resources::ZERO, twin::apiserver::pod_requests);
+        let spec = job.spec.as_ref();
+        let pod = spec.map_or(Resources::ZERO, |spec| spec.pod);
         let class = jobs::priority_class(&job).map(str::to_owned);
-        let stated = template.and_then(|s| s.priority);
+        let stated = spec.and_then(|spec| spec.priority);
         let priority =
             stated.or_else(|| self.priorities.get(&(key.cluster.clone(), class?)).copied()).unwrap_or(0);
         let (contract, errors) = self.contract(&job, created);

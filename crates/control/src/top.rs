@@ -4,11 +4,12 @@
 
 use crate::clusters::Cluster;
 use crate::state::Control;
-use fleet::{GramsCo2, Instant, Provenance, Span};
+use fleet::{ClusterId, GramsCo2, Instant, Provenance, Resources, Span};
 use ledger::accounts::{By, ByError, Part};
 use ledger::meter::Rate;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What rows stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +124,34 @@ impl TopRow {
     }
 }
 
+/// A pod that waits for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingPod {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// `NAMESPACE/NAME`.
+    pub pod: Arc<str>,
+    /// What it asks for.
+    pub requests: Resources,
+}
+
 impl Control {
+    /// Pods that wait for a node, the first by cluster and name, at most so many; and how many there are.
+    pub fn waiting_pods(&self, most: usize) -> (Vec<WaitingPod>, usize) {
+        let of = |cluster: &Cluster| {
+            let id = cluster.facts.id.clone();
+            let waiting = cluster.waiting().take(most);
+            let pod = |(pod, requests): (&Arc<str>, Resources)| WaitingPod {
+                cluster: id.clone(),
+                pod: pod.clone(),
+                requests,
+            };
+            waiting.map(pod).collect::<Vec<_>>()
+        };
+        let count = self.clusters.values().map(|cluster| cluster.waiting().len()).sum();
+        (self.clusters.values().flat_map(of).take(most).collect(), count)
+    }
+
     /// What flows now.
     pub fn top(&self, of: &TopOf, now: Instant) -> Top {
         let now = now.max(self.now);

@@ -243,7 +243,7 @@ fn missing(world: &World, cluster: &ClusterId, job: &Job) -> Option<Failure> {
 fn read(world: &World, cluster: &ClusterId, namespace: &str, name: &str) -> Result<Outcome, Failure> {
     let found = world.objects(cluster).and_then(|objects| objects.get(Kind::Job, namespace, name));
     match found.map(|stored| &stored.object) {
-        Some(Object::Job(job)) => Ok(Outcome::Job(JobVersion { job: Arc::new((**job).clone()) })),
+        Some(Object::Job(job)) => Ok(Outcome::Job(JobVersion { job: Arc::new((**job).clone().into()) })),
         _ => {
             let message = format!("jobs.batch \"{name}\" not found");
             Err(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
@@ -277,7 +277,7 @@ pub fn carry_out(world: &mut World, cluster: &ClusterId, call: ApiCall) -> Resul
         Ok(response) if answers_job => {
             let job: Job = serde_json::from_value(response.body)
                 .map_err(|e| Failure::Unanswered { message: format!("read the answer: {e}") })?;
-            Ok(Outcome::Job(JobVersion { job: Arc::new(job) }))
+            Ok(Outcome::Job(JobVersion { job: Arc::new(job.into()) }))
         }
         Ok(_) => Ok(Outcome::Done),
         Err(status) if deletes && matches!(status.code, 404 | 409) => Ok(Outcome::Done),
@@ -313,7 +313,7 @@ pub fn observed(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: 
             cluster,
         },
         Object::Pod(pod) => Event::Pod {
-            pod: format!("{}/{}", object.namespace(), object.name()),
+            pod: format!("{}/{}", object.namespace(), object.name()).into(),
             now: (!gone).then(|| observe::pod(pod)),
             cluster,
         },
@@ -323,7 +323,7 @@ pub fn observed(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: 
             name: object.name().to_owned(),
             uid: object.uid().to_owned(),
         },
-        Object::Job(job) => Event::Job { cluster, job: Arc::new((**job).clone()) },
+        Object::Job(job) => Event::Job { cluster, job: Arc::new((**job).clone().into()) },
         Object::PriorityClass(class) => {
             Event::Priority { cluster, class: object.name().to_owned(), value: class.value.filter(|_| !gone) }
         }

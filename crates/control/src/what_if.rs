@@ -1,11 +1,12 @@
 //! What would be decided for a Job that is not there yet, or is: nothing is changed.
 
+use crate::job::Job;
 use crate::jobs::{self, Style};
 use crate::planning::sizes;
 use crate::state::Control;
 use fleet::plan::{API_VERSION, Action, ObjectRef, Precondition};
 use fleet::{ClusterId, Instant, JobKey, Plan, Step};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1 as api;
 use planner::placement::{self, Explanation};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub enum Error {
 
 impl Control {
     /// Where and when `job` would run if it were created in `home` now, with `alternatives` next best.
-    pub fn place(&self, home: &ClusterId, mut job: Job, alternatives: usize) -> Result<Decision, Error> {
+    pub fn place(&self, home: &ClusterId, job: api::Job, alternatives: usize) -> Result<Decision, Error> {
         if !self.clusters.contains_key(home) {
             let known: Vec<&str> = self.clusters.keys().map(ClusterId::as_str).collect();
             return Err(Error::Cluster { found: home.to_string(), known: known.join(", ") });
@@ -63,6 +64,7 @@ impl Control {
         if !self.ready() {
             return Err(Error::NotReady);
         }
+        let mut job = Job::from(job);
         job.metadata.namespace.get_or_insert_with(|| "default".to_owned());
         if job.metadata.name.is_none() {
             job.metadata.name.clone_from(&job.metadata.generate_name);

@@ -4,10 +4,11 @@
 //! So a run counts from when its containers run, read from the pods, which stay as long as their Job.
 
 use crate::event::PodObservation;
+use crate::job::Job;
 use crate::jobs;
 use fleet::{Instant, Span};
-use k8s_openapi::api::batch::v1::Job;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Namespace and name of a Job in its cluster.
 pub(crate) type Owner = (String, String);
@@ -23,8 +24,8 @@ struct PodRun {
 /// The runs of the pods of every Job in a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodRuns {
-    of: BTreeMap<Owner, BTreeMap<String, PodRun>>,
-    owner: BTreeMap<String, Owner>,
+    of: BTreeMap<Owner, BTreeMap<Arc<str>, PodRun>>,
+    owner: BTreeMap<Arc<str>, Owner>,
 }
 
 /// How the run under way of a Job began.
@@ -38,13 +39,13 @@ pub(crate) struct Begun {
 
 impl PodRuns {
     /// Takes in a pod as it is now.
-    pub fn see(&mut self, name: &str, now: Option<&PodObservation>) {
+    pub fn see(&mut self, name: &Arc<str>, now: Option<&PodObservation>) {
         if let Some(seen) = now {
             let Some(job) = &seen.job else { return };
             let owner = (seen.namespace.clone(), job.clone());
             let run = PodRun { started: seen.started, ended: seen.ended, failed: seen.failed };
-            self.of.entry(owner.clone()).or_default().insert(name.to_owned(), run);
-            self.owner.insert(name.to_owned(), owner);
+            self.of.entry(owner.clone()).or_default().insert(name.clone(), run);
+            self.owner.insert(name.clone(), owner);
         } else if let Some(owner) = self.owner.remove(name)
             && let Some(pods) = self.of.get_mut(&owner)
         {
@@ -56,7 +57,7 @@ impl PodRuns {
     }
 
     /// Names of the pods of a Job, ended ones included.
-    pub fn pods(&self, owner: &Owner) -> impl Iterator<Item = &String> {
+    pub fn pods(&self, owner: &Owner) -> impl Iterator<Item = &Arc<str>> {
         self.of.get(owner).into_iter().flat_map(BTreeMap::keys)
     }
 
@@ -93,7 +94,8 @@ impl PodRuns {
 mod tests {
     use super::*;
     use fleet::Resources;
-    use ledger::allocation::{Labels, Owner};
+    use ledger::Labels;
+    use ledger::allocation::Owner;
     use serde_json::json;
 
     fn at(seconds: i64) -> Instant {
@@ -123,9 +125,9 @@ mod tests {
                 job: Some("j".to_owned()),
                 namespace: "n".to_owned(),
                 owner: Owner { kind: "Job".into(), name: "j".into() },
-                labels: Labels::new(),
+                labels: Labels::default(),
             };
-            runs.see(&format!("n/j-{i}"), Some(&seen));
+            runs.see(&Arc::from(format!("n/j-{i}")), Some(&seen));
         }
         let begun = runs.begun(&("n".to_owned(), "j".to_owned()), job)?;
         Some(((begun.mean - at(0)).as_seconds(), begun.whole.map(|at_| (at_ - at(0)).as_seconds())))

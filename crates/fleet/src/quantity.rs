@@ -274,6 +274,10 @@ impl GramsCo2PerHour {
     pub const fn from_micrograms(micrograms: i64) -> GramsCo2PerHour {
         GramsCo2PerHour(micrograms)
     }
+    /// In micrograms an hour.
+    pub const fn as_micrograms(self) -> i64 {
+        self.0
+    }
     /// From g/h; anything not finite becomes zero.
     pub fn from_grams_f64(grams: f64) -> GramsCo2PerHour {
         GramsCo2PerHour((grams * 1e6).round() as i64)

@@ -5,9 +5,11 @@
 //! what pods bear, and shared and idle capacity are rows of their own. What was not seen is not in it, and is
 //! said. Left out: shares of idle and shared cost for those who use the cluster.
 
-use crate::allocation::{Labels, Owner};
+use crate::allocation::Owner;
+use crate::day::{Day, Level};
 use crate::entry::worst;
-use crate::expected::{Expected, Seen, Shape, WINDOW, month};
+use crate::expected::{Expected, Seen, Shape, Spent, WINDOW, month, spent};
+use crate::labels::Labels;
 use crate::meter::{Amounts, CoreTime};
 use crate::usage::{HourEntry, NodeRow, OTHER, UsageRow};
 use fleet::{ClusterId, Instant, Provenance, Span};
@@ -180,13 +182,35 @@ pub struct Accounts {
     pub use_from: Option<Provenance>,
 }
 
+impl Accounts {
+    /// Whether embodied emissions are in it.
+    pub fn counts_embodied(&self) -> bool {
+        !self.total.amounts.embodied.is_zero()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Sum {
     amounts: Amounts,
     idle: Amounts,
     shared: Amounts,
-    month: Amounts,
+    month: Spent,
     shapes: BTreeMap<ClusterId, Shape>,
+}
+
+/// The worse of two sources; of those as bad and as old the first by name, so that it does not matter which is read first.
+pub(crate) fn worse(known: Option<Provenance>, other: Option<&Provenance>) -> Option<Provenance> {
+    let (Some(a), Some(b)) = (&known, other) else { return known.or(other.cloned()) };
+    let alike = a.kind == b.kind && a.as_of == b.as_of;
+    let worse = if alike && b.source < a.source { b } else { worst(a, b) };
+    Some(worse.clone())
+}
+
+/// The one who measured last, by name where two did.
+pub(crate) fn newer(known: Option<Provenance>, other: Option<&Provenance>) -> Option<Provenance> {
+    let (Some(a), Some(b)) = (&known, other) else { return known.or(other.cloned()) };
+    let b_first = (b.as_of, &a.source) > (a.as_of, &b.source);
+    if b_first { Some(b.clone()) } else { known }
 }
 
 /// Adds hours up; lines come one at a time, and only sums are kept.
@@ -295,10 +319,10 @@ impl Fold {
                 sum.shared += shared;
             }
             if in_month {
-                sum.month += amounts;
+                sum.month.add(spent(&amounts));
             }
             if recent {
-                sum.shapes.entry(entry.cluster.clone()).or_default().take_in(entry.hour, &amounts);
+                sum.shapes.entry(entry.cluster.clone()).or_default().take_in(entry.hour, spent(&amounts));
             }
         }
         if asked {
@@ -307,18 +331,67 @@ impl Fold {
     }
 
     fn source(&mut self, entry: &HourEntry) {
-        let id = &entry.cluster;
-        let fresh = || Coverage { cluster: id.clone(), since: entry.hour, seen: Span::ZERO, of: Span::ZERO };
-        let coverage = self.coverage.entry(id.clone()).or_insert_with(fresh);
-        coverage.since = coverage.since.min(entry.hour);
-        coverage.seen += entry.span();
-        let known = self.carbon_from.take();
-        let from = known.as_ref().map_or(&entry.intensity_from, |known| worst(known, &entry.intensity_from));
-        self.carbon_from = Some(from.clone());
-        let newer = |known: &Provenance| entry.use_from.as_ref().is_some_and(|from| from.as_of > known.as_of);
-        if self.use_from.as_ref().is_none_or(newer) {
-            self.use_from = entry.use_from.clone().or(self.use_from.take());
+        self.cover(&entry.cluster, entry.hour, entry.span());
+        self.carbon_from = worse(self.carbon_from.take(), Some(&entry.intensity_from));
+        self.use_from = newer(self.use_from.take(), entry.use_from.as_ref());
+    }
+
+    /// Whether a day may be taken in whole: all of it is asked for, or none.
+    pub fn takes_whole(&self, day: Instant) -> bool {
+        let (from, to, last) = (self.question.from, self.question.to, day + Span::DAY - Span::HOUR);
+        (from <= day && last < to) || to <= day || last < from
+    }
+
+    /// Takes in a day instead of its hours: one that [may be](Fold::takes_whole), of the [`Level`] of the question.
+    pub fn take_in_day(&mut self, day: &Day) {
+        let (start, now, cluster) = (month(self.question.now).0, self.question.now, day.cluster());
+        let asked = day.day() >= self.question.from && day.day() < self.question.to;
+        let in_month = |hour: Instant| hour >= start && hour <= now;
+        let recent = |hour: Instant| hour >= now - WINDOW && hour <= now;
+        for (hour, span) in day.hours() {
+            if recent(hour) {
+                self.seen.entry(cluster.clone()).or_default().take_in(hour, span);
+            }
+            if asked {
+                self.cover(cluster, hour, span);
+            }
         }
+        for (key, came) in day.rows() {
+            let sum = self.sums.entry(key.part(&self.question.by, cluster)).or_default();
+            if asked {
+                sum.amounts += came.sums[0];
+                sum.idle += came.sums[1];
+                sum.shared += came.sums[2];
+            }
+            let at = |hour: u8| day.day() + Span::HOUR.scaled(i64::from(hour), 1);
+            let known = came.hourly.keys().any(|hour| recent(at(*hour)));
+            let mut shape = known.then(|| sum.shapes.entry(cluster.clone()).or_default());
+            for (hour, came) in &came.hourly {
+                if in_month(at(*hour)) {
+                    sum.month.add(*came);
+                }
+                if let Some(shape) = shape.as_mut().filter(|_| recent(at(*hour))) {
+                    shape.take_in(at(*hour), *came);
+                }
+            }
+        }
+        if asked {
+            let (carbon, used) = day.sources();
+            self.carbon_from = worse(self.carbon_from.take(), carbon);
+            self.use_from = newer(self.use_from.take(), used);
+        }
+    }
+
+    /// How finely days must be added up to be taken in.
+    pub fn level(&self) -> Level {
+        Level::of(&self.question.by)
+    }
+
+    fn cover(&mut self, cluster: &ClusterId, hour: Instant, span: Span) {
+        let fresh = || Coverage { cluster: cluster.clone(), since: hour, seen: Span::ZERO, of: Span::ZERO };
+        let coverage = self.coverage.entry(cluster.clone()).or_insert_with(fresh);
+        coverage.since = coverage.since.min(hour);
+        coverage.seen += span;
     }
 
     /// The answer.
@@ -327,10 +400,10 @@ impl Fold {
         let end = month(*now).1;
         let row = |(part, sum): (Part, Sum)| {
             let mut expected = Expected {
-                cost_so_far: sum.month.cost,
-                carbon_so_far: sum.month.carbon,
-                cost: sum.month.cost,
-                carbon: sum.month.carbon,
+                cost_so_far: sum.month.cost(),
+                carbon_so_far: sum.month.carbon(),
+                cost: sum.month.cost(),
+                carbon: sum.month.carbon(),
             };
             for (cluster, shape) in &sum.shapes {
                 let Some(seen) = self.seen.get(cluster) else { continue };

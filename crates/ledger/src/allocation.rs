@@ -8,17 +8,20 @@
 //!
 //! Power: a running pod bears what was measured for it, else the node's dynamic power by the CPU it uses
 //! (requests stand in where use is not measured). What the node draws beyond that is idle: its idle power, or where
-//! the machine's power is measured, the rest of it. The facility's PUE multiplies all of it.
+//! the machine's power is measured, the rest of it. The facility's PUE multiplies all of it. Embodied emissions, where they are
+//! counted, are borne as the price is, and PUE does not multiply them.
 //!
 //! *Shared* is what pods of the system's namespaces (`kube-…`) and of DaemonSets bear, and static pods of nodes.
 //!
 //! Invariants: sums are exact ([`crate::meter`]), so pods and idle sum to the nodes to the last unit; a pod's change costs
 //! O(log n), or O(pods on its node) where that holds more than it has; what is not seen is not counted. Left out: fees of control
-//! planes, volumes, load balancers and traffic; embodied emissions (counted by Job).
+//! planes, volumes, load balancers and traffic.
 
+use crate::labels::Labels;
 use crate::meter::{Amounts, Clock, Integral, Rate, Sums, Totals, rounded, rounded_to};
 use fleet::{
-    Bytes, Cpu, GramsCo2PerKwh, Instant, MoneyPerHour, NodeName, NodePower, Resources, Series, Watts,
+    Bytes, Cpu, GramsCo2PerHour, GramsCo2PerKwh, Instant, MoneyPerHour, NodeName, NodePower, Resources,
+    Series, Watts,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,11 +41,23 @@ const SYSTEM_PREFIX: &str = "kube-";
 /// Kind of what stands for several small owners that are shared.
 pub const SHARED_KIND: &str = "shared";
 
-/// How the figures are come by; stands in every line.
-pub const METHOD: &str = "pods bear the larger of request and use of their node's price, split between CPU, memory and GPUs as OpenCost's \
+/// How the figures are come by.
+const METHOD: &str = "pods bear the larger of request and use of their node's price, split between CPU, memory and GPUs as OpenCost's \
 default prices are (0.031611 a vCPU, 0.004237 a GiB, 0.95 a GPU); power above idle by CPU used, PUE included, measured where a meter says; \
 the rest is idle; shared: namespaces kube-*, DaemonSets and static pods; carbon: that energy times the zone's intensity at the time; \
-embodied emissions, control planes' fees, volumes and traffic are not in it";
+control planes' fees, volumes and traffic are not in it";
+
+/// What is added to [`METHOD`] where embodied emissions are counted, and where they are not.
+const EMBODIED_METHODS: [&str; 2] = [
+    "; embodied emissions are not in it",
+    "; embodied emissions of the nodes stand apart, borne as the price is: gCO2e per hour of the instance (amortised over 4 years \
+where the built-in table states it), unknown ones as none",
+];
+
+/// How the figures are come by, in words, with or without embodied emissions.
+pub fn method(embodied: bool) -> String {
+    format!("{METHOD}{}", EMBODIED_METHODS[usize::from(embodied)])
+}
 
 /// What a pod belongs to: the controller a person wrote.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,9 +75,6 @@ impl fmt::Display for Owner {
         write!(f, "{}/{}", self.kind, self.name)
     }
 }
-
-/// Labels of pods, as far as they tell work apart.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Pods that are accounted for together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +106,8 @@ pub struct NodeLoad {
     pub measured: Option<Watts>,
     /// What it costs.
     pub price: MoneyPerHour,
+    /// What it embodies, amortised; `None`: unknown, or not counted.
+    pub embodied: Option<GramsCo2PerHour>,
 }
 
 /// What a pod really uses.
@@ -301,7 +315,12 @@ impl Allocation {
     }
 
     /// A pod as it is from here on, where it is bound to a node; `None`: it holds nothing any more.
-    pub fn set_pod(&mut self, name: &str, now: Option<(NodeName, Arc<Work>, PodLoad)>) {
+    pub fn set_pod<N: AsRef<str> + Into<Arc<str>>>(
+        &mut self,
+        pod: N,
+        now: Option<(NodeName, Arc<Work>, PodLoad)>,
+    ) {
+        let name = pod.as_ref();
         let unchanged = |pod: &Pod| {
             now.as_ref().is_some_and(|(n, w, l)| *n == pod.node && *w == pod.work && *l == pod.load)
         };
@@ -319,7 +338,7 @@ impl Allocation {
             }
         }
         let Some((node, work, load)) = now else { return };
-        let (clock, key): (Clock, Arc<str>) = (self.clock, Arc::from(name));
+        let (clock, key): (Clock, Arc<str>) = (self.clock, pod.into());
         let fresh = || Row { flow: Integral::new(clock), pods: 0 };
         self.rows.entry(work.clone()).or_insert_with(fresh).pods += 1;
         self.pods.insert(key.clone(), Pod { node: node.clone(), work, load, rate: Rate::default() });
@@ -330,6 +349,24 @@ impl Allocation {
             there.pods.insert(key.clone());
         }
         self.weigh(&node, weight(load.held()), Some(&key));
+    }
+
+    /// The same pod on the same node, changed so; nothing where there is none of that name.
+    pub fn change_pod(&mut self, name: &Arc<str>, change: impl FnOnce(&mut PodLoad)) {
+        let Some(pod) = self.pods.get(name) else { return };
+        let (node, work, mut load) = (pod.node.clone(), pod.work.clone(), pod.load);
+        change(&mut load);
+        self.set_pod(name.clone(), Some((node, work, load)));
+    }
+
+    /// A pod that is bound to a node: where, and what is known of it.
+    pub fn pod(&self, name: &str) -> Option<(&NodeName, &PodLoad)> {
+        self.pods.get(name).map(|pod| (&pod.node, &pod.load))
+    }
+
+    /// Names of the pods that are bound to a node.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pods.keys()
     }
 
     /// More or less is held on a node. Others' shares change only where that is, or was, more than it has.
@@ -394,6 +431,7 @@ impl Allocation {
                 cpu_measured: Cpu::ZERO,
                 memory_requested: load.capacity.memory - busy.memory_requested,
                 memory_used: load.capacity.memory - busy.memory_used,
+                embodied: load.embodied.unwrap_or_default() - busy.embodied,
             }
         });
         self.idle.set(clock, self.idle.rate() - node.idle.rate() + idle);
@@ -531,14 +569,16 @@ fn borne(node: &NodeLoad, pod: &PodLoad, held: i128, pue_milli: i64) -> Rate {
         None => Watts::ZERO,
     };
     let whole = weight(node.capacity).max(held).max(1);
-    let price = i128::from(node.price.as_nanos()) * weight(pod.held()) / whole;
+    let holds = weight(pod.held());
+    let share = |amount: i64| (i128::from(amount) * holds / whole) as i64;
     Rate {
         power: drawn.scaled(pue_milli, 1000),
-        price: MoneyPerHour::from_nanos(price as i64),
+        price: MoneyPerHour::from_nanos(share(node.price.as_nanos())),
         cpu_requested: pod.requests.cpu,
         cpu_used: used,
         cpu_measured: if pod.used.is_some() { used } else { Cpu::ZERO },
         memory_requested: pod.requests.memory,
         memory_used: pod.memory_used(),
+        embodied: GramsCo2PerHour::from_micrograms(share(node.embodied.unwrap_or_default().as_micrograms())),
     }
 }

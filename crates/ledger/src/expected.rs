@@ -58,19 +58,41 @@ impl Seen {
     }
 }
 
+/// Money, in 10⁻⁹ units, and emissions, in µg: of what is counted, what is expected too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent(pub [i128; 2]);
+
+/// Of all amounts.
+pub(crate) fn spent(amounts: &Amounts) -> Spent {
+    Spent([amounts.cost.as_nanos(), amounts.carbon.as_micrograms()])
+}
+
+impl Spent {
+    /// And as much more.
+    pub fn add(&mut self, more: Spent) {
+        self.0.iter_mut().zip(more.0).for_each(|(sum, more)| *sum += more);
+    }
+    /// The money.
+    pub fn cost(&self) -> Money {
+        Money::from_nanos(self.0[0])
+    }
+    /// The emissions.
+    pub fn carbon(&self) -> GramsCo2 {
+        GramsCo2::from_micrograms(self.0[1])
+    }
+}
+
 /// What something came to in each hour of the week.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// Money and µg by hour of the week, of those in which there was any.
-    slots: std::collections::BTreeMap<usize, [i128; 2]>,
+    /// By hour of the week, of those in which there was any.
+    slots: std::collections::BTreeMap<usize, Spent>,
 }
 
 impl Shape {
     /// It came to this in an hour.
-    pub fn take_in(&mut self, hour: Instant, amounts: &Amounts) {
-        let sums = self.slots.entry(slot(hour)).or_default();
-        sums[0] += amounts.cost.as_nanos();
-        sums[1] += amounts.carbon.as_micrograms();
+    pub fn take_in(&mut self, hour: Instant, came: Spent) {
+        self.slots.entry(slot(hour)).or_default().add(came);
     }
 
     /// What it will come to in `[from, to)`; nothing where the cluster was never seen.
@@ -84,7 +106,7 @@ impl Shape {
             let known = seen.ns[i] >= SEEN_MIN;
             let sums = if known { self.slots.get(&i).copied().unwrap_or_default() } else { all };
             let over = if known { seen.ns[i] } else { time };
-            for (rest, sum) in rest.iter_mut().zip(sums) {
+            for (rest, sum) in rest.iter_mut().zip(sums.0) {
                 *rest += sum * span / over;
             }
             at = until;
@@ -92,8 +114,11 @@ impl Shape {
         (Money::from_nanos(rest[0]), GramsCo2::from_micrograms(rest[1]))
     }
 
-    fn all(&self) -> [i128; 2] {
-        self.slots.values().fold([0; 2], |sum, more| [sum[0] + more[0], sum[1] + more[1]])
+    fn all(&self) -> Spent {
+        self.slots.values().fold(Spent::default(), |mut sum, more| {
+            sum.add(*more);
+            sum
+        })
     }
 }
 
@@ -149,7 +174,7 @@ mod tests {
         for i in 0..24 {
             seen.take_in(hour(i), Span::HOUR);
             if (8..12).contains(&i) {
-                shape.take_in(hour(i), &amounts(6.0));
+                shape.take_in(hour(i), spent(&amounts(6.0)));
             }
         }
         assert_eq!(seen.days(), 1.0);
@@ -167,7 +192,7 @@ mod tests {
         let (mut shape, mut seen) = (Shape::default(), Seen::default());
         let hour = at("2026-11-02T08:00:00Z");
         seen.take_in(hour, Span::from_seconds(2700));
-        shape.take_in(hour, &amounts(3.0));
+        shape.take_in(hour, spent(&amounts(3.0)));
         let next = hour + Span::DAY.scaled(7, 1);
         assert_eq!(shape.rest(&seen, next, next + Span::HOUR).0, Money::from_units_f64(4.0));
     }

@@ -9,9 +9,11 @@ mod account;
 pub mod accounts;
 pub mod allocation;
 pub mod correction;
+pub mod day;
 mod entry;
 mod expected;
 mod footprint;
+mod labels;
 pub mod meter;
 pub mod summary;
 pub mod usage;
@@ -20,3 +22,4 @@ pub use account::{Account, EMBODIED_METHOD, Error, METHOD, Place, RUNS_MAX, acco
 pub use entry::{BASELINE, Baseline, Entry, Run, RunLine, latest, take_in, worst};
 pub use expected::{Expected, month};
 pub use footprint::{Footprint, embodied, footprint, power, price, transfer, transfer_intensity};
+pub use labels::Labels;

@@ -4,11 +4,13 @@
 //! of the smallest units (µW · ns, µW · ns · mg/kWh, 10⁻⁹ money/h · ns…), so they are exact: parts sum to the
 //! whole whatever changes when. [`rounded`] brings several of them to the units people use, by largest remainder.
 //! Time and intensity come as a [`Clock`], which its owner moves: an integral that nothing happens to costs nothing.
-//! Embodied emissions are left out: they are counted by Job ([`crate::footprint`]), where they are.
+//! Embodied emissions flow like money, where they are counted, and stand apart from those of energy.
 
 use crate::footprint::Footprint;
-use fleet::{Bytes, Cpu, GramsCo2, Instant, Joules, Money, MoneyPerHour, Watts};
-use serde::{Deserialize, Serialize};
+use fleet::{Bytes, Cpu, GramsCo2, GramsCo2PerHour, Instant, Joules, Money, MoneyPerHour, Watts};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 
 /// µW · ns in a µJ.
@@ -17,6 +19,8 @@ const ENERGY: i128 = 1_000_000_000;
 const CARBON: i128 = 3_600_000_000_000_000_000;
 /// 10⁻⁹ money/h · ns in 10⁻⁹ money.
 const COST: i128 = 3_600_000_000_000;
+/// µg/h · ns in a µg.
+const EMBODIED: i128 = 3_600_000_000_000;
 /// Nanocores · ns in a core-millisecond.
 const CORE_TIME: i128 = 1_000_000_000_000_000;
 /// Bytes · ns in a MiB-second.
@@ -40,6 +44,9 @@ pub struct Rate {
     pub memory_requested: Bytes,
     /// Memory used; of idle capacity: not used.
     pub memory_used: Bytes,
+    /// Embodied emissions, where they are counted.
+    #[serde(default)]
+    pub embodied: GramsCo2PerHour,
 }
 
 impl Add for Rate {
@@ -53,6 +60,7 @@ impl Add for Rate {
             cpu_measured: self.cpu_measured + other.cpu_measured,
             memory_requested: self.memory_requested + other.memory_requested,
             memory_used: self.memory_used + other.memory_used,
+            embodied: self.embodied + other.embodied,
         }
     }
 }
@@ -67,6 +75,7 @@ impl Sub for Rate {
             cpu_measured: self.cpu_measured - other.cpu_measured,
             memory_requested: self.memory_requested - other.memory_requested,
             memory_used: self.memory_used - other.memory_used,
+            embodied: self.embodied - other.embodied,
         }
     }
 }
@@ -86,9 +95,11 @@ pub struct Clock {
 }
 
 /// The fields of [`Sums`] and [`Amounts`], in this order.
-const FIELDS: usize = 8;
+pub(crate) const FIELDS: usize = 9;
+/// Without embodied emissions, which are the last.
+const FIELDS_PLAIN: usize = 8;
 const UNITS: [i128; FIELDS] =
-    [ENERGY, CARBON, COST, CORE_TIME, CORE_TIME, CORE_TIME, MEMORY_TIME, MEMORY_TIME];
+    [ENERGY, CARBON, COST, CORE_TIME, CORE_TIME, CORE_TIME, MEMORY_TIME, MEMORY_TIME, EMBODIED];
 
 /// Exact sums, in products of the smallest units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,6 +177,7 @@ impl Integral {
             over(r.cpu_measured.as_nanos()),
             over(r.memory_requested.as_bytes()),
             over(r.memory_used.as_bytes()),
+            over(r.embodied.as_micrograms()),
         ]);
         sums
     }
@@ -214,11 +226,11 @@ impl MemoryTime {
 }
 
 /// What the numbers of [`Amounts`] are, where they are written down as a list.
-pub const COLUMNS: &str = "energy uJ, carbon ug CO2e, cost 1e-9, CPU requested, used and measured core-ms, memory requested and used MiB-s";
+pub const COLUMNS: &str = "energy uJ, carbon ug CO2e, cost 1e-9, CPU requested, used and measured core-ms, memory requested and used MiB-s, \
+and where they are counted embodied ug CO2e";
 
 /// What flowed, in the units people use. Written down as the list that [`COLUMNS`] names: lines have hundreds of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "[i128; 8]", from = "[i128; 8]")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     /// Energy, in µJ, PUE included.
     pub energy: Joules,
@@ -236,6 +248,8 @@ pub struct Amounts {
     pub memory_requested: MemoryTime,
     /// Memory used.
     pub memory_used: MemoryTime,
+    /// Embodied emissions, in µg CO2e; nothing where they are not counted. Not in `carbon`.
+    pub embodied: GramsCo2,
 }
 
 impl Amounts {
@@ -249,6 +263,7 @@ impl Amounts {
             self.cpu_measured.0.into(),
             self.memory_requested.0.into(),
             self.memory_used.0.into(),
+            self.embodied.as_micrograms(),
         ]
     }
     fn from_fields(fields: [i128; FIELDS]) -> Amounts {
@@ -262,9 +277,10 @@ impl Amounts {
             cpu_measured: CoreTime(small(5)),
             memory_requested: MemoryTime(small(6)),
             memory_used: MemoryTime(small(7)),
+            embodied: GramsCo2::from_micrograms(fields[8]),
         }
     }
-    /// Energy, carbon and money alone.
+    /// Energy, its carbon and money alone.
     pub fn footprint(&self) -> Footprint {
         Footprint { energy: self.energy, carbon: self.carbon, embodied: GramsCo2::ZERO, cost: self.cost }
     }
@@ -278,6 +294,39 @@ impl From<Amounts> for [i128; FIELDS] {
 impl From<[i128; FIELDS]> for Amounts {
     fn from(fields: [i128; FIELDS]) -> Amounts {
         Amounts::from_fields(fields)
+    }
+}
+
+/// As a list; of eight where no embodied emissions are counted, as before they ever were.
+impl Serialize for Amounts {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let count = if self.embodied.is_zero() { FIELDS_PLAIN } else { FIELDS };
+        to.collect_seq(&self.fields()[..count])
+    }
+}
+impl<'de> Deserialize<'de> for Amounts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Amounts, D::Error> {
+        from.deserialize_seq(List)
+    }
+}
+
+struct List;
+
+impl<'de> Visitor<'de> for List {
+    type Value = Amounts;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{FIELDS_PLAIN} or {FIELDS} numbers: {COLUMNS}")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Amounts, A::Error> {
+        let (mut fields, mut count) = ([0; FIELDS], 0);
+        while let Some(value) = seq.next_element()? {
+            let field = fields.get_mut(count).ok_or_else(|| A::Error::invalid_length(count + 1, &self))?;
+            (*field, count) = (value, count + 1);
+        }
+        if count < FIELDS_PLAIN {
+            return Err(A::Error::invalid_length(count, &self));
+        }
+        Ok(Amounts::from_fields(fields))
     }
 }
 
@@ -451,7 +500,7 @@ mod tests {
 
         #[test]
         fn rounded_parts_sum_to_the_rounded_whole(
-            parts in prop::collection::vec(prop::array::uniform8(0i128..10i128.pow(30)), 1..20)
+            parts in prop::collection::vec(prop::array::uniform9(0i128..10i128.pow(30)), 1..20)
         ) {
             let parts: Vec<Sums> = parts.into_iter().map(Sums).collect();
             let total = rounded(&[parts.iter().copied().sum()])[0];

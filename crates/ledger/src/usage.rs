@@ -8,7 +8,8 @@
 //! Invariants: rows and idle sum to the nodes, in every field; a line is bounded ([`ROWS_MAX`], [`NODES_MAX`],
 //! [`LABEL_BYTES_MAX`]), and what is small is merged, never dropped. Times are the fleet's own; hours are UTC.
 
-use crate::allocation::{Hour, Labels, Owner, SHARED_KIND, Stretch, Work};
+use crate::allocation::{Hour, Owner, SHARED_KIND, Stretch, Work};
+use crate::labels::Labels;
 use crate::meter::{Amounts, COLUMNS};
 use fleet::quantity::split;
 use fleet::{ClusterId, GramsCo2, GramsCo2PerKwh, Instant, NodeName, Provenance, Span};
@@ -182,13 +183,10 @@ fn bounded(labels: &Arc<Labels>) -> Arc<Labels> {
         return labels.clone();
     }
     let mut room = LABEL_BYTES_MAX;
-    let mut kept = Labels::new();
-    for (key, value) in labels.iter() {
-        let Some(left) = room.checked_sub(key.len() + value.len()) else { continue };
-        room = left;
-        kept.insert(key.clone(), value.clone());
-    }
-    Arc::new(kept)
+    let fits = |(key, value): &(&Arc<str>, &Arc<str>)| {
+        room.checked_sub(key.len() + value.len()).inspect(|left| room = *left).is_some()
+    };
+    Arc::new(labels.iter().filter(fits).map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 /// The largest first: by money, then energy, then name.
@@ -284,6 +282,8 @@ pub struct Heading {
 impl HourEntry {
     /// The line of an hour.
     pub fn new(heading: Heading, hour: Hour) -> HourEntry {
+        let embodied = hour.rows.iter().map(|row| row.1).sum::<Amounts>() + hour.idle;
+        let method = crate::allocation::method(!embodied.embodied.is_zero());
         HourEntry {
             id: hour_id(&heading.cluster, heading.hour, heading.version),
             cluster: heading.cluster,
@@ -299,12 +299,18 @@ impl HourEntry {
             rows: merged(hour.rows),
             idle: hour.idle,
             nodes: nodes(hour.nodes),
-            method: crate::allocation::METHOD.to_owned(),
+            method,
         }
     }
     /// All of it: rows and idle.
     pub fn total(&self) -> Amounts {
         self.rows.iter().map(|row| row.amounts).sum::<Amounts>() + self.idle
+    }
+    /// Its total alone: by nothing.
+    pub fn to_total(mut self) -> HourEntry {
+        self.idle = self.total();
+        (self.rows, self.nodes) = (Vec::new(), Vec::new());
+        self
     }
     /// How long the cluster was seen.
     pub fn span(&self) -> Span {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may fail")]
 
 use fleet::{
-    Bytes, Cpu, GramsCo2PerKwh, Instant, Money, MoneyPerHour, NodeName, NodePower, Resources, Series, Span,
-    Watts,
+    Bytes, Cpu, GramsCo2, GramsCo2PerHour, GramsCo2PerKwh, Instant, Money, MoneyPerHour, NodeName, NodePower,
+    Resources, Series, Span, Watts,
 };
 use ledger::allocation::{Allocation, NodeLoad, Owner, PodLoad, Used, Work};
 use ledger::meter::{Amounts, Rate};
@@ -29,6 +29,7 @@ fn node(cores: f64, gib: f64, price: f64) -> NodeLoad {
         power: NodePower { idle: watts(cores * 1.0), full: watts(cores * 4.0) },
         measured: None,
         price: MoneyPerHour::from_units_f64(price),
+        embodied: None,
     }
 }
 fn work(namespace: &str, kind: &str, name: &str) -> Arc<Work> {
@@ -224,7 +225,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 fn loaded(cores: f64, price: f64, measured: bool) -> NodeLoad {
     let plain = node(cores, cores * 4.0, price);
-    NodeLoad { measured: measured.then(|| Watts::from_watts_f64(cores * 2.0)), ..plain }
+    let embodied = (cores > 3.0).then(|| GramsCo2PerHour::from_grams_f64(cores / 7.0));
+    NodeLoad { measured: measured.then(|| Watts::from_watts_f64(cores * 2.0)), embodied, ..plain }
 }
 
 proptest! {
@@ -251,7 +253,7 @@ proptest! {
                         let load = busy.map_or(asked, |cores| used(asked, cores, cores * 3.0, (on == 1).then_some(cores)));
                         (node_name(on), work("n", "Deployment", &format!("w{of}")), load)
                     });
-                    a.set_pod(&format!("n/p{i}"), load.clone());
+                    a.set_pod(format!("n/p{i}"), load.clone());
                     pods.insert(i, load);
                 }
                 Happening::Intensity(grams) => a.set_intensity(Series::constant(GramsCo2PerKwh::from_grams_f64(grams))),
@@ -265,12 +267,14 @@ proptest! {
             }
             let mut anew = begun(1137);
             nodes.iter().for_each(|(i, load)| anew.set_node(&node_name(*i), *load));
-            pods.iter().for_each(|(i, load)| anew.set_pod(&format!("n/p{i}"), load.clone()));
+            pods.iter().for_each(|(i, load)| anew.set_pod(format!("n/p{i}"), load.clone()));
             prop_assert_eq!(a.rates(), anew.rates());
             prop_assert!(a.pod_rates().map(|p| p.3).eq(anew.pod_rates().map(|p| p.3)));
             let [idle, managed, other] = a.rates();
             let prices: i64 = nodes.values().flatten().map(|load| load.price.as_nanos()).sum();
             prop_assert_eq!((idle + managed + other).price.as_nanos(), prices);
+            let embodied: i64 = nodes.values().flatten().filter_map(|load| load.embodied).map(|rate| rate.as_micrograms()).sum();
+            prop_assert_eq!((idle + managed + other).embodied.as_micrograms(), embodied);
             prop_assert!(a.node_rates().all(|(_, _, idle)| idle.price >= MoneyPerHour::ZERO && idle.power >= Watts::ZERO));
             let by_row = a.row_rates().map(|(_, rate)| rate).fold(idle, |sum, rate| sum + rate);
             prop_assert_eq!(by_row, idle + managed + other);
@@ -296,7 +300,7 @@ fn a_change_costs_no_look_at_the_other_pods() {
         for i in 0..2000 {
             let load = PodLoad { running: round % 2 == 0, ..pod(1.0, 4.0) };
             a.set_pod(
-                &format!("n/p{i}"),
+                format!("n/p{i}"),
                 Some((node_name(i % 100), work("n", "Deployment", &format!("w{}", i % 50)), load)),
             );
         }
@@ -307,4 +311,32 @@ fn a_change_costs_no_look_at_the_other_pods() {
     let busy: Amounts = hour.rows.iter().map(|row| row.1).sum();
     assert_eq!(busy.energy.as_microjoules(), 2000 * 3 * 50 * 1_000_000);
     assert_eq!(Span::HOUR.as_seconds(), 3600);
+}
+
+#[test]
+fn embodied_emissions_are_borne_as_the_price_is_and_pue_leaves_them_alone() {
+    let mut a = begun(1200);
+    let grams = GramsCo2PerHour::from_grams_f64;
+    a.set_node(&node_name(0), Some(NodeLoad { embodied: Some(grams(8.0)), ..node(4.0, 16.0, 0.2) }));
+    a.set_node(&node_name(1), Some(node(4.0, 16.0, 0.2)));
+    a.set_pod("d/web", Some((node_name(0), work("d", "Deployment", "web"), pod(1.0, 4.0))));
+    a.set_pod("d/api", Some((node_name(1), work("d", "Deployment", "api"), pod(1.0, 4.0))));
+    let hour = a.hour(at(3600)).unwrap();
+    let embodied: Vec<f64> = hour.rows.iter().map(|row| row.1.embodied.as_grams_f64()).collect();
+    assert_eq!(embodied, [0.0, 2.0], "a quarter of the node's; of the other nothing is known");
+    assert_eq!(hour.idle.embodied.as_grams_f64(), 6.0);
+    assert_eq!(whole(&hour.rows, hour.idle).embodied, GramsCo2::from_grams_f64(8.0));
+    let nodes: Amounts = hour.nodes.iter().map(|n| n.1 + n.2).sum();
+    assert_eq!(nodes, whole(&hour.rows, hour.idle));
+    // What is not counted leaves lines as they were.
+    let list = |amounts: &Amounts| serde_json::to_value(amounts).unwrap().as_array().unwrap().len();
+    assert_eq!(hour.rows.iter().map(|row| list(&row.1)).collect::<Vec<_>>(), [8, 9]);
+    for (text, well) in [
+        ("[1,2,3,4,5,6,7,8]", true),
+        ("[1,2,3,4,5,6,7,8,9]", true),
+        ("[1,2,3,4,5,6,7]", false),
+        ("[1,2,3,4,5,6,7,8,9,0]", false),
+    ] {
+        assert_eq!(serde_json::from_str::<Amounts>(text).is_ok(), well, "{text}");
+    }
 }

@@ -5,8 +5,9 @@
 use fleet::{
     ClusterId, GramsCo2, GramsCo2PerKwh, Instant, Joules, Money, NodeName, Provenance, SignalKind, Span,
 };
+use ledger::Labels;
 use ledger::accounts::{Accounts, By, Fold, Part, Question};
-use ledger::allocation::{Hour, Labels, Owner, Stretch, Work};
+use ledger::allocation::{Hour, Owner, Stretch, Work};
 use ledger::meter::Amounts;
 use ledger::usage::{
     CarbonCorrection, Heading, HourEntry, HourLine, LABEL_BYTES_MAX, Latest, NODES_MAX, OTHER, ROWS_MAX,

@@ -5,9 +5,10 @@
 //! handed on to the loop, which alone decides. Times are the fleet's own clock. Left out: how the product
 //! is wired, and every rule (they belong in `control`).
 
+use crate::room::{Answer, Asked};
 use crate::signals::Sources;
 use control::inventory::InventoryView;
-use control::{Decision, Order, Top, TopOf, View, WhatIfError};
+use control::{Decision, Order, Top, TopOf, View, WaitingPod, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Plan};
 use futures::future::BoxFuture;
 use ledger::Entry;
@@ -186,6 +187,14 @@ pub trait Backend: Send + Sync + 'static {
     fn ledger(&self) -> BoxFuture<'_, anyhow::Result<Vec<Entry>>>;
     /// Accounts of clusters, with the hours under way as they are now.
     fn accounts(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Accounts>>;
+    /// Pods that wait for a node, the first by cluster and name, at most so many; and how many there are.
+    fn waiting_pods(&self, _most: usize) -> (Vec<WaitingPod>, usize) {
+        (Vec::new(), 0)
+    }
+    /// What fits in a cluster, or why a pod does not: read from it now, or a minute ago.
+    fn room(&self, cluster: ClusterId, _asked: Asked) -> BoxFuture<'_, anyhow::Result<Arc<Answer>>> {
+        Box::pin(async move { anyhow::bail!("no connection to {cluster}") })
+    }
     /// What flows now.
     fn top(&self, of: &TopOf) -> Top;
     /// Lines of the journal behind number `after`, at most `limit`; each an object with `seq`, `at`,

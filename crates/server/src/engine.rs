@@ -19,6 +19,8 @@ use twin::Kind;
 
 /// Events waiting to be handled; watches wait when it is full.
 pub const INBOX: usize = 4096;
+/// Events of one cluster that wait to be handed in; its streams wait when it is full. There may be a hundred clusters.
+const FOLLOWED: usize = 64;
 /// Events handled in one step at most.
 const BATCH_MAX: usize = 1024;
 
@@ -121,7 +123,7 @@ impl Engine {
     }
     /// Watches a cluster, and hands in what is seen, for ever.
     pub async fn follow(self, source: Source) {
-        let (seen, mut observed) = mpsc::channel(INBOX);
+        let (seen, mut observed) = mpsc::channel(FOLLOWED);
         let hand_in = async {
             while let Some(observed) = observed.recv().await {
                 if self.inbox.send(Input::Observed(observed)).await.is_err() {

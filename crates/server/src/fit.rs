@@ -5,7 +5,7 @@
 //! resources, and volume capacity that storage drivers report.
 
 use anyhow::{Context, bail};
-use connect::observe::inventory::{self, Collection, Form, Page, Unread};
+use connect::observe::collection::{self, Collection, Form, Page, Unread};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::Serialize;
@@ -146,7 +146,7 @@ pub async fn look(client: &kube::Client) -> anyhow::Result<Seen> {
             }
             Ok(())
         };
-        match inventory::read(client, &collection, at.as_deref(), &mut take).await {
+        match collection::read(client, &collection, at.as_deref(), &mut take).await {
             Ok(version) => at = at.or(Some(version)),
             // What a cluster does not serve it has not, and nothing is missed.
             Err(Unread::Refused(why)) if !kind.required && why.starts_with("404 ") => {}

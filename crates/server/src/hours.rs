@@ -1,30 +1,57 @@
-//! Reads the accounts of clusters' hours: from the store a page at a time, of each hour its latest version.
+//! Reads the accounts of clusters' hours: of each hour its latest version, and of days that are over their sums.
 //!
-//! Invariant: only sums are kept, so a year of many clusters needs no more memory than a day. What was added up of closed hours is
-//! kept until another line is written.
+//! A month of fifty large clusters is two gigabytes of lines. So days that are over are added up once and kept ([`ledger::day`]); the
+//! day under way, and days that are asked for in part, are read hour by hour. What was added up is kept until another line is
+//! written.
+//!
+//! Invariants: only sums are kept, so a year of many clusters needs no more memory than a day; a kept day counts only while no line
+//! was written of it since; answers are those of the hours, to the last unit.
 
+use crate::engine::FleetClock;
 use anyhow::Context;
-use fleet::{Instant, Span};
-use ledger::accounts::{Accounts, Fold, Question};
+use fleet::{ClusterId, Instant, Span};
+use ledger::accounts::{Accounts, By, Fold, Question};
+use ledger::day::{Day, Level, day_of};
 use ledger::usage::{HourEntry, Latest};
-use std::collections::{BTreeSet, VecDeque};
-use store::{Store, UsageRow};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, UsageDayRow, UsageRow, Write};
 use tokio::sync::Mutex;
 
 /// Lines read at a time: of the longest there may be, 64 MiB.
 const PAGE: u32 = 64;
+/// Days read at a time: of large clusters some 100 KiB each.
+const DAYS_PAGE: u32 = 64;
 /// Answers kept: a console and a scraper ask the same few things again and again.
 const KEPT: usize = 8;
+/// Clusters of a day from which on all lines of the day are read at once: each costs a look through the day's index.
+const AT_ONCE: usize = 4;
+/// How far back days are added up before anybody asks: this month, the last, and the four weeks that expectations come from.
+const PREPARED: Span = Span::from_seconds(62 * 86_400);
+/// How often that is looked at: a day ends once a day, but lines are corrected every hour.
+const PREPARE_EVERY: Duration = Duration::from_secs(600);
 
 /// Reads the hours that begin in `[from, to)`, each as it is known last.
 pub async fn read(
     store: &Store,
     range: (Instant, Instant),
+    take: impl FnMut(HourEntry),
+) -> anyhow::Result<()> {
+    read_of(store, range, None, take).await
+}
+
+/// The same, of one cluster or of all.
+async fn read_of(
+    store: &Store,
+    range: (Instant, Instant),
+    cluster: Option<&str>,
     mut take: impl FnMut(HourEntry),
 ) -> anyhow::Result<()> {
     let (mut latest, mut after): (Latest, Option<UsageRow>) = (Latest::default(), None);
     loop {
-        let rows = store.usage(range, after.as_ref(), PAGE).await.context("read the accounts of hours")?;
+        let rows = store.usage(range, cluster, after.as_ref(), PAGE).await;
+        let rows = rows.context("read the accounts of hours")?;
         for row in &rows {
             let where_ = || format!("read the account of {} in the hour from {}", row.cluster, row.hour);
             let line = serde_json::from_str(&row.body).with_context(where_)?;
@@ -38,15 +65,21 @@ pub async fn read(
     }
 }
 
+/// Hours of clusters that are under way.
+type Open = BTreeSet<(String, Instant)>;
+
 /// Sums of closed hours, and what they are sums of.
 struct Closed {
     question: Question,
     /// Number of the last line that was written then.
     last: i64,
-    /// Hours of clusters that were under way, and left out.
-    open: BTreeSet<(String, Instant)>,
+    /// Hours that were left out.
+    open: Open,
     fold: Fold,
 }
+
+/// Days of clusters whose sums are not kept, or not any more: with the number of their last line.
+type Missing = BTreeMap<Instant, BTreeMap<String, i64>>;
 
 /// Answers questions about accounts.
 #[derive(Default)]
@@ -63,8 +96,7 @@ impl Hours {
         running: Vec<HourEntry>,
     ) -> anyhow::Result<Accounts> {
         let now = question.now;
-        let open: BTreeSet<(String, Instant)> =
-            running.iter().map(|entry| (entry.cluster.to_string(), entry.hour)).collect();
+        let open: Open = running.iter().map(|entry| (entry.cluster.to_string(), entry.hour)).collect();
         let last = store.usage_last().await?;
         // Within an hour of the fleet's time the question is the same.
         let question = Question { now: now.floor_to(Span::HOUR), ..question };
@@ -74,16 +106,7 @@ impl Hours {
         let fold = match known {
             Some(closed) => closed.fold.clone(),
             None => {
-                let mut fold = Fold::new(question.clone());
-                // A line of an hour under way is what an earlier process wrote of it: the loop has taken it up.
-                let closed = |e: &HourEntry| !open.contains(&(e.cluster.to_string(), e.hour));
-                let range = question.hours();
-                read(store, range, |entry| {
-                    if closed(&entry) {
-                        fold.take_in(&entry)
-                    }
-                })
-                .await?;
+                let fold = closed(store, question.clone(), &open).await?;
                 if kept.len() == KEPT {
                     kept.pop_front();
                 }
@@ -98,6 +121,135 @@ impl Hours {
     }
 }
 
+/// Adds up the days that are over and are not added up yet, as far back as is usually asked for.
+pub async fn prepare(store: &Store, now: Instant) -> anyhow::Result<()> {
+    let now = now.floor_to(Span::HOUR);
+    let question = Question { by: By::Cluster, from: day_of(now - PREPARED), to: now, now };
+    closed(store, question, &Open::new()).await.map(drop)
+}
+
+/// The same for ever, once every [`PREPARE_EVERY`].
+pub async fn keep_days(store: Store, clock: Arc<dyn FleetClock>) {
+    loop {
+        if let Err(error) = prepare(&store, clock.now()).await {
+            tracing::warn!(error = format!("{error:#}"), "add up the accounts of days");
+        }
+        tokio::time::sleep(PREPARE_EVERY).await;
+    }
+}
+
+/// Sums of the closed hours a question is about.
+async fn closed(store: &Store, question: Question, open: &Open) -> anyhow::Result<Fold> {
+    let (from, to) = question.hours();
+    let today = day_of(question.now);
+    let mut fold = Fold::new(question);
+    let heads = store.usage_heads((from, to)).await?;
+    let touched: BTreeSet<Instant> = open.iter().map(|(_, hour)| day_of(*hour)).collect();
+    let over = |day: Instant| day >= from && day + Span::DAY <= to && day < today && !touched.contains(&day);
+    let whole = |day: Instant| over(day) && fold.takes_whole(day);
+    let (mut missing, mut parts) = (Missing::new(), BTreeSet::new());
+    for head in heads {
+        if whole(head.day) {
+            missing.entry(head.day).or_default().insert(head.cluster, head.last);
+        } else {
+            parts.insert(head.day);
+        }
+    }
+    take_kept(store, &mut fold, &mut missing).await?;
+    for (day, clusters) in &missing {
+        for day in add_up(store, *day, clusters, fold.level()).await? {
+            fold.take_in_day(&day);
+        }
+    }
+    for day in parts {
+        let range = (day.max(from), (day + Span::DAY).min(to));
+        // A line of an hour under way is what an earlier process wrote of it: the loop has taken it up.
+        let closed = |entry: &HourEntry| !open.contains(&(entry.cluster.to_string(), entry.hour));
+        read(store, range, |entry| {
+            if closed(&entry) {
+                fold.take_in(&entry)
+            }
+        })
+        .await?;
+    }
+    Ok(fold)
+}
+
+/// Takes in the days whose sums are kept, and takes them out of those that are missing.
+async fn take_kept(store: &Store, fold: &mut Fold, missing: &mut Missing) -> anyhow::Result<()> {
+    let (Some(first), Some(last)) = (missing.keys().next(), missing.keys().next_back()) else {
+        return Ok(());
+    };
+    let range = (*first, *last + Span::DAY);
+    let mut after: Option<UsageDayRow> = None;
+    loop {
+        let level = fold.level().as_str();
+        let rows = store.usage_days(level, range, after.as_ref(), DAYS_PAGE).await?;
+        for row in &rows {
+            let current =
+                missing.get(&row.day).and_then(|clusters| clusters.get(&row.cluster)) == Some(&row.last);
+            if !current {
+                continue;
+            }
+            match Day::from_bytes(&row.body) {
+                Ok(day) => {
+                    fold.take_in_day(&day);
+                    if let Some(clusters) = missing.get_mut(&row.day) {
+                        clusters.remove(&row.cluster);
+                    }
+                }
+                // It is made anew.
+                Err(error) => tracing::info!(cluster = row.cluster, day = %row.day, %error, "sums of a day"),
+            }
+        }
+        if rows.len() < DAYS_PAGE as usize {
+            missing.retain(|_, clusters| !clusters.is_empty());
+            return Ok(());
+        }
+        after = rows.into_iter().next_back();
+    }
+}
+
+/// Adds up the hours of a day of some clusters, keeps that, and gives the days of a level.
+async fn add_up(
+    store: &Store,
+    day: Instant,
+    clusters: &BTreeMap<String, i64>,
+    level: Level,
+) -> anyhow::Result<Vec<Day>> {
+    let mut days: BTreeMap<(ClusterId, Level), Day> = BTreeMap::new();
+    let mut take = |entry: HourEntry| {
+        if !clusters.contains_key(entry.cluster.as_str()) {
+            return;
+        }
+        for level in Level::ALL {
+            let fresh = || Day::new(entry.cluster.clone(), day);
+            days.entry((entry.cluster.clone(), level)).or_insert_with(fresh).take_in(level, &entry);
+        }
+    };
+    let range = (day, day + Span::DAY);
+    if clusters.len() >= AT_ONCE {
+        read(store, range, take).await?;
+    } else {
+        for cluster in clusters.keys() {
+            read_of(store, range, Some(cluster), &mut take).await?;
+        }
+    }
+    let mut receipt = None;
+    for ((cluster, level), sums) in &days {
+        let Some(last) = clusters.get(cluster.as_str()).copied() else { continue };
+        let (level, cluster) = (level.as_str().to_owned(), cluster.to_string());
+        receipt = Some(store.append(Write::UsageDay { level, cluster, day, last, body: sums.to_bytes() }));
+    }
+    // One that cannot be kept is made anew next time.
+    if let Some(receipt) = receipt
+        && let Err(error) = receipt.await
+    {
+        tracing::warn!(%error, "keep the sums of a day");
+    }
+    Ok(days.into_iter().filter(|((_, of), _)| *of == level).map(|(_, day)| day).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +258,6 @@ mod tests {
     use ledger::allocation::{Hour, Stretch};
     use ledger::meter::Amounts;
     use ledger::usage::{Heading, HourLine};
-    use store::Write;
 
     fn at(hour: i64) -> Instant {
         Instant::parse("2026-11-01T00:00:00Z").unwrap() + Span::HOUR.scaled(hour, 1)
@@ -160,6 +311,61 @@ mod tests {
         write(&store, entry(150, 1, 5)).await;
         assert_eq!(cost(hours.accounts(&store, ask(151), vec![entry(150, 2, 9)]).await.unwrap()), 1510);
         assert_eq!(cost(hours.accounts(&store, ask(151), Vec::new()).await.unwrap()), 1506);
+    }
+
+    /// What is kept of days: levels and the last line in each.
+    async fn kept(store: &Store) -> Vec<(i64, usize)> {
+        let rows = store.usage_days("cluster", (at(0), at(10_000)), None, 999).await.unwrap();
+        rows.iter().map(|row| (row.last, row.body.len())).collect()
+    }
+
+    #[tokio::test]
+    async fn days_that_are_over_are_added_up_once_and_anew_when_a_line_was_added() {
+        let store = Store::memory().await.unwrap();
+        for hour in 0..60 {
+            write(&store, entry(hour, 1, 10)).await;
+        }
+        let ask = |from: i64, to: i64| Question { by: By::Cluster, from: at(from), to: at(to), now: at(59) };
+        let cost = async |question: Question| {
+            // As if by another process each time: nothing is remembered but what is kept.
+            let accounts = Hours::default().accounts(&store, question, Vec::new()).await.unwrap();
+            accounts.total.amounts.cost.as_nanos()
+        };
+        assert_eq!(cost(ask(0, 60)).await, 600);
+        let lasts = async || kept(&store).await.iter().map(|row| row.0).collect::<Vec<_>>();
+        assert_eq!(lasts().await, [24, 48], "the day under way is not kept");
+        assert_eq!(cost(ask(0, 60)).await, 600, "from what is kept");
+        assert_eq!(cost(ask(5, 50)).await, 450, "a part of a day");
+        write(&store, entry(30, 2, 17)).await;
+        assert_eq!(cost(ask(0, 60)).await, 607, "a later version");
+        assert_eq!(lasts().await, [24, 61]);
+        // What cannot be read is made anew.
+        let broken = Write::UsageDay {
+            level: "cluster".to_owned(),
+            cluster: "kr".to_owned(),
+            day: at(0),
+            last: 24,
+            body: b"?".to_vec(),
+        };
+        store.append(broken).await.unwrap();
+        assert_eq!(cost(ask(0, 60)).await, 607);
+        assert!(kept(&store).await.iter().all(|row| row.1 > 1));
+    }
+
+    #[tokio::test]
+    async fn an_hour_under_way_in_a_day_that_is_over_counts_once() {
+        let store = Store::memory().await.unwrap();
+        for hour in 0..48 {
+            write(&store, entry(hour, 1, 10)).await;
+        }
+        let question = Question { by: By::Namespace, from: at(0), to: at(60), now: at(48) };
+        let open = vec![entry(47, 2, 3)];
+        let accounts = Hours::default().accounts(&store, question.clone(), open).await.unwrap();
+        assert_eq!(accounts.total.amounts.cost.as_nanos(), 473);
+        prepare(&store, at(48)).await.unwrap();
+        assert_eq!(kept(&store).await.len(), 2);
+        let accounts = Hours::default().accounts(&store, question, vec![entry(47, 2, 3)]).await.unwrap();
+        assert_eq!(accounts.total.amounts.cost.as_nanos(), 473);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use connect::client_that_reads;
 use connect::contexts::Context;
 use connect::observe::about::words;
-use connect::observe::inventory::{self, Collection, Form, Page, Unread};
+use connect::observe::collection::{self, Collection, Form, Page, Unread};
 use control::whereabouts::{self, REGION_LABEL, Stated};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -178,7 +178,7 @@ impl Reading<'_> {
     async fn cluster(mut self) -> anyhow::Result<ClusterHeader> {
         // The API keeps whole seconds, and a twin of it begins on one.
         let taken_at = Instant::from_unix_seconds((self.now)().as_unix_seconds());
-        let server_version = inventory::server_version(&self.client).await.map_err(anyhow::Error::msg)?;
+        let server_version = collection::server_version(&self.client).await.map_err(anyhow::Error::msg)?;
         let mut seen = Seen::default();
         let (mut kinds, mut unread, mut at, mut before) = (Vec::new(), Vec::new(), None, 0);
         for kind in &KINDS {
@@ -261,7 +261,7 @@ impl Reading<'_> {
             heard(&Progress { cluster: cluster.clone(), kind: kind.plural, read: before + read, left });
             Ok(())
         };
-        let resource_version = inventory::read(&self.client, &collection, at, &mut take).await?;
+        let resource_version = collection::read(&self.client, &collection, at, &mut take).await?;
         lines.sort();
         let stopped = |e: std::io::Error| Unread::Stopped(e.to_string());
         for (_, line) in &lines {

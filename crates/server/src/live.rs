@@ -4,11 +4,13 @@ use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed, 
 use crate::engine::{Engine, FleetClock};
 use crate::hours::Hours;
 use crate::pacer::Throttle;
+use crate::room::{Answer, Asked, Rooms};
 use crate::signals::{Board, Sources};
+use anyhow::Context;
 use connect::Clients;
 use control::inventory::InventoryView;
 use control::lease::Leader;
-use control::{Decision, Order, Top, TopOf, View, WhatIfError};
+use control::{Decision, Order, Top, TopOf, View, WaitingPod, WhatIfError};
 use fleet::{ClusterId, Instant, JobKey, Mode, Plan, Span};
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
@@ -47,6 +49,7 @@ pub struct Live {
     view: Mutex<Option<(u64, Arc<View>)>>,
     entries: tokio::sync::Mutex<Lines>,
     hours: Hours,
+    rooms: Rooms,
 }
 
 /// Ledger lines read so far: the ledger only grows, so only what is new is read.
@@ -66,7 +69,7 @@ impl Live {
     /// The product made of these parts.
     pub fn new(parts: Parts) -> Live {
         let (view, entries) = (Mutex::new(None), tokio::sync::Mutex::default());
-        Live { parts, view, entries, hours: Hours::default() }
+        Live { parts, view, entries, hours: Hours::default(), rooms: Rooms::default() }
     }
 
     /// How long a view serves while nothing happens: a wall clock never stands still between two looks.
@@ -201,6 +204,18 @@ impl Backend for Live {
         Box::pin(async move {
             let running = self.parts.engine.ask(control::Control::running_hours);
             self.hours.accounts(&self.parts.store, question, running).await
+        })
+    }
+
+    fn waiting_pods(&self, most: usize) -> (Vec<WaitingPod>, usize) {
+        self.parts.engine.ask(|control, _| control.waiting_pods(most))
+    }
+
+    fn room(&self, cluster: ClusterId, asked: Asked) -> BoxFuture<'_, anyhow::Result<Arc<Answer>>> {
+        Box::pin(async move {
+            let client = self.parts.clients.get(&cluster);
+            let client = client.with_context(|| format!("no connection to {cluster} yet"))?;
+            self.rooms.answer(&client, &cluster, asked).await
         })
     }
 

@@ -214,6 +214,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     tasks.push(tokio::spawn(signals::run(chain, engine.clone(), clock.clone(), None)));
     tasks.push(tokio::spawn(pacer::keep_wall_time(engine.clone(), clock.clone())));
     tasks.extend(leading.clone().map(|leading| tokio::spawn(leading.run(engine.clone()))));
+    tasks.push(tokio::spawn(crate::hours::keep_days(store.clone(), clock.clone())));
     let live = Live::new(Parts {
         engine: engine.clone(),
         clock,

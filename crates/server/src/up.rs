@@ -85,7 +85,7 @@ pub struct Running {
     store: Store,
     state: PathBuf,
     /// What moves the clock on and writes it down.
-    clockwork: [tokio::task::JoinHandle<()>; 2],
+    clockwork: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl Running {
@@ -172,7 +172,8 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         clusters: served.addresses.iter().map(|(id, _)| id.clone()).collect(),
         throttle: throttle.clone(),
     };
-    let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone()))];
+    let days = crate::hours::keep_days(store.clone(), host.clone());
+    let clockwork = [tokio::spawn(pacer.run()), tokio::spawn(pacer::keep(host.clone())), tokio::spawn(days)];
     let live = Live::new(Parts {
         engine: engine.clone(),
         clock: host.clone(),

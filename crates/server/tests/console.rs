@@ -214,6 +214,53 @@ async fn words_from_clusters_cannot_break_out() {
 }
 
 #[tokio::test]
+async fn how_many_more_fit_and_why_a_pod_waits_is_a_form_and_a_page() {
+    let fake = Fake::new(Scene::Busy);
+    let plain = get(&fake, "/capacity").await.body;
+    assert!(plain.contains("What fits") && !plain.contains("more fit<"));
+    assert!(plain.contains("Pods that wait for a node") && plain.contains("href=\"/pods/kr/demo/big\""));
+    for (lang, says) in [("en", "17 more fit"), ("ko", "17개 더 들어갑니다")] {
+        let ask = format!("/capacity?by=node&cluster=kr&cpu=2&memory=4Gi&gpus=&lang={lang}");
+        let page = get(&fake, &ask).await.body;
+        well_formed(&page);
+        for says in [
+            says,
+            "Insufficient memory",
+            "Insufficient &lt;cpu&gt;",
+            "services: 403",
+            "name=\"by\" value=\"node\"",
+            "value=\"4Gi\"",
+        ] {
+            assert!(page.contains(says), "{lang}: {says}");
+        }
+    }
+    let other = get(&fake, "/capacity?cluster=jp&cpu=2&memory=4Gi").await;
+    assert!(other.status == 200 && other.body.contains("no answer &lt;within&gt; 15 s"));
+    for nothing in [
+        "cluster=nowhere&cpu=2&memory=4Gi",
+        "cluster=kr&cpu=&memory=4Gi",
+        &format!("cluster=kr&cpu={}&memory=1", "1".repeat(99)),
+    ] {
+        assert!(!get(&fake, &format!("/capacity?{nothing}")).await.body.contains("more fit<"), "{nothing}");
+    }
+    let table = get(&fake, "/capacity?format=csv&table=waiting").await.body;
+    assert_eq!(table.lines().nth(1), Some("kr,demo/big,64,256"));
+    for (lang, says) in [("en", "Each of these would make it fit"), ("ko", "다음 중 하나면 들어갑니다")]
+    {
+        let page = get(&fake, &format!("/pods/kr/demo/big?lang={lang}")).await;
+        well_formed(&page.body);
+        assert_eq!(page.status, 200);
+        for says in
+            [says, "Insufficient &lt;cpu&gt;", "requests.cpu: at most 6", "kr-general-1", "Insufficient cpu"]
+        {
+            assert!(page.body.contains(says), "{lang}: {says}");
+        }
+    }
+    assert_eq!(get(&fake, "/pods/kr/demo/other").await.status, 404);
+    assert_eq!(get(&fake, "/pods/mars/demo/big").await.status, 404);
+}
+
+#[tokio::test]
 async fn every_source_of_a_zone_says_why_it_is_not_used_and_how_far_off_it_was() {
     let fake = Fake::new(Scene::Busy);
     let page = get(&fake, "/signals").await.body;

@@ -1,5 +1,5 @@
 //! What must survive the process: the twin's saved state, the journal of actions, the ledger, the
-//! accounts of clusters' hours and the settings, in one SQLite file.
+//! accounts of clusters' hours, sums over their days, and the settings, in one SQLite file.
 //!
 //! Invariants:
 //! * [`Store::append`] never blocks, and the order of its calls is the order of commit.
@@ -15,6 +15,7 @@
 //! caller. Left out: PostgreSQL (to come behind the same API), signal history, the task queue, and
 //! trimming of the journal.
 
+mod days;
 mod error;
 mod lock;
 mod read;
@@ -23,11 +24,12 @@ mod state;
 mod write;
 mod writer;
 
+pub use days::{UsageDayRow, UsageHead};
 pub use error::Error;
 pub use read::{JournalRow, LedgerRow, PAGE_ROWS_MAX, TwinState, UsageRow};
 pub use state::{DATABASE_FILE, Store};
 pub use write::{
     INPUT_BYTES_MAX, JOURNAL_BYTES_MAX, KEY_BYTES_MAX, LEDGER_BYTES_MAX, SETTING_BYTES_MAX,
-    SNAPSHOT_BYTES_MAX, USAGE_BYTES_MAX, Write,
+    SNAPSHOT_BYTES_MAX, USAGE_BYTES_MAX, USAGE_DAY_BYTES_MAX, Write,
 };
 pub use writer::{QUEUE_BYTES_MAX, Receipt};

@@ -80,7 +80,7 @@ pub(crate) enum Reads {
     Shared(Shared),
 }
 
-enum Reader {
+pub(crate) enum Reader {
     Pool(PoolConnection<Sqlite>),
     Shared(OwnedMutexGuard<SqliteConnection>),
 }
@@ -110,7 +110,7 @@ fn stamped((at_ns, body): (i64, Vec<u8>)) -> (Instant, Vec<u8>) {
 }
 
 impl Store {
-    async fn reader(&self) -> Result<Reader, Error> {
+    pub(crate) async fn reader(&self) -> Result<Reader, Error> {
         match &self.inner.reads {
             Reads::Shared(connection) => Ok(Reader::Shared(connection.clone().lock_owned().await)),
             Reads::Pool(pool) => pool
@@ -121,7 +121,7 @@ impl Store {
         }
     }
 
-    fn failed(&self, attempt: &'static str, source: sqlx::Error) -> Error {
+    pub(crate) fn failed(&self, attempt: &'static str, source: sqlx::Error) -> Error {
         Error::database(&self.inner.place, attempt, source)
     }
 
@@ -199,14 +199,15 @@ impl Store {
         }
     }
 
-    /// Lines about hours that begin in `[from, to)`, by hour, cluster and when they were written: those behind `after`, or
-    /// the first.
+    /// Lines about hours that begin in `[from, to)`, of one cluster or of all, by hour, cluster and when they were written: those
+    /// behind `after`, or the first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn usage(
         &self,
         (from, to): (Instant, Instant),
+        cluster: Option<&str>,
         after: Option<&UsageRow>,
         limit: u32,
     ) -> Result<Vec<UsageRow>, Error> {
@@ -221,6 +222,9 @@ impl Store {
                 query.push(", ").push_bind(row.cluster.clone());
                 query.push(", ").push_bind(row.seq).push(")");
             }
+        }
+        if let Some(cluster) = cluster {
+            query.push(" AND cluster = ").push_bind(cluster.to_owned());
         }
         query.push(" ORDER BY hour_ns, cluster, seq LIMIT ").push_bind(limit.min(PAGE_ROWS_MAX));
         let mut reader = self.reader().await?;

@@ -13,8 +13,11 @@ use std::sync::Arc;
 const APPLICATION_ID: i64 = 0x6b62_7263;
 
 /// The script at index `n` leads from version `n` to `n + 1`. Released scripts are never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_state.sql"), include_str!("../migrations/0002_usage.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_state.sql"),
+    include_str!("../migrations/0002_usage.sql"),
+    include_str!("../migrations/0003_usage_day.sql"),
+];
 
 /// The version this program writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -18,6 +18,8 @@ pub const JOURNAL_BYTES_MAX: usize = 1 << 20;
 pub const LEDGER_BYTES_MAX: usize = 256 << 10;
 /// One cluster's hour: 300 rows and 1,000 nodes with the longest names and labels there may be, and room.
 pub const USAGE_BYTES_MAX: usize = 1 << 20;
+/// Largest sums of a day: twenty-four hours whose rows are all others would be 8 MB.
+pub const USAGE_DAY_BYTES_MAX: usize = 16 << 20;
 /// One setting's value.
 pub const SETTING_BYTES_MAX: usize = 1 << 20;
 /// A key, a kind or an id: room for cluster, namespace and name at 253 each.
@@ -82,6 +84,19 @@ pub enum Write {
         /// JSON, at most [`USAGE_BYTES_MAX`].
         body: String,
     },
+    /// A cluster's day, added up; replaces the one before. It may be lost: it can be made anew.
+    UsageDay {
+        /// How finely it is added up.
+        level: String,
+        /// The cluster.
+        cluster: String,
+        /// When the day began.
+        day: Instant,
+        /// Number of the last line about an hour that is in it.
+        last: i64,
+        /// At most [`USAGE_DAY_BYTES_MAX`].
+        body: Vec<u8>,
+    },
     /// A setting; replaces its value.
     Setting {
         /// Its name.
@@ -115,6 +130,11 @@ impl Write {
                 within("usage cluster", cluster.len(), KEY_BYTES_MAX)?;
                 within("usage body", body.len(), USAGE_BYTES_MAX)
             }
+            Write::UsageDay { level, cluster, body, .. } => {
+                within("level of a day", level.len(), KEY_BYTES_MAX)?;
+                within("usage cluster", cluster.len(), KEY_BYTES_MAX)?;
+                within("sums of a day", body.len(), USAGE_DAY_BYTES_MAX)
+            }
             Write::Setting { key, value } => {
                 within("setting key", key.len(), KEY_BYTES_MAX)?;
                 within("setting value", value.len(), SETTING_BYTES_MAX)
@@ -135,6 +155,7 @@ impl Write {
             Write::Journal { kind, key, body, .. } => kind.len() + key.len() + body.len(),
             Write::Ledger { id, body, .. } => id.len() + body.len(),
             Write::Usage { id, cluster, body, .. } => id.len() + cluster.len() + body.len(),
+            Write::UsageDay { level, cluster, body, .. } => level.len() + cluster.len() + body.len(),
             Write::Setting { key, value } => key.len() + value.len(),
         };
         bodies + OVERHEAD_BYTES
@@ -200,6 +221,15 @@ async fn apply(connection: &mut SqliteConnection, write: Write) -> Result<(), sq
         .bind(cluster)
         .bind(hour.as_unix_nanos())
         .bind(recorded.as_unix_nanos())
+        .bind(body),
+        Write::UsageDay { level, cluster, day, last, body } => sqlx::query(
+            "INSERT INTO usage_day (level, cluster, day_ns, last_seq, body) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (level, day_ns, cluster) DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body",
+        )
+        .bind(level)
+        .bind(cluster)
+        .bind(day.as_unix_nanos())
+        .bind(last)
         .bind(body),
         Write::Setting { key, value } => sqlx::query(
             "INSERT INTO setting (key, value) VALUES (?, ?)

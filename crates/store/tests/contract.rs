@@ -188,13 +188,56 @@ async fn hours_come_by_hour_and_cluster_with_later_versions_last() {
         let mut found = Vec::new();
         let mut last = None;
         loop {
-            let page = store.usage(range, last.as_ref(), 2).await.unwrap();
+            let page = store.usage(range, None, last.as_ref(), 2).await.unwrap();
             let Some(row) = page.last() else { break };
             last = Some(row.clone());
             found.extend(page.into_iter().map(|row| row.body));
         }
         assert_eq!(found, ["jp 1 1", "kr 1 1", "kr 1 2", "kr 2 1"], "{arm}: an id counts once");
         assert_eq!(store.usage_last().await.unwrap(), 6, "{arm}");
+        let of = |row: store::UsageRow| row.body;
+        let japan = store.usage(range, Some("jp"), None, 9).await.unwrap();
+        assert_eq!(japan.into_iter().map(of).collect::<Vec<_>>(), ["jp 1 1"], "{arm}");
+    }
+}
+
+#[tokio::test]
+async fn days_are_replaced_and_say_what_is_in_them() {
+    let day = |n: i64| at(n * 86_400);
+    for (arm, store, _dir) in arms().await {
+        for (cluster, hour) in [("kr", 1), ("kr", 30), ("jp", 2), ("kr", 2), ("jp", 50)] {
+            store.append(usage(cluster, hour, 1)).await.unwrap();
+        }
+        let heads = store.usage_heads((day(0), day(2))).await.unwrap();
+        let heads: Vec<_> = heads.iter().map(|head| (head.cluster.as_str(), head.day, head.last)).collect();
+        assert_eq!(heads, [("jp", day(0), 3), ("kr", day(0), 4), ("kr", day(1), 2)], "{arm}");
+        let write = |level: &str, cluster: &str, n: i64, last: i64| Write::UsageDay {
+            level: level.into(),
+            cluster: cluster.into(),
+            day: day(n),
+            last,
+            body: vec![last as u8; 3],
+        };
+        for (level, cluster, n, last) in [
+            ("work", "kr", 0, 1),
+            ("work", "jp", 0, 3),
+            ("node", "kr", 0, 4),
+            ("work", "kr", 0, 4),
+            ("work", "kr", 1, 2),
+        ] {
+            store.append(write(level, cluster, n, last)).await.unwrap();
+        }
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.usage_days("work", (day(0), day(9)), after.as_ref(), 2).await.unwrap();
+            let Some(row) = page.last() else { break };
+            after = Some(row.clone());
+            found.extend(page.into_iter().map(|row| (row.cluster, row.day, row.last, row.body)));
+        }
+        let row = |cluster: &str, n, last: u8| (cluster.to_owned(), day(n), i64::from(last), vec![last; 3]);
+        assert_eq!(found, [row("jp", 0, 3), row("kr", 0, 4), row("kr", 1, 2)], "{arm}");
+        let some = store.usage_days("work", (day(1), day(2)), None, 9).await.unwrap();
+        assert_eq!(some.iter().map(|row| row.last).collect::<Vec<_>>(), [2], "{arm}");
     }
 }
 

@@ -99,9 +99,11 @@ const ACCOUNT_FIELDS: &[&str] = &[
     "name",
     "energyKwh",
     "carbonGrams",
+    "embodiedCarbonGrams",
     "cost",
     "idleEnergyKwh",
     "idleCarbonGrams",
+    "idleEmbodiedCarbonGrams",
     "idleCost",
     "sharedCost",
     "capacityCoreHours",
@@ -223,7 +225,7 @@ fn used(from: &Value, sum: &Value, unit: &str) -> String {
 fn render_accounts(accounts: &Value, wide: bool) -> String {
     let (money, by) = (text(&accounts["currency"]), text(&accounts["by"]));
     let whole = matches!(by.as_str(), "cluster" | "node");
-    let columns = vec![
+    let mut columns = vec![
         column("USED core-h", false, "usedCoreHours"),
         column("REQUESTED core-h", true, "requestedCoreHours"),
         idle_column("OF", false, "capacityCoreHours"),
@@ -238,6 +240,10 @@ fn render_accounts(accounts: &Value, wide: bool) -> String {
         column(&format!("MONTH {money}"), false, "expected.cost"),
         column("MONTH gCO2e", true, "expected.carbonGrams"),
     ];
+    let counted = accounts["sum"]["embodiedCarbonGrams"].is_number();
+    if counted {
+        columns.push(column("EMBODIED g", true, "embodiedCarbonGrams"));
+    }
     let first = by.strip_prefix("label:").unwrap_or(&by);
     let mut out = table(accounts, first, columns, whole, wide);
     out += &format!(
@@ -254,6 +260,12 @@ fn render_accounts(accounts: &Value, wide: bool) -> String {
         significant(days),
         significant(known)
     );
+    if counted {
+        out += &format!(
+            "embodied in the nodes, beside gCO2e: {} g CO2e (estimated)\n",
+            number(&accounts["sum"]["embodiedCarbonGrams"])
+        );
+    }
     if let Some(kind) = accounts["carbonFrom"]["kind"].as_str() {
         out += &format!("carbon intensity: {kind} ({})\n", text(&accounts["carbonFrom"]["source"]));
     }
@@ -295,6 +307,16 @@ mod tests {
             "to": "2026-11-28T11:00:00Z", "at": "2026-11-28T11:00:00Z", "monthEnds": "2026-12-01T00:00:00Z", "expectedFromDays": 3.25, "hoursOfWeekKnown": 0.46,
             "coverage": [{"cluster": "kr", "seenHours": 10.0, "ofHours": 20.0, "since": "2026-11-27T00:00:00Z"}],
             "carbonFrom": {"kind": "assumed", "source": "typical year"}, "useFrom": null})
+    }
+
+    #[test]
+    fn embodied_emissions_stand_apart_where_they_are_counted() {
+        let mut doc = document();
+        assert!(!render_accounts(&doc, true).to_lowercase().contains("embodied"));
+        doc["sum"]["embodiedCarbonGrams"] = json!(12.5);
+        assert!(render_accounts(&doc, true).contains("EMBODIED g"));
+        let narrow = render_accounts(&doc, false);
+        assert!(narrow.contains("embodied in the nodes, beside gCO2e: 12.5 g CO2e"), "{narrow}");
     }
 
     #[test]

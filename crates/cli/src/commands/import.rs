@@ -1,6 +1,6 @@
 //! `kubercarbon twin import`, and what is said of an imported cluster.
 
-use super::real::{Wanted, chosen, zones};
+use super::real::{chosen, zones};
 use crate::options::{Common, Destination, Import};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -39,13 +39,8 @@ pub fn run(common: &Common, options: &Import) -> anyhow::Result<()> {
 
 /// Reads the clusters.
 fn read(common: &Common, options: &Import) -> anyhow::Result<Packed> {
-    let contexts = chosen(&Wanted {
-        context: &options.context,
-        all: options.all_contexts,
-        in_cluster: options.in_cluster.as_deref(),
-        kubeconfig: options.kubeconfig.as_deref(),
-    })?;
-    let mut zones = zones(&options.zone)?;
+    let contexts = chosen(&options.clusters)?;
+    let mut zones = zones(&options.clusters.zone)?;
     let bar = bar(common);
     let mut heard = |progress: &Progress| show(&bar, progress);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,18 +1,18 @@
 //! `kubercarbon up --context …`: real clusters.
 
 use crate::client;
-use crate::options::{Common, Up};
+use crate::options::{Clusters, Common, Up};
 use anyhow::{Context as _, bail};
 use fleet::{ClusterId, GridZone, Mode, Span};
 use server::contexts::{self, Context};
 use server::real::{Options, Running, up};
 use server::wall::Stopwatch;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Whether real clusters are asked for.
 pub fn wanted(options: &Up) -> bool {
-    !options.context.is_empty() || options.all_contexts || options.in_cluster.is_some()
+    let clusters = &options.clusters;
+    !clusters.context.is_empty() || clusters.all_contexts || clusters.in_cluster.is_some()
 }
 
 pub fn run(common: &Common, options: &Up, begun: Stopwatch) -> anyhow::Result<()> {
@@ -57,15 +57,10 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
     if let Some((flag, _)) = of_twins.iter().find(|(_, given)| *given) {
         bail!("{flag}: real clusters run on the wall clock: expected a fleet of twins, or no {flag}");
     }
-    let zones = zones(&options.zone)?;
+    let zones = zones(&options.clusters.zone)?;
     Ok(Options {
-        contexts: chosen(&Wanted {
-            context: &options.context,
-            all: options.all_contexts,
-            in_cluster: options.in_cluster.as_deref(),
-            kubeconfig: options.kubeconfig.as_deref(),
-        })?,
-        kubeconfig: options.kubeconfig.as_deref().map(std::path::absolute).transpose()?,
+        contexts: chosen(&options.clusters)?,
+        kubeconfig: options.clusters.kubeconfig.as_deref().map(std::path::absolute).transpose()?,
         zones,
         fleet: options.fleet.clone(),
         state: client::state_dir(common)?,
@@ -90,23 +85,15 @@ pub(super) fn zones(stated: &[(ClusterId, GridZone)]) -> anyhow::Result<BTreeMap
     Ok(zones)
 }
 
-/// Which clusters are asked for.
-pub(super) struct Wanted<'a> {
-    pub context: &'a [String],
-    pub all: bool,
-    pub in_cluster: Option<&'a str>,
-    pub kubeconfig: Option<&'a Path>,
-}
-
 /// The clusters: of the kubeconfig, and the one this is a pod of.
-pub(super) fn chosen(options: &Wanted<'_>) -> anyhow::Result<Vec<Context>> {
+pub(super) fn chosen(options: &Clusters) -> anyhow::Result<Vec<Context>> {
     let mut all = Vec::new();
-    if let Some(name) = options.in_cluster {
+    if let Some(name) = options.in_cluster.as_deref() {
         all.push(Context::in_cluster(name)?);
     }
-    if options.all || !options.context.is_empty() {
-        let wanted = (!options.all).then_some(options.context);
-        let found = contexts::read(options.kubeconfig, wanted);
+    if options.all_contexts || !options.context.is_empty() {
+        let wanted = (!options.all_contexts).then_some(options.context.as_slice());
+        let found = contexts::read(options.kubeconfig.as_deref(), wanted);
         let found = found.map_err(|error| match &error {
             contexts::Error::Read { .. } => anyhow::anyhow!(
                 "{:#}\n\nhint: kubectl config get-contexts lists the contexts; --kubeconfig FILE reads another file",

@@ -143,9 +143,8 @@ fn clip(text: &str) -> String {
     text.chars().take(WORDS_MAX).collect()
 }
 
-fn job_outcome(mut job: Job) -> Outcome {
-    job.metadata.managed_fields = None;
-    Outcome::Job(JobVersion { job: Arc::new(job) })
+fn job_outcome(job: Job) -> Outcome {
+    Outcome::Job(JobVersion { job: Arc::new(job.into()) })
 }
 
 fn post(dry_run: bool) -> PostParams {

@@ -1,14 +1,15 @@
 //! What is learnt from outside: clusters ([`kube`], and first [`about`] them), carbon intensity from files ([`carbon`]) and from services
-//! ([`provider`]), job traces ([`trace`]), what nodes and pods use ([`usage`]).
+//! ([`provider`]), job traces ([`trace`]), what nodes and pods use ([`usage`]), whole collections once ([`collection`]).
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
 pub mod about;
 mod backoff;
 pub mod carbon;
+pub mod collection;
 pub mod instances;
-pub mod inventory;
 pub mod kube;
+mod pager;
 pub mod provider;
 pub mod table;
 pub mod trace;

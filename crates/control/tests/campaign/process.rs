@@ -169,7 +169,7 @@ fn went(cluster: &ClusterId, kind: Kind, (namespace, name): &(String, String), u
     let (cluster, namespace, name) = (cluster.clone(), namespace.clone(), name.clone());
     Some(match kind {
         Kind::Job => Event::JobGone { cluster, namespace, name, uid },
-        Kind::Pod => Event::Pod { cluster, pod: format!("{namespace}/{name}"), now: None },
+        Kind::Pod => Event::Pod { cluster, pod: format!("{namespace}/{name}").into(), now: None },
         Kind::Node => Event::Node { cluster, node: fleet::NodeName::new(&name).ok()?, now: None },
         _ => return None,
     })

@@ -9,7 +9,8 @@ use axum::extract::State;
 use control::{Top, TopOf, TopRow};
 use fleet::{Instant, Span};
 use ledger::accounts::{AccountRow, Accounts, By, Coverage, Part, Question};
-use ledger::allocation::METHOD;
+use ledger::allocation::method;
+use ledger::meter::Amounts;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -128,6 +129,9 @@ pub struct AccountRowOut {
     pub energy_kwh: f64,
     /// Emissions in gCO2e; embodied ones are not in it.
     pub carbon_grams: f64,
+    /// Embodied emissions in gCO2e, where the policy counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embodied_carbon_grams: Option<f64>,
     /// Money.
     pub cost: f64,
     /// CPU there was, in core-hours, of clusters, nodes and the total; of idle capacity what was not requested; else as requested.
@@ -148,6 +152,9 @@ pub struct AccountRowOut {
     pub idle_energy_kwh: f64,
     /// Of the emissions, idle.
     pub idle_carbon_grams: f64,
+    /// Of the embodied emissions, idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_embodied_carbon_grams: Option<f64>,
     /// Of the money, idle.
     pub idle_cost: f64,
     /// Of the money, shared: what serves the cluster.
@@ -156,14 +163,16 @@ pub struct AccountRowOut {
     pub expected: ExpectedOut,
 }
 
-impl From<&AccountRow> for AccountRowOut {
-    fn from(row: &AccountRow) -> AccountRowOut {
+impl AccountRowOut {
+    fn new(row: &AccountRow, embodied: bool) -> AccountRowOut {
         let busy = row.busy();
+        let counted = |amounts: &Amounts| embodied.then(|| amounts.embodied.as_grams_f64());
         AccountRowOut {
             id: id(&row.part),
             of: (&row.part).into(),
             energy_kwh: row.amounts.energy.as_kwh_f64(),
             carbon_grams: row.amounts.carbon.as_grams_f64(),
+            embodied_carbon_grams: counted(&row.amounts),
             cost: row.amounts.cost.as_units_f64(),
             capacity_core_hours: row.amounts.cpu_requested.as_core_hours_f64(),
             requested_core_hours: busy.cpu_requested.as_core_hours_f64(),
@@ -174,6 +183,7 @@ impl From<&AccountRow> for AccountRowOut {
             used_gib_hours: busy.memory_used.as_gib_hours_f64(),
             idle_energy_kwh: row.idle.energy.as_kwh_f64(),
             idle_carbon_grams: row.idle.carbon.as_grams_f64(),
+            idle_embodied_carbon_grams: counted(&row.idle),
             idle_cost: row.idle.cost.as_units_f64(),
             shared_cost: row.shared.cost.as_units_f64(),
             expected: ExpectedOut {
@@ -250,7 +260,7 @@ impl AccountsOut {
         let from = |p: &fleet::Provenance| ProvenanceOut::new(p, now);
         AccountsOut {
             rows,
-            sum: (&accounts.total).into(),
+            sum: AccountRowOut::new(&accounts.total, accounts.counts_embodied()),
             by: accounts.question.by.to_string(),
             from: time(accounts.question.from),
             to: time(accounts.question.to.min(now)),
@@ -260,7 +270,7 @@ impl AccountsOut {
             hours_of_week_known: accounts.hours_known,
             carbon_from: accounts.carbon_from.as_ref().map(from),
             use_from: accounts.use_from.as_ref().map(from),
-            method: METHOD.to_owned(),
+            method: method(accounts.counts_embodied()),
             currency: currency.to_owned(),
         }
     }
@@ -279,7 +289,9 @@ pub async fn accounts(
     part.limit()?;
     let accounts =
         backend.accounts(question).await.map_err(|e| Problem::internal("read the accounts", &e))?;
-    let rows = page(&accounts.rows, &part, |row| id(&row.part), |row| row.into())?;
+    let embodied = accounts.counts_embodied();
+    let out = |row: &AccountRow| AccountRowOut::new(row, embodied);
+    let rows = page(&accounts.rows, &part, |row| id(&row.part), out)?;
     Ok(Json(AccountsOut::new(&accounts, rows, &view.currency)))
 }
 
@@ -330,6 +342,9 @@ pub struct TopRowOut {
     pub carbon_grams_per_hour: f64,
     /// Of that, idle.
     pub idle_carbon_grams_per_hour: f64,
+    /// Embodied emissions of an hour, where the policy counts them and there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embodied_carbon_grams_per_hour: Option<f64>,
     /// Money.
     pub cost_per_hour: f64,
     /// Of that, idle.
@@ -356,6 +371,9 @@ impl From<&TopRow> for TopRowOut {
             idle_watts: row.idle.power.as_watts_f64(),
             carbon_grams_per_hour: row.carbon_per_hour.as_grams_f64(),
             idle_carbon_grams_per_hour: row.idle_carbon_per_hour.as_grams_f64(),
+            embodied_carbon_grams_per_hour: Some(row.rate.embodied)
+                .filter(|rate| !rate.is_zero())
+                .map(|rate| rate.as_grams_f64()),
             cost_per_hour: row.rate.price.as_units_f64(),
             idle_cost_per_hour: row.idle.price.as_units_f64(),
             shared_cost_per_hour: row.shared.price.as_units_f64(),
@@ -401,7 +419,7 @@ pub async fn top(
         sum: (&total).into(),
         at: time(view.at),
         use_from: use_from.map(|from| ProvenanceOut::new(&from, view.at)),
-        method: METHOD.to_owned(),
+        method: method(!total.rate.embodied.is_zero()),
         currency: view.currency.clone(),
     }))
 }

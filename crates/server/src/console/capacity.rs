@@ -8,7 +8,6 @@ use super::text::M;
 use control::View;
 use fleet::{Instant, SignalKind, Span};
 use ledger::accounts::{AccountRow, Accounts, By, Coverage, Part, Question};
-use ledger::allocation::METHOD;
 use maud::{Markup, html};
 
 /// Rows on one page.
@@ -118,6 +117,9 @@ fn headline(reader: Reader, view: &View, accounts: &Accounts) -> Markup {
                 h2 { (reader.say(M::EmittedSoFar)) }
                 p.big { (carbon(total.amounts.carbon)) " " small { "CO2e" } }
                 p.note { (reader.lang.fill(M::ExpectedCarbonNote, &[&carbon(total.expected.carbon)])) }
+                @if accounts.counts_embodied() {
+                    p.note { (reader.lang.fill(M::EmbodiedNote, &[&carbon(total.amounts.embodied)])) }
+                }
             }
             div.figure {
                 h2 { (reader.say(M::CpuUsed)) }
@@ -309,7 +311,7 @@ fn method(reader: Reader, accounts: &Accounts) -> Markup {
     html! {
         details.block.method id="method" {
             summary { (reader.say(M::Method)) }
-            p lang="en" { (METHOD) "." }
+            p lang="en" { (ledger::allocation::method(accounts.counts_embodied())) "." }
             p { (reader.lang.fill(M::ExpectedMethod, &[&number(accounts.days), &known])) }
         }
     }
@@ -335,6 +337,7 @@ pub fn table(view: &View, accounts: &Accounts) -> Table {
             csv::text(accounts.question.to.min(accounts.question.now).to_rfc3339_seconds()),
             csv::number(row.amounts.energy.as_kwh_f64()),
             csv::number(row.amounts.carbon.as_grams_f64()),
+            csv::maybe(accounts.counts_embodied().then(|| row.amounts.embodied.as_grams_f64())),
             csv::number(row.amounts.cost.as_units_f64()),
             csv::number(row.idle.cost.as_units_f64()),
             csv::number(row.shared.cost.as_units_f64()),
@@ -350,7 +353,7 @@ pub fn table(view: &View, accounts: &Accounts) -> Table {
             csv::maybe(accounts.carbon_from.as_ref().map(|from| &from.source)),
             csv::maybe(accounts.carbon_from.as_ref().map(|from| crate::api::model::word(&from.kind))),
             csv::maybe(accounts.use_from.as_ref().map(|from| &from.source)),
-            csv::text(METHOD),
+            csv::text(ledger::allocation::method(accounts.counts_embodied())),
         ]
     };
     Table {
@@ -364,6 +367,7 @@ pub fn table(view: &View, accounts: &Accounts) -> Table {
             "to",
             "energy_kwh",
             "carbon_gco2e",
+            "embodied_gco2e",
             "cost",
             "idle_cost",
             "shared_cost",

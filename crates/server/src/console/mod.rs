@@ -15,6 +15,7 @@ mod job;
 mod jobs;
 mod layout;
 mod plans;
+mod room;
 mod savings;
 mod signals;
 mod text;
@@ -23,6 +24,7 @@ mod timeline;
 use crate::api;
 use crate::backend::{ClockOrder, SharedBackend, Speed};
 use crate::problem::Problem;
+use crate::room::{Answer, Asked};
 use ::fleet::{JobKey, SignalKind};
 use ask::{Ask, LANG_COOKIE};
 use axum::Router;
@@ -37,6 +39,11 @@ use maud::{Markup, html};
 use std::sync::Arc;
 use text::M;
 
+/// Pods that wait for a node shown, of all clusters.
+const WAITING_SHOWN: usize = 50;
+/// Longest namespace and name of a pod together, as Kubernetes bounds them.
+const POD_NAME_MAX: usize = 63 + 253;
+
 /// Everything a browser or program finds at the server's address: the pages and the API, guarded.
 pub fn site(backend: SharedBackend) -> Router {
     let pages = Router::new()
@@ -47,6 +54,7 @@ pub fn site(backend: SharedBackend) -> Router {
         .route("/signals", get(signals_page))
         .route("/plans", get(plans_page))
         .route("/capacity", get(capacity_page))
+        .route("/pods/{cluster}/{namespace}/{name}", get(pod_page))
         .route("/metrics", get(crate::metrics::serve))
         .route("/clock", post(clock_form))
         .route("/orders", post(order_form))
@@ -180,10 +188,24 @@ async fn capacity_page(State(backend): State<SharedBackend>, ask: Ask) -> Respon
         Ok(accounts) => accounts,
         Err(error) => return broken(&backend, &ask, &error),
     };
+    let waiting = backend.waiting_pods(WAITING_SHOWN);
+    if ask.csv() && ask.get("table") == Some("waiting") {
+        return room::table(&waiting.0).response();
+    }
     if ask.csv() {
         return capacity::table(&view, &accounts).response();
     }
-    let body = capacity::page(&ask, &view, &asked, &accounts);
+    let answer = match room::asked(&ask, &view) {
+        Some((cluster, asked)) => Some(backend.room(cluster, asked).await),
+        None => None,
+    };
+    let body = html! {
+        (capacity::page(&ask, &view, &asked, &accounts))
+        @if !view.clusters.is_empty() {
+            (room::form(&ask, &view, answer.as_ref()))
+            (room::waiting(ask.reader, &waiting.0, waiting.1))
+        }
+    };
     let worst = accounts.carbon_from.as_ref().map(|from| from.kind);
     let worst = if accounts.use_from.is_none() && !accounts.rows.is_empty() {
         Some(SignalKind::Assumed)
@@ -192,6 +214,27 @@ async fn capacity_page(State(backend): State<SharedBackend>, ask: Ask) -> Respon
     };
     let title = ask.reader.say(M::Capacity).to_owned();
     show(&backend, &ask, StatusCode::OK, Shown { here: "/capacity", title, worst, body, view: &view })
+}
+
+/// `GET /pods/CLUSTER/NAMESPACE/NAME`: why a pod is where it is.
+async fn pod_page(
+    State(backend): State<SharedBackend>,
+    Path((cluster, namespace, name)): Path<(String, String, String)>,
+    ask: Ask,
+) -> Response {
+    let view = backend.view();
+    let known = view.clusters.iter().map(|c| c.facts.id.clone()).find(|id| id.as_str() == cluster);
+    let Some(cluster) = known.filter(|_| namespace.len() + name.len() <= POD_NAME_MAX) else {
+        return missing(&backend, &ask);
+    };
+    let title = name.clone();
+    let answer = backend.room(cluster.clone(), Asked::Why { namespace, name }).await;
+    let status = match answer.as_deref() {
+        Ok(Answer::Why(None)) => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    };
+    let body = room::pod(ask.reader, &cluster, &answer);
+    show(&backend, &ask, status, Shown { here: "/capacity", title, worst: None, body, view: &view })
 }
 
 async fn signals_page(State(backend): State<SharedBackend>, ask: Ask) -> Response {

@@ -6,7 +6,7 @@
 
 use control::{
     ClusterFacts, ClusterView, Decision, Draw, JobPhase, JobView, Order, RunView, Top, TopOf, TopRow,
-    TotalsView, View, WhatIfError,
+    TotalsView, View, WaitingPod, WhatIfError,
 };
 use fleet::{
     Action, Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, GridZone, Instant, JobKey, Mode,
@@ -14,14 +14,17 @@ use fleet::{
     Rates, RegionId, Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
+use ledger::Labels;
 use ledger::accounts::{Accounts, By, Fold, Part, Question};
-use ledger::allocation::{Allocation, Labels, NodeLoad, Owner, PodLoad, Work};
+use ledger::allocation::{Allocation, NodeLoad, Owner, PodLoad, Work};
 use ledger::meter::Rate;
 use ledger::usage::{Heading, HourEntry};
 use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
 use server::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
+use server::fit::{Advice, Capacity, Rejected, WhyPod};
+use server::room::{self, Asked};
 use server::signals::errors::ForecastError;
 use server::signals::{Basis, SourceState, Sources};
 use std::collections::BTreeMap;
@@ -201,7 +204,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
     let script = if scene == Scene::Hostile { "=<script>alert(\"x\")</script>" } else { "a" };
     let work = |namespace: &str, kind: &str, name: &str, team: &str| {
         let owner = Owner { kind: kind.into(), name: name.into() };
-        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into();
+        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into_iter().collect();
         Arc::new(Work { namespace: namespace.into(), owner, labels: Arc::new(labels) })
     };
     let mut all = Vec::new();
@@ -219,7 +222,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
                 Resources { cpu: Cpu::from_cores(8), memory: Bytes::from_gib(32), gpu: 0, pods: 58 };
             let power = NodePower { idle: Watts::from_watts_f64(38.0), full: Watts::from_watts_f64(73.0) };
             let price = MoneyPerHour::from_units_f64(0.472);
-            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price }));
+            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price, embodied: None }));
         }
         let pods = [
             ("shop", "Deployment", "web", script, 2000),
@@ -234,7 +237,7 @@ fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
             let requests = Resources { cpu, memory: Bytes::from_gib(4), gpu: 0, pods: 1 };
             let load = PodLoad { requests, running: true, managed: i == 3, used: None };
             books.set_pod(
-                &format!("{namespace}/{owner}"),
+                format!("{namespace}/{owner}"),
                 Some((nodes[i].clone(), work(namespace, kind, owner, team), load)),
             );
         }
@@ -580,6 +583,55 @@ impl Backend for Fake {
             let mut fold = Fold::new(question);
             hours(self.scene, self.view().at).iter().for_each(|entry| fold.take_in(entry));
             Ok(fold.finish())
+        })
+    }
+    fn waiting_pods(&self, most: usize) -> (Vec<WaitingPod>, usize) {
+        let name = match self.scene {
+            Scene::Empty => return (Vec::new(), 0),
+            Scene::Busy => "demo/big",
+            Scene::Hostile => "demo/=<script>alert(1)</script>",
+        };
+        let requests = Resources { cpu: Cpu::from_cores(64), memory: Bytes::from_gib(256), gpu: 0, pods: 1 };
+        let pod = WaitingPod { cluster: ClusterId::new("kr").unwrap(), pod: name.into(), requests };
+        (vec![pod; most.min(1)], 1)
+    }
+    /// As the cluster `kr` would answer; the other does not.
+    fn room(&self, cluster: ClusterId, asked: Asked) -> BoxFuture<'_, anyhow::Result<Arc<room::Answer>>> {
+        Box::pin(async move {
+            anyhow::ensure!(cluster.as_str() == "kr", "read {cluster}: no answer <within> 15 s");
+            let said = "0/6 nodes are available: 6 Insufficient <cpu>.".to_owned();
+            let capacity = Capacity {
+                pods: 17,
+                at_least: false,
+                by_node: [("kr-general-0".to_owned(), 9), ("kr-general-1".to_owned(), 8)].into(),
+                runs_out: vec![("Insufficient memory".to_owned(), 6)],
+                message: Some(said.clone()),
+                unread: vec!["services: 403".to_owned()],
+            };
+            Ok(Arc::new(match asked {
+                Asked::Capacity { .. } => room::Answer::Capacity(capacity),
+                Asked::Why { name, .. } if name != "big" => room::Answer::Why(None),
+                Asked::Why { namespace, name } => room::Answer::Why(Some(WhyPod {
+                    pod: format!("{namespace}/{name}"),
+                    phase: "Pending".to_owned(),
+                    node: None,
+                    said: Some(said),
+                    unknown: None,
+                    fits: Vec::new(),
+                    rejected: vec![Rejected {
+                        node: "kr-general-0".to_owned(),
+                        plugin: None,
+                        reasons: vec!["Insufficient cpu".to_owned()],
+                    }],
+                    message: None,
+                    preemption: None,
+                    advice: vec![Advice {
+                        change: "spec.containers[0].resources.requests.cpu: at most 6".to_owned(),
+                        nodes: vec!["kr-general-1".to_owned()],
+                    }],
+                    unread: Vec::new(),
+                })),
+            }))
         })
     }
     fn top(&self, of: &TopOf) -> Top {

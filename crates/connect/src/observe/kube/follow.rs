@@ -11,6 +11,7 @@ use super::page;
 use super::{Observed, Report, Seen};
 use crate::client::TooLarge;
 use crate::observe::backoff::{Backoff, DELAY_FIRST};
+use crate::observe::pager::Pager;
 use futures::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +65,7 @@ enum Stop {
 struct Told {
     key: Key,
     /// Empty where the kind has no identity beyond its name.
-    uid: String,
+    uid: Box<str>,
     event: Option<control::Event>,
 }
 
@@ -75,9 +76,10 @@ fn told<K: Watched>(mut object: K, place: &Place) -> Told {
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
     }
-    let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+    let key = Key::of(meta);
     let uid = if K::HAS_IDENTITY { meta.uid.clone().unwrap_or_default() } else { String::new() };
-    Told { key, uid, event: object.event(place) }
+    let event = object.event(place, &key);
+    Told { key, uid: uid.into(), event }
 }
 
 /// One kind of one cluster.
@@ -87,7 +89,7 @@ pub(crate) struct Follower<K> {
     place: Arc<Place>,
     reports: Sender<Report>,
     /// What has been told and not taken back: uid by name.
-    told: BTreeMap<Key, String>,
+    told: BTreeMap<Key, Box<str>>,
     /// What the next watch starts after; `None`: list first.
     version: Option<String>,
     /// A watch brought more than is read, and none has ended well since.
@@ -186,14 +188,14 @@ impl<K: Watched> Follower<K> {
 
     async fn list(&mut self) -> Result<(), Stop> {
         let mut present = BTreeSet::new();
-        let mut params = ListParams::default().limit(PAGE_SIZE);
-        for _ in 0..PAGES_MAX {
-            let page = self.page(&params).await?;
+        let mut pager = Pager::new(PAGE_SIZE, PAGES_MAX, None);
+        while let Some(params) = pager.ask() {
+            let (page, turn) = self.page(params).await?;
             for told in page.items {
                 present.insert(self.tell_object(told, None).await?);
             }
-            if let Some(token) = page.next {
-                params = ListParams::default().limit(PAGE_SIZE).continue_token(&token);
+            drop(turn);
+            if pager.goes_on(page.next.as_deref()) {
                 continue;
             }
             let Some(version) = page.version else {
@@ -204,13 +206,14 @@ impl<K: Watched> Follower<K> {
         Err(Stop::Failed(format!("list: more than {PAGES_MAX} pages")))
     }
 
-    /// One page, taken in when it is its turn.
-    async fn page(&self, params: &ListParams) -> Result<page::Page<Told>, Stop> {
+    /// One page, taken in when it is its turn, which lasts until what is in it has been told.
+    async fn page(&self, params: &ListParams) -> Result<(page::Page<Told>, page::Turn), Stop> {
         let url = self.api.resource_url();
         let answer = in_time("list", page::ask(&self.client, url, params)).await?;
-        let _turn = page::turn().await;
+        let turn = page::turn().await;
         let body = in_time("list", answer.into_body().collect_bytes()).await?;
-        page::read(&body, &mut |object: K| told(object, &self.place)).map_err(|error| stop("list", error))
+        let page = page::read(&body, &mut |object: K| told(object, &self.place));
+        Ok((page.map_err(|error| stop("list", error))?, turn))
     }
 
     /// Tells what a complete list no longer holds, and that it is complete.
@@ -263,9 +266,9 @@ impl<K: Watched> Follower<K> {
             }
             WatchEvent::Deleted(object) => {
                 let meta = object.meta();
-                let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+                let key = Key::of(meta);
                 let told = self.told.remove(&key);
-                let uid = meta.uid.clone().or(told).unwrap_or_default();
+                let uid = meta.uid.clone().map(Into::into).or(told).unwrap_or_default();
                 let version = meta.resource_version.clone();
                 self.tell(K::gone(&self.place, &key, &uid), version.as_deref()).await?;
                 version

@@ -141,20 +141,19 @@ fn named(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
-fn told<L: Listed>(place: &Place, name: String, now: Option<Facts>) -> Option<Event> {
-    let told = Told::Object { name, now };
+fn told<L: Listed>(place: &Place, key: &Key, now: Option<Facts>) -> Option<Event> {
+    let told = Told::Object { name: key.text().to_string(), now };
     Some(Event::Inventory { cluster: place.cluster.clone(), kind: L::KIND, told })
 }
 
 impl<L: Listed> Watched for Item<L> {
     const KIND: WatchedKind = WatchedKind::Inventory(L::KIND);
-    fn event(self, place: &Place) -> Option<Event> {
-        let name =
-            named(self.metadata.namespace.as_deref().unwrap_or_default(), self.metadata.name.as_deref()?);
-        told::<L>(place, name, Some(L::facts(&self.spec, &self.status)))
+    fn event(self, place: &Place, key: &Key) -> Option<Event> {
+        self.metadata.name.as_ref()?;
+        told::<L>(place, key, Some(L::facts(&self.spec, &self.status)))
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
-        told::<L>(place, named(&key.0, &key.1), None)
+        told::<L>(place, key, None)
     }
 }
 
@@ -233,7 +232,8 @@ mod tests {
         let place = Place::of(ClusterId::new("kr").unwrap());
         let object = json!({"metadata": {"name": "x", "namespace": "a"}, "spec": spec, "status": status});
         let item: Item<L> = serde_json::from_value(object).unwrap();
-        match item.event(&place) {
+        let key = Key::of(&item.metadata);
+        match item.event(&place, &key) {
             Some(Event::Inventory { told: Told::Object { name, now: Some(facts) }, .. }) => (name, facts),
             other => panic!("{other:?}"),
         }

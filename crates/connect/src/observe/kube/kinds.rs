@@ -9,6 +9,7 @@ use fleet::{ClusterId, Instances, NodeName, NodeRates};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -69,8 +70,29 @@ impl Place {
     }
 }
 
-/// Namespace (empty for cluster-wide kinds) and name.
-pub(crate) type Key = (String, String);
+/// `NAMESPACE/NAME`, or `NAME` for cluster-wide kinds: neither has a slash in it. What is told of an object is told by this very
+/// text where that is how it is called, so that a name is there once, however many remember it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(Arc<str>);
+
+impl Key {
+    /// Of an object with this metadata.
+    pub fn of(meta: &ObjectMeta) -> Key {
+        let name = meta.name.as_deref().unwrap_or_default();
+        match meta.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+            Some(namespace) => Key(Arc::from(format!("{namespace}/{name}"))),
+            None => Key(Arc::from(name)),
+        }
+    }
+    /// As text.
+    pub fn text(&self) -> &Arc<str> {
+        &self.0
+    }
+    /// Namespace (empty for cluster-wide kinds) and name.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or(("", &self.0))
+    }
+}
 
 /// An object type whose instances `control` wants to know about.
 pub(crate) trait Watched:
@@ -79,62 +101,60 @@ pub(crate) trait Watched:
     const KIND: WatchedKind;
     /// Whether a new object under an old name is told as a departure and an arrival.
     const HAS_IDENTITY: bool = false;
-    /// What it is like now.
-    fn event(self, place: &Place) -> Option<Event>;
+    /// What it is like now; `key` is its own.
+    fn event(self, place: &Place, key: &Key) -> Option<Event>;
     /// That it is gone.
     fn gone(place: &Place, key: &Key, uid: &str) -> Option<Event>;
 }
 
 impl Watched for Node {
     const KIND: WatchedKind = WatchedKind::Node;
-    fn event(self, place: &Place) -> Option<Event> {
+    fn event(self, place: &Place, _key: &Key) -> Option<Event> {
         let name = self.metadata.name.as_deref()?;
         let node = NodeName::new(name).ok()?;
         let now = observe::node_with(&self, place.known.get(name).copied(), &place.instances);
         Some(Event::Node { cluster: place.cluster.clone(), node, now: Some(now) })
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
-        let node = NodeName::new(&key.1).ok()?;
+        let node = NodeName::new(key.parts().1).ok()?;
         Some(Event::Node { cluster: place.cluster.clone(), node, now: None })
     }
 }
 
 impl Watched for Pod {
     const KIND: WatchedKind = WatchedKind::Pod;
-    fn event(self, place: &Place) -> Option<Event> {
-        let meta = &self.metadata;
-        let pod = format!("{}/{}", meta.namespace.as_deref()?, meta.name.as_deref()?);
+    fn event(self, place: &Place, key: &Key) -> Option<Event> {
+        // One without a name, or in no namespace, is no pod.
+        let _named = (self.metadata.name.as_ref()?, self.metadata.namespace.as_ref()?);
+        let pod = key.text().clone();
         Some(Event::Pod { cluster: place.cluster.clone(), pod, now: Some(observe::pod(&self)) })
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
-        Some(Event::Pod { cluster: place.cluster.clone(), pod: format!("{}/{}", key.0, key.1), now: None })
+        Some(Event::Pod { cluster: place.cluster.clone(), pod: key.text().clone(), now: None })
     }
 }
 
 impl Watched for Job {
     const KIND: WatchedKind = WatchedKind::Job;
     const HAS_IDENTITY: bool = true;
-    fn event(self, place: &Place) -> Option<Event> {
-        Some(Event::Job { cluster: place.cluster.clone(), job: Arc::new(self) })
+    fn event(self, place: &Place, _key: &Key) -> Option<Event> {
+        Some(Event::Job { cluster: place.cluster.clone(), job: Arc::new(self.into()) })
     }
     fn gone(place: &Place, key: &Key, uid: &str) -> Option<Event> {
-        Some(Event::JobGone {
-            cluster: place.cluster.clone(),
-            namespace: key.0.clone(),
-            name: key.1.clone(),
-            uid: uid.to_owned(),
-        })
+        let (cluster, (namespace, name)) = (place.cluster.clone(), key.parts());
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Some(Event::JobGone { cluster, namespace, name, uid: uid.to_owned() })
     }
 }
 
 impl Watched for PriorityClass {
     const KIND: WatchedKind = WatchedKind::PriorityClass;
-    fn event(self, place: &Place) -> Option<Event> {
+    fn event(self, place: &Place, _key: &Key) -> Option<Event> {
         // Go leaves no field of that kind out; should a server do so, it means zero.
         let (class, value) = (self.metadata.name?, Some(self.value.unwrap_or(0)));
         Some(Event::Priority { cluster: place.cluster.clone(), class, value })
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
-        Some(Event::Priority { cluster: place.cluster.clone(), class: key.1.clone(), value: None })
+        Some(Event::Priority { cluster: place.cluster.clone(), class: key.parts().1.to_owned(), value: None })
     }
 }

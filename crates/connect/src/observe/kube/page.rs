@@ -1,9 +1,9 @@
 //! One page of a list, taken in object by object: what is not wanted of an object is gone before the next one is read.
 //!
 //! A page of typed objects takes several times its JSON in memory, and at the start every kind of every cluster lists at
-//! once. So of a page only the bytes and what is made of each object are held, and no more than [`AT_A_TIME`] pages are
-//! held in the process. Invariant: only bodies wait for their turn, never requests: a cluster that does not answer holds
-//! nobody back. Units: bytes.
+//! once. So of a page only the bytes and what is made of each object are held, and no more than [`AT_A_TIME`] pages, in
+//! either form, are held in the process. Invariant: only bodies wait for their turn, never requests: a cluster that does not
+//! answer holds nobody back. Units: bytes.
 
 use bytes::Bytes;
 use http::Response;
@@ -14,6 +14,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAc
 use std::fmt;
 use std::marker::PhantomData;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// A turn: it is over when this is dropped.
+pub(super) type Turn = Option<SemaphorePermit<'static>>;
 
 /// Pages held at a time, over all clusters: reading one is work for one core.
 pub(super) const AT_A_TIME: usize = 4;
@@ -53,8 +56,8 @@ pub(super) async fn ask(
     Err(kube::Error::Api(said.boxed()))
 }
 
-/// Waits for a turn; it is over when what comes back is dropped. It is always one's turn in the end: nobody closes it.
-pub(super) async fn turn() -> Option<SemaphorePermit<'static>> {
+/// Waits for a turn. It is always one's turn in the end: nobody closes it.
+pub(super) async fn turn() -> Turn {
     TURNS.acquire().await.ok()
 }
 

@@ -7,7 +7,8 @@
 
 use super::about::words;
 use super::backoff::Backoff;
-use kube::api::{ListParams, VersionMatch};
+use super::pager::Pager;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -120,22 +121,16 @@ async fn read_at(
     at: Option<&str>,
     take: &mut (dyn FnMut(Page) -> Result<(), String> + Send),
 ) -> Result<String, Trouble> {
-    let mut params = ListParams::default().limit(PAGE_SIZE);
-    if let Some(at) = at {
-        params.resource_version = Some(at.to_owned());
-        params.version_match = Some(VersionMatch::Exact);
-    }
-    for _ in 0..PAGES_MAX {
-        let mut page = page(client, collection, &params, at.is_some()).await?;
+    let mut pager = Pager::new(PAGE_SIZE, PAGES_MAX, at);
+    while let Some(params) = pager.ask() {
+        let mut page = page(client, collection, params, at.is_some()).await?;
         let meta = page["metadata"].take();
         let items = items(collection.form, page);
         let left = meta["remainingItemCount"].as_u64().unwrap_or(0);
         take(Page::Items { items, left }).map_err(|why| Trouble::Is(Unread::Stopped(why)))?;
-        let token = meta["continue"].as_str().filter(|token| !token.is_empty());
-        let Some(token) = token else {
+        if !pager.goes_on(meta["continue"].as_str()) {
             return Ok(meta["resourceVersion"].as_str().unwrap_or_default().to_owned());
-        };
-        params = ListParams::default().limit(PAGE_SIZE).continue_token(token);
+        }
     }
     let why = format!("GET {}: more than {PAGES_MAX} pages", collection.path);
     Err(Trouble::Is(Unread::Failed(why)))
