@@ -261,6 +261,7 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         pue_milli,
         labels: cluster.labels.clone(),
         node_groups,
+        scheduler: None,
     })
 }
 
