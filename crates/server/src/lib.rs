@@ -15,6 +15,7 @@ mod metrics;
 pub mod pacer;
 mod problem;
 pub mod real;
+pub mod scheduler_file;
 pub mod signals;
 pub mod twin_file;
 pub mod twin_host;
