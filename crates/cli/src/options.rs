@@ -136,7 +136,7 @@ pub enum Command {
     /// Where and when a Job would run, and what the alternatives cost
     Place(Place),
     /// Why a Job is where it is, or will be; of pod/NAME: why each node took it or not, and what would change that
-    Why(JobName),
+    Why(Why),
     /// What flows now: power, carbon, money, CPU and memory by cluster, node, namespace, workload, pod or label
     Top(Top),
     /// How many more pods like one fit, and what runs out first
@@ -255,6 +255,15 @@ pub struct JobName {
 }
 
 #[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    pub job: JobName,
+    /// Of a pod: how its scheduler decides (a KubeSchedulerConfiguration), in place of what the server knows, or the default
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct Capacity {
     /// A Pod, or a Job, Deployment… whose pods are meant (YAML or JSON); - for stdin
     #[arg(long, value_name = "FILE")]
@@ -265,6 +274,9 @@ pub struct Capacity {
     /// Kubeconfig file, in place of the running server's clusters
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// How the scheduler decides (a KubeSchedulerConfiguration), in place of what the server knows, or the default
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Stop counting there
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub most: u32,

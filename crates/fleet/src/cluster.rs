@@ -140,6 +140,10 @@ pub struct ClusterSpec {
     pub labels: BTreeMap<String, String>,
     /// Its nodes.
     pub node_groups: Vec<NodeGroup>,
+    /// How its scheduler decides: a `KubeSchedulerConfiguration`, or the path of a file with one until that is read.
+    /// Nothing here knows what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<serde_json::Value>,
 }
 
 impl ClusterSpec {

@@ -9,6 +9,7 @@ use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Largest fleet file read, in bytes.
@@ -103,6 +104,8 @@ struct Cluster {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     node_groups: Vec<Group>,
+    #[serde(default)]
+    scheduler: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +128,14 @@ struct Group {
 
 fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Error {
     Error::Field { field: field.into(), found: found.into(), expected: expected.into() }
+}
+
+/// Reads YAML, or JSON, whose shape others know.
+pub fn document(text: &str) -> Result<Value, Error> {
+    if text.len() > SIZE_MAX {
+        return Err(Error::Size { found: text.len() });
+    }
+    serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))
 }
 
 /// Reads a fleet file of twins.
@@ -254,6 +265,11 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
             format!("1 to {NODES_MAX}"),
         ));
     }
+    let scheduler = cluster.scheduler.clone().filter(|stated| !stated.is_null());
+    if let Some(other) = scheduler.as_ref().filter(|s| !s.is_object() && !s.is_string()) {
+        let expected = "a KubeSchedulerConfiguration, or the path of a file with one";
+        return Err(field(format!("{path}.scheduler"), other.to_string(), expected));
+    }
     Ok(ClusterSpec {
         id,
         region: region_id,
@@ -261,6 +277,7 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         pue_milli,
         labels: cluster.labels.clone(),
         node_groups,
+        scheduler,
     })
 }
 

@@ -5,6 +5,7 @@
 //! handed on to the loop, which alone decides. Times are the fleet's own clock. Left out: how the product
 //! is wired, and every rule (they belong in `control`).
 
+use crate::fit::Seen;
 use crate::room::{Answer, Asked};
 use crate::signals::Sources;
 use control::inventory::InventoryView;
@@ -176,6 +177,14 @@ pub trait Backend: Send + Sync + 'static {
     /// What a cluster has beside nodes, pods and Jobs; `None`: no such cluster.
     fn inventory(&self, _cluster: &ClusterId) -> Option<InventoryView> {
         None
+    }
+    /// How a cluster's scheduler is stated to decide, a `KubeSchedulerConfiguration`; `None`: as by default.
+    fn scheduler(&self, _cluster: &ClusterId) -> Option<Value> {
+        None
+    }
+    /// A cluster as its scheduler sees it, read anew over its API; `None`: there is no connection to it.
+    fn look(&self, _cluster: &ClusterId) -> BoxFuture<'_, anyhow::Result<Option<Seen>>> {
+        Box::pin(async { Ok(None) })
     }
     /// How much the loop has done; nothing where nobody counts.
     fn work(&self) -> Work {

@@ -1,6 +1,7 @@
 //! What fits where: a cluster's state read once over its API, and the scheduler asked about it.
 //!
-//! Invariant: nothing is written, and nothing is remembered. The scheduler is the twin's, with the default profile;
+//! Invariant: nothing is written, and nothing is remembered. The scheduler is the twin's, by its default profile or the
+//! configuration it is given ([`Seen::with_scheduler`]);
 //! what a kind that may not be read would have changed is not known, and said ([`Seen::unread`]). Left out: dynamic
 //! resources, and volume capacity that storage drivers report.
 
@@ -14,7 +15,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use twin::apiserver::complete_pod;
 use twin::import::ImportKind;
-use twin::scheduler::{self, Cluster, Decision, PodInfo, Profile};
+use twin::scheduler::{self, Cluster, Config, Decision, PodInfo, Profile};
+use utoipa::ToSchema;
 
 /// Kinds that are read, beside those there is no answer without.
 const ALSO: [&str; 8] = [
@@ -27,13 +29,12 @@ const ALSO: [&str; 8] = [
     "replicasets",
     "statefulsets",
 ];
-/// The scheduler whose pods this module can speak of.
-const SCHEDULER: &str = "default-scheduler";
 
 /// A cluster as its scheduler sees it.
 #[derive(Default)]
 pub struct Seen {
     cluster: Cluster,
+    config: Config,
     nodes: Vec<Node>,
     pods: BTreeMap<(String, String), Pod>,
     classes: Vec<PriorityClass>,
@@ -42,7 +43,7 @@ pub struct Seen {
 }
 
 /// How many more pods fit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capacity {
     /// In all.
@@ -60,7 +61,7 @@ pub struct Capacity {
 }
 
 /// Why a pod is where it is, or nowhere.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhyPod {
     /// Namespace and name.
@@ -88,7 +89,7 @@ pub struct WhyPod {
 }
 
 /// A node a pod fits on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fit {
     /// The node.
@@ -100,7 +101,7 @@ pub struct Fit {
 }
 
 /// A node a pod does not fit on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
     /// The node; empty: all of them.
@@ -112,7 +113,7 @@ pub struct Rejected {
 }
 
 /// Whom the scheduler would delete.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Preemption {
     /// Where.
@@ -122,7 +123,7 @@ pub struct Preemption {
 }
 
 /// One change that would make a pod fit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Advice {
     /// What to change.
@@ -205,6 +206,23 @@ impl Seen {
         Ok(())
     }
 
+    /// The same with a scheduler that decides so.
+    #[must_use]
+    pub fn with_scheduler(mut self, config: Config) -> Seen {
+        self.config = config;
+        self
+    }
+
+    /// The same with a scheduler that decides as a `KubeSchedulerConfiguration` says.
+    pub fn with_document(self, document: &Value) -> anyhow::Result<Seen> {
+        Ok(self.with_scheduler(Config::read(document).context("configuration of the scheduler")?))
+    }
+
+    /// Names of the schedulers that can be spoken of.
+    fn schedulers(&self) -> String {
+        self.config.profiles.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// How many more pods like this one fit, up to `most`.
     pub fn capacity(&self, pod: &Pod, most: usize) -> anyhow::Result<Capacity> {
         let mut pod = pod.clone();
@@ -217,7 +235,11 @@ impl Seen {
             };
             spec.priority = class.value;
         }
-        let found = scheduler::capacity(&self.cluster, &PodInfo::new(&pod), &Profile::default(), most);
+        let Some(profile) = self.config.profile_of(&pod) else {
+            let name = scheduler_of(&pod);
+            bail!("spec.schedulerName: {name:?}: expected one of {}", self.schedulers());
+        };
+        let found = scheduler::capacity(&self.cluster, &PodInfo::new(&pod), profile, most);
         let mut runs_out: Vec<(String, usize)> = found.limits.into_iter().collect();
         runs_out.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Ok(Capacity {
@@ -249,20 +271,24 @@ impl Seen {
             advice: Vec::new(),
             unread: self.unread.clone(),
         };
-        why.unknown = unknown(pod);
-        if why.unknown.is_none() {
-            self.decide(pod, &mut why);
+        match (unknown(pod), self.config.profile_of(pod)) {
+            (Some(unknown), _) => why.unknown = Some(unknown),
+            (None, Some(profile)) => self.decide(pod, profile, &mut why),
+            (None, None) => {
+                let name = scheduler_of(pod);
+                why.unknown = Some(format!("it is scheduled by {name}: known here: {}", self.schedulers()));
+            }
         }
         Some(why)
     }
 
-    fn decide(&self, pod: &Pod, why: &mut WhyPod) {
+    fn decide(&self, pod: &Pod, profile: &Profile, why: &mut WhyPod) {
         let mut cluster = self.cluster.clone();
         cluster.release(pod.metadata.uid.as_deref().unwrap_or_default());
         let mut free = pod.clone();
         free.spec.get_or_insert_default().node_name = None;
-        let (info, profile) = (PodInfo::new(&free), Profile::default());
-        let decision = scheduler::decide(&mut cluster, &info, &profile);
+        let info = PodInfo::new(&free);
+        let decision = scheduler::decide(&mut cluster, &info, profile);
         why.fits = fits(&decision);
         why.rejected = rejected(&decision, &info);
         why.message = decision.message.clone();
@@ -272,7 +298,7 @@ impl Seen {
             Some(Preemption { node: best.node.to_string(), victims })
         });
         if decision.feasible.is_empty() {
-            let advice = scheduler::advise(&cluster, &self.nodes, &free, &decision, &profile);
+            let advice = scheduler::advise(&cluster, &self.nodes, &free, &decision, profile);
             let plain = |a: scheduler::Advice| Advice {
                 change: a.change,
                 nodes: a.nodes.iter().map(|node| node.to_string()).collect(),
@@ -280,6 +306,12 @@ impl Seen {
             why.advice = advice.into_iter().map(plain).collect();
         }
     }
+}
+
+/// The scheduler a pod asks for.
+fn scheduler_of(pod: &Pod) -> &str {
+    let stated = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    stated.filter(|name| !name.is_empty()).unwrap_or("default-scheduler")
 }
 
 /// Why nothing can be said of where a pod fits.
@@ -296,8 +328,7 @@ fn unknown(pod: &Pod) -> Option<String> {
             gates.join(", ")
         ));
     }
-    let other = spec.scheduler_name.as_deref().filter(|name| *name != SCHEDULER);
-    other.map(|name| format!("it is scheduled by {name}: only {SCHEDULER} is known here"))
+    None
 }
 
 fn fits(decision: &Decision) -> Vec<Fit> {
@@ -398,6 +429,25 @@ mod tests {
         assert_eq!(why.fits.len(), 2, "as if it were not there");
         assert_eq!(why.fits[0].total, why.fits[1].total, "and so both are equally good");
         assert!(why.fits[0].scores.contains_key("NodeResourcesFit"));
+    }
+
+    #[test]
+    fn a_configuration_says_whose_pods_are_known_and_how_they_are_scored() {
+        let config = json!({"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+            "profiles": [{"schedulerName": "packer", "pluginConfig": [
+                {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "MostAllocated"}}}]}]});
+        let mut seen = seen().with_scheduler(Config::read(&config).unwrap());
+        let container = json!({"name": "main", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}});
+        let pod = json!({"metadata": {"name": "new", "namespace": "a", "uid": "new"},
+            "spec": {"schedulerName": "packer", "containers": [container]}});
+        seen.take("pods", pod).unwrap();
+        let why = seen.why("a", "new").unwrap();
+        assert_eq!((why.fits[0].node.as_str(), why.fits.len()), ("n1", 2), "the fuller node first");
+        let other = seen.why("a", "here").unwrap();
+        assert_eq!(
+            other.unknown.as_deref(),
+            Some("it is scheduled by default-scheduler: known here: packer")
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod pacer;
 mod problem;
 pub mod real;
 pub mod room;
+pub mod scheduler_file;
 pub mod serve;
 pub mod signals;
 pub mod twin_file;

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed, Work};
 use crate::engine::{Engine, FleetClock};
+use crate::fit::{self, Seen};
 use crate::hours::Hours;
 use crate::pacer::Throttle;
 use crate::room::{Answer, Asked, Rooms};
@@ -37,6 +38,8 @@ pub struct Parts {
     pub clusters: Vec<ClusterId>,
     /// Connections to them, as far as there are any.
     pub clients: Clients,
+    /// How their schedulers are stated to decide, where it is not by default.
+    pub schedulers: BTreeMap<ClusterId, Value>,
     /// Which source each zone's carbon is from.
     pub board: Board,
     /// What may be done to the clusters at most, whatever a person orders while it runs.
@@ -273,6 +276,22 @@ impl Backend for Live {
                     message: status.message.clone(),
                 }),
                 Err(error) => Err(PlaceError::Unanswered { cluster: home, message: error.to_string() }),
+            }
+        })
+    }
+
+    fn scheduler(&self, cluster: &ClusterId) -> Option<Value> {
+        self.parts.schedulers.get(cluster).cloned()
+    }
+
+    fn look(&self, cluster: &ClusterId) -> BoxFuture<'_, anyhow::Result<Option<Seen>>> {
+        let (client, stated) = (self.parts.clients.get(cluster), self.scheduler(cluster));
+        Box::pin(async move {
+            let Some(client) = client else { return Ok(None) };
+            let seen = fit::look(&client).await?;
+            match stated {
+                Some(document) => seen.with_document(&document).map(Some),
+                None => Ok(Some(seen)),
             }
         })
     }

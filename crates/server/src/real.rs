@@ -15,6 +15,7 @@ use crate::engine::{self, Engine, FleetClock, WallClock};
 use crate::kubeconfig::{self, ServerFile};
 use crate::live::{Live, Parts};
 use crate::pacer;
+use crate::scheduler_file;
 use crate::signals::{self, Chain, sources};
 use crate::up::{self, PORT};
 use anyhow::{Context as _, bail};
@@ -121,8 +122,11 @@ impl Running {
     }
 }
 
-/// What is stated about each cluster, and the fleet's settings.
-fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Settings)> {
+/// How schedulers are stated to decide.
+type Schedulers = BTreeMap<ClusterId, serde_json::Value>;
+
+/// What is stated about each cluster, the fleet's settings, and what is stated of schedulers.
+fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Settings, Schedulers)> {
     let known = || options.contexts.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
     let is_known = |id: &ClusterId| options.contexts.iter().any(|context| context.id == *id);
     let file = options.fleet.as_deref().map(read_fleet).transpose()?;
@@ -151,7 +155,8 @@ fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Set
         }
         all.entry(id.clone()).or_default().grid_zone = Some(zone.clone());
     }
-    Ok((all, file.as_ref().map_or_else(Settings::default, twin_driver::settings)))
+    let schedulers = file.as_ref().map(up::schedulers).unwrap_or_default();
+    Ok((all, file.as_ref().map_or_else(Settings::default, twin_driver::settings), schedulers))
 }
 
 /// Reads a fleet file whose clusters may leave their nodes out.
@@ -159,12 +164,17 @@ fn read_fleet(path: &Path) -> anyhow::Result<FleetSpec> {
     let bytes = signals::read_bounded(path)?;
     let text =
         String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
-    fleet::file::parse_stated(&text).with_context(|| path.display().to_string())
+    let read = || {
+        let mut fleet = fleet::file::parse_stated(&text)?;
+        scheduler_file::resolve(&mut fleet, path.parent().unwrap_or(Path::new("")))?;
+        anyhow::Ok(fleet)
+    };
+    read().with_context(|| path.display().to_string())
 }
 
 /// Starts everything, and comes back when each cluster was asked once.
 pub async fn up(options: Options) -> anyhow::Result<Running> {
-    let (mut stated, settings) = stated(&options)?;
+    let (mut stated, settings, schedulers) = stated(&options)?;
     let file = options.carbon.as_deref().map(signals::read_carbon).transpose()?;
     let instances = Arc::new(up::read_instances(options.instances.as_deref())?);
     let ids = options.contexts.iter().map(|context| &context.id);
@@ -222,6 +232,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         store: store.clone(),
         clusters: options.contexts.iter().map(|context| context.id.clone()).collect(),
         clients,
+        schedulers,
         board,
         mode_max: options.mode,
     });

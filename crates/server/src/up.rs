@@ -6,6 +6,7 @@ use crate::engine::{self, Engine, FleetClock};
 use crate::kubeconfig::{self, ServerFile};
 use crate::live::{Live, Parts};
 use crate::pacer::{self, Pacer, Throttle};
+use crate::scheduler_file;
 use crate::signals::{self, Chain, sources};
 use crate::twin_file;
 use crate::twin_host::TwinHost;
@@ -17,7 +18,7 @@ use connect::observe::instances;
 use connect::observe::kube::Source;
 use connect::observe::provider::Limits;
 use control::{CORRECTED_WITHIN, ClusterFacts, Control, Event, twin_driver};
-use fleet::{ClusterId, FleetSpec, Instances, Instant, Mode, Span};
+use fleet::{ClusterId, ClusterSpec, FleetSpec, Instances, Instant, Mode, Span};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -134,7 +135,18 @@ pub fn read_fleet(path: Option<&Path>, instances: &Instances) -> anyhow::Result<
     let bytes = signals::read_bounded(path)?;
     let text =
         String::from_utf8(bytes).with_context(|| format!("{}: expected UTF-8 text", path.display()))?;
-    fleet::file::parse_with(&text, instances).with_context(|| path.display().to_string())
+    let read = || {
+        let mut fleet = fleet::file::parse_with(&text, instances)?;
+        scheduler_file::resolve(&mut fleet, path.parent().unwrap_or(Path::new("")))?;
+        anyhow::Ok(fleet)
+    };
+    read().with_context(|| path.display().to_string())
+}
+
+/// How the schedulers of a fleet are stated to decide.
+pub(crate) fn schedulers(fleet: &FleetSpec) -> BTreeMap<ClusterId, serde_json::Value> {
+    let stated = |spec: &ClusterSpec| Some((spec.id.clone(), spec.scheduler.clone()?));
+    fleet.clusters.iter().filter_map(stated).collect()
 }
 
 /// Reads what is stated of instance types; nothing, where no file is named.
@@ -181,6 +193,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
         store: store.clone(),
         clusters: served.addresses.iter().map(|(id, _)| id.clone()).collect(),
         clients,
+        schedulers: schedulers(&fleet),
         board,
         mode_max: Mode::Auto,
     });

@@ -200,6 +200,48 @@ async fn errors_say_where_and_what_was_expected() {
 }
 
 #[tokio::test]
+async fn what_fits_is_asked_of_clusters_that_answer() {
+    let fake = Fake::new(Scene::Busy);
+    let pod = json!({"kind": "Pod", "spec": {"containers": [{"name": "main", "image": "i"}]}});
+    let ask = |fields: Value| {
+        let mut ask = json!({"pod": pod});
+        for (name, value) in fields.as_object().unwrap() {
+            ask[name] = value.clone();
+        }
+        ask.to_string()
+    };
+    // A cluster that cannot be read is unknown, and no figure stands for it.
+    let found =
+        send(&fake, "POST", "/api/v1/capacity", &JSON, &ask(json!({"clusters": ["kr"]}))).await.json();
+    let why = "cluster \"kr\": no connection to it yet";
+    assert_eq!(found, json!({"clusters": [{"cluster": "kr", "unknownWhy": why}]}));
+    let all = send(&fake, "POST", "/api/v1/capacity", &JSON, &ask(json!({}))).await.json();
+    assert_eq!(all["clusters"].as_array().unwrap().len(), 2);
+    let scheduler = json!({"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "parallelism": 0});
+    for (fields, status, kind, expected) in [
+        (json!({"most": 0}), 400, "invalid", "most: 0: expected 1 to 1000000"),
+        (json!({"clusters": ["xx"]}), 404, "not-found", "cluster \"xx\": expected one of jp, kr"),
+        (
+            json!({"scheduler": scheduler}),
+            400,
+            "invalid",
+            "scheduler: parallelism: 0: expected 1 to 2147483647",
+        ),
+        (
+            json!({"pod": {"kind": "Service"}}),
+            400,
+            "invalid",
+            "pod: kind Service: expected a Pod, or something that makes pods of a template",
+        ),
+    ] {
+        let said = problem(&send(&fake, "POST", "/api/v1/capacity", &JSON, &ask(fields)).await, status, kind);
+        assert_eq!(said["detail"], expected);
+    }
+    problem(&get(&fake, "/api/v1/pods/kr/default/nobody").await, 502, "unanswered");
+    problem(&get(&fake, "/api/v1/pods/xx/default/nobody").await, 404, "not-found");
+}
+
+#[tokio::test]
 async fn only_this_machine_and_our_own_pages_may_ask() {
     let fake = Fake::new(Scene::Busy);
     let host = [("host", "evil.example:8080")];
@@ -230,6 +272,7 @@ async fn every_address_is_described() {
         described,
         [
             "/api/v1/accounts",
+            "/api/v1/capacity",
             "/api/v1/clock",
             "/api/v1/clusters",
             "/api/v1/clusters/{name}/inventory",
@@ -242,6 +285,7 @@ async fn every_address_is_described() {
             "/api/v1/place",
             "/api/v1/place/apply",
             "/api/v1/plans",
+            "/api/v1/pods/{cluster}/{namespace}/{name}",
             "/api/v1/signals",
             "/api/v1/top"
         ]

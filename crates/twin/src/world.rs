@@ -77,7 +77,8 @@ pub enum NodeError {
 
 impl World {
     /// The clusters of a fleet at `start`, nodes ready, empty but for the system's namespaces (and the
-    /// demo's namespace and first Jobs, if the fleet has a demo stream).
+    /// demo's namespace and first Jobs, if the fleet has a demo stream). Configurations of schedulers must be ones that
+    /// [`Config::read`](crate::scheduler::Config::read) takes; a fleet file names them as they are written.
     pub fn new(fleet: &FleetSpec, start: Instant, seed: u64) -> World {
         let mut queue = Queue::default();
         let mut clusters = BTreeMap::new();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twin::scheduler::{Cluster, Decision, PodInfo, Profile, Search, decide};
+use twin::scheduler::{Cluster, Config, Decision, PodInfo, Profile, Search, decide};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOST: &str = "kubernetes.io/hostname";
@@ -87,6 +87,22 @@ fn cluster<'a>(nodes: impl IntoIterator<Item = &'a Value>) -> Cluster {
     cluster
 }
 
+/// The default profile, and others with their own order of filters, strategy, weights, and without preemption.
+fn profiles() -> Vec<Profile> {
+    let args = |strategy: Value| json!([{"name": "NodeResourcesFit", "args": {"scoringStrategy": strategy}}]);
+    let shape = json!([{"utilization": 0, "score": 0}, {"utilization": 70, "score": 10}, {"utilization": 100, "score": 0}]);
+    let packing = json!({"schedulerName": "packing", "pluginConfig": args(json!({"type": "MostAllocated", "resources":
+        [{"name": "cpu", "weight": 3}, {"name": "memory", "weight": 1}]}))});
+    let shaped = json!({"schedulerName": "shaped", "pluginConfig":
+        args(json!({"type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": shape}})),
+        "plugins": {"score": {"disabled": [{"name": "ImageLocality"}], "enabled": [{"name": "TaintToleration", "weight": 50}]}}});
+    let few = json!({"schedulerName": "few", "plugins": {"postFilter": {"disabled": [{"name": "*"}]},
+        "filter": {"disabled": [{"name": "*"}], "enabled": [{"name": "NodeResourcesFit"}, {"name": "TaintToleration"}]}}});
+    let file = json!({"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "profiles": [{"schedulerName": "default-scheduler"}, packing, shaped, few]});
+    Config::read(&file).unwrap().profiles
+}
+
 /// A decision in words, for comparison.
 fn words(decision: &Decision, pod: &PodInfo) -> String {
     let rejected: BTreeMap<&str, _> =
@@ -96,11 +112,13 @@ fn words(decision: &Decision, pod: &PodInfo) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn pods_go_where_they_fit_and_counts_stay_right(nodes in nodes(), pods in pods(), seed in any::<u64>()) {
-        let profile = Profile::default();
+    fn pods_go_where_they_fit_and_counts_stay_right(
+        nodes in nodes(), pods in pods(), seed in any::<u64>(), which in 0..4_usize,
+    ) {
+        let profile = profiles().remove(which);
         let (mut first, mut second) = (cluster(&nodes), cluster(&nodes));
         let (mut search, mut again) = (Search::new(seed, "test"), Search::new(seed, "test"));
         let mut placed: Vec<(Arc<str>, &Value)> = Vec::new();

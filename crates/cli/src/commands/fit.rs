@@ -2,12 +2,13 @@
 
 use crate::client::Client;
 use crate::format;
-use crate::options::{Capacity, Common, JobName};
+use crate::options::{Capacity, Common, Why};
 use crate::table::{Align, Table};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use server::contexts;
 use server::fit::{self, Seen, WhyPod};
+use server::scheduler_file;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +25,8 @@ pub fn capacity(common: &Common, options: &Capacity) -> anyhow::Result<ExitCode>
     let pod = fit::pod_of(read(&options.pod)?).with_context(|| options.pod.display().to_string())?;
     let wanted = (!options.context.is_empty()).then_some(options.context.as_slice());
     let mut all = Vec::new();
-    for (name, seen) in look(common, wanted, options.kubeconfig.as_deref())? {
+    let stated = options.scheduler_config.as_deref();
+    for (name, seen) in look(common, wanted, options.kubeconfig.as_deref(), stated)? {
         let found = seen.capacity(&pod, options.most as usize).with_context(|| format!("cluster {name}"))?;
         let mut value = serde_json::to_value(found).context("write the answer")?;
         value["cluster"] = json!(name);
@@ -76,7 +78,8 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
 }
 
 /// `why pod/NAME`, `why pod/CLUSTER/NAMESPACE/NAME`.
-pub fn why(common: &Common, options: &JobName) -> anyhow::Result<()> {
+pub fn why(common: &Common, options: &Why) -> anyhow::Result<()> {
+    let (options, stated) = (&options.job, options.scheduler_config.as_deref());
     let rest = options.job.strip_prefix(POD).unwrap_or(&options.job);
     let parts: Vec<&str> = rest.split('/').collect();
     let (context, namespace, name) = match parts[..] {
@@ -88,7 +91,7 @@ pub fn why(common: &Common, options: &JobName) -> anyhow::Result<()> {
     };
     let wanted = context.map(|context| vec![context]);
     let mut found = Vec::new();
-    let clusters = look(common, wanted.as_deref(), None)?;
+    let clusters = look(common, wanted.as_deref(), None, stated)?;
     for (cluster, seen) in &clusters {
         found.extend(seen.why(namespace, name).map(|why| (cluster, why)));
     }
@@ -185,7 +188,9 @@ fn look(
     common: &Common,
     wanted: Option<&[String]>,
     kubeconfig: Option<&Path>,
+    stated: Option<&Path>,
 ) -> anyhow::Result<Vec<(String, Seen)>> {
+    let stated = stated.map(scheduler_file::read).transpose().context("--scheduler-config")?;
     let served = if kubeconfig.is_some() { None } else { Client::find(common).ok() };
     let found = match &served {
         Some(client) => served_by(client, wanted)?,
@@ -196,14 +201,20 @@ fn look(
             if !common.quiet {
                 eprintln!("no server: the contexts of the kubeconfig are read");
             }
-            contexts::read(kubeconfig, wanted)?
+            contexts::read(kubeconfig, wanted)?.into_iter().map(|context| (context, None)).collect()
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start a runtime")?.block_on(async {
         let mut all = Vec::new();
-        for context in found {
-            let read = async { fit::look(&server::import::connect(&context).await?).await };
+        for (context, known) in found {
+            let read = async {
+                let seen = fit::look(&server::import::connect(&context).await?).await?;
+                match stated.as_ref().or(known.as_ref()) {
+                    Some(document) => seen.with_document(document),
+                    None => Ok(seen),
+                }
+            };
             let seen = read.await.with_context(|| format!("cluster {}", context.id))?;
             all.push((context.id.to_string(), seen));
         }
@@ -211,8 +222,11 @@ fn look(
     })
 }
 
-/// Contexts of the clusters of a running server, by the names it has for them.
-fn served_by(client: &Client, wanted: Option<&[String]>) -> anyhow::Result<Vec<contexts::Context>> {
+/// A cluster, and how its scheduler is stated to decide.
+type Known = (contexts::Context, Option<Value>);
+
+/// Contexts of the clusters of a running server, by the names it has for them, with what it knows of their schedulers.
+fn served_by(client: &Client, wanted: Option<&[String]>) -> anyhow::Result<Vec<Known>> {
     let clusters = client.list("/api/v1/clusters")?;
     let clusters = clusters["items"].as_array().cloned().unwrap_or_default();
     let names: Vec<&str> = clusters.iter().map(|c| words(&c["name"])).collect();
@@ -226,7 +240,16 @@ fn served_by(client: &Client, wanted: Option<&[String]>) -> anyhow::Result<Vec<c
             format!("{}={}", words(&c["name"]), c["context"].as_str().unwrap_or_else(|| words(&c["name"])))
         })
         .collect();
-    Ok(contexts::read(client.kubeconfig.as_deref(), Some(&stated))?)
+    let scheduler = |name: &str| {
+        let found = clusters.iter().find(|c| c["name"] == name)?;
+        Some(found["scheduler"].clone()).filter(|document| !document.is_null())
+    };
+    let read = contexts::read(client.kubeconfig.as_deref(), Some(&stated))?;
+    let known = |context: contexts::Context| {
+        let stated = scheduler(context.id.as_str());
+        (context, stated)
+    };
+    Ok(read.into_iter().map(known).collect())
 }
 
 fn read(path: &Path) -> anyhow::Result<Value> {

@@ -31,8 +31,13 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     match &options.command {
         Command::Up(up) => up::run(common, up)?,
         Command::Place(place) => return place::run(common, place),
-        Command::Why(pod) if pod.job.starts_with(fit::POD) => fit::why(common, pod)?,
-        Command::Why(job) => place::why(common, job)?,
+        Command::Why(pod) if pod.job.job.starts_with(fit::POD) => fit::why(common, pod)?,
+        Command::Why(job) => {
+            let only =
+                "--scheduler-config: expected a pod, pod/NAME: a Job's cluster is not chosen by a scheduler";
+            anyhow::ensure!(job.scheduler_config.is_none(), only);
+            place::why(common, &job.job)?;
+        }
         Command::Top(top) => accounts::top(common, top)?,
         Command::Report(report) => match &report.by {
             Some(by) => accounts::report(common, by, &report.period)?,

@@ -8,6 +8,7 @@ pub mod accounts;
 mod ask;
 mod clock;
 mod events;
+mod fit;
 mod guard;
 mod inventory;
 pub mod model;
@@ -46,6 +47,8 @@ use utoipa::OpenApi;
         read::signals,
         read::clock,
         read::journal,
+        fit::capacity,
+        fit::why,
         events::events,
         write::place,
         write::apply,
@@ -69,6 +72,8 @@ pub fn router(backend: SharedBackend) -> Router {
         .route("/api/v1/top", get(accounts::top))
         .route("/api/v1/signals", get(read::signals))
         .route("/api/v1/journal", get(read::journal))
+        .route("/api/v1/capacity", post(fit::capacity))
+        .route("/api/v1/pods/{cluster}/{namespace}/{name}", get(fit::why))
         .route("/api/v1/clock", get(read::clock).put(write::set_clock))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/place", post(write::place))

@@ -159,6 +159,10 @@ pub struct ClusterOut {
     pub context: String,
     /// Labels that `kubercarbon.io/clusters` selectors see.
     pub labels: BTreeMap<String, String>,
+    /// How its scheduler is stated to decide, a `KubeSchedulerConfiguration`; absent: by the default profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub scheduler: Option<serde_json::Value>,
     /// Facility factor: energy of the site per energy of the servers.
     pub pue: f64,
     /// Whether its API answers, and has been listed.
@@ -220,6 +224,7 @@ impl ClusterOut {
             mode: word(&c.facts.mode),
             context: c.facts.context.clone(),
             labels: c.facts.labels.clone(),
+            scheduler: None,
             pue: c.facts.pue_milli as f64 / 1000.0,
             reachable: c.reachable,
             unknown_since: c.silence.as_ref().map(|silence| time(silence.since)),

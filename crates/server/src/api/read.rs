@@ -26,7 +26,11 @@ pub async fn clusters(
     Asked(ask): Asked<PageAsk>,
 ) -> Result<Json<Page<ClusterOut>>, Problem> {
     let view = backend.view();
-    page(&view.clusters, &ask, |c| c.facts.id.to_string(), |c| ClusterOut::new(c, &view)).map(Json)
+    let out = |c: &control::ClusterView| {
+        let scheduler = backend.scheduler(&c.facts.id);
+        ClusterOut { scheduler, ..ClusterOut::new(c, &view) }
+    };
+    page(&view.clusters, &ask, |c| c.facts.id.to_string(), out).map(Json)
 }
 
 /// The Jobs under placement, by home cluster, namespace and name.

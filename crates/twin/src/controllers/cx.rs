@@ -21,6 +21,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) timers: Timers<'a>,
     /// Seed of the world, for streams keyed by object.
     pub(crate) seed: u64,
+    /// How its scheduler is to decide, if that is stated.
+    pub(crate) scheduler: Option<&'a serde_json::Value>,
 }
 
 /// An instant as `metav1.Time`: whole seconds, as the API keeps it.

@@ -118,7 +118,9 @@ impl Cluster {
         now: Instant,
     ) -> (&'a mut Controllers, &'a mut Physics, Cx<'a>) {
         let timers = Timers { queue, cluster: &self.spec.id };
-        let cx = Cx { objects: &mut self.objects, now, names: &mut self.names, timers, seed: self.seed };
+        let scheduler = self.spec.scheduler.as_ref();
+        let (objects, names) = (&mut self.objects, &mut self.names);
+        let cx = Cx { objects, now, names, timers, seed: self.seed, scheduler };
         (&mut self.controllers, &mut self.physics, cx)
     }
     /// Carries out a write of the API. Controllers have not heard of it until [`Cluster::settle`].
@@ -160,6 +162,7 @@ impl Cluster {
                     nodelifecycle::mark_unreachable(&mut cx, &node);
                 }
             }
+            Task::Unschedulable => controllers.scheduler.flush(&mut cx),
             Task::Input(_) | Task::Demo => {}
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Task {
     Evict { namespace: Arc<str>, name: Arc<str>, uid: Arc<str> },
     /// A silent node's grace period is over, if it has been silent since `turn`.
     Silence { node: Arc<str>, turn: u32 },
+    /// The scheduler looks who has waited too long without being tried.
+    Unschedulable,
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

@@ -9,4 +9,5 @@ mod imported;
 mod jobs;
 mod machines;
 mod objects;
+mod schedulers;
 mod scheduling;

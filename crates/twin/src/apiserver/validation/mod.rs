@@ -1,11 +1,13 @@
 //! Whether a document may be stored, with the API server's words and field paths.
 //!
 //! Works on documents after decoding and defaulting, so types are right and only meaning is judged.
-//! Leaves out fields the twin does not act on (probes, security contexts, affinity terms, volume sources).
+//! Leaves out fields the twin does not act on (probes, security contexts, volume sources).
 
 mod documents;
 mod job;
 mod pod;
+mod resources;
+mod scheduling;
 
 use super::field::Errors;
 use super::names::{

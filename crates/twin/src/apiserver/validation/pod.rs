@@ -2,9 +2,9 @@
 
 use super::super::field::Errors;
 use super::super::names::{env_name_problems, key_problems, label_problems, label_value_problems};
-use super::super::quantity::{NANO, Quantity};
-use super::{list, one_of, text, value};
-use serde_json::{Map, Value, json};
+use super::resources::{self, Whose};
+use super::{list, one_of, scheduling, text, value};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
@@ -49,7 +49,6 @@ pub(super) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
             "must be greater than or equal to 0",
         );
     }
-    tolerations(errors, spec, path);
     for (key, wanted) in value(spec, "/nodeSelector").as_object().into_iter().flatten() {
         let field = format!("{path}.nodeSelector");
         for problem in key_problems(key) {
@@ -59,9 +58,9 @@ pub(super) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
             errors.invalid(&field, wanted, &problem);
         }
     }
-    if let Some(overhead) = value(spec, "/overhead").as_object() {
-        amounts(errors, overhead, &format!("{path}.overhead"));
-    }
+    resources::check(errors, value(spec, "/resources"), &format!("{path}.resources"), Whose::Pod);
+    scheduling::check(errors, spec, path);
+    resources::overhead(errors, value(spec, "/overhead"), &format!("{path}.overhead"));
 }
 
 fn volumes<'a>(errors: &mut Errors, spec: &'a Value, path: &str) -> BTreeSet<&'a str> {
@@ -85,41 +84,6 @@ fn volumes<'a>(errors: &mut Errors, spec: &'a Value, path: &str) -> BTreeSet<&'a
         }
     }
     names
-}
-
-fn tolerations(errors: &mut Errors, spec: &Value, path: &str) {
-    for (i, toleration) in list(spec, "/tolerations").iter().enumerate() {
-        let path = format!("{path}.tolerations[{i}]");
-        let (key, operator) = (text(toleration, "/key"), text(toleration, "/operator"));
-        if key.is_empty() && operator != "Exists" {
-            let why =
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.invalid(&format!("{path}.operator"), &json!(operator), why);
-        }
-        if !key.is_empty() {
-            for problem in key_problems(key) {
-                errors.invalid(&format!("{path}.key"), &json!(key), &problem);
-            }
-        }
-        match operator {
-            "" | "Equal" => {}
-            "Exists" => {
-                if !text(toleration, "/value").is_empty() {
-                    let why = "value must be empty when `operator` is 'Exists'";
-                    errors.invalid(&format!("{path}.operator"), value(toleration, "/value"), why);
-                }
-            }
-            other => errors.not_supported(&format!("{path}.operator"), &json!(other), &["Equal", "Exists"]),
-        }
-        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        if !text(toleration, "/effect").is_empty() {
-            one_of(errors, value(toleration, "/effect"), &format!("{path}.effect"), &effects);
-        }
-        if !value(toleration, "/tolerationSeconds").is_null() && text(toleration, "/effect") != "NoExecute" {
-            let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.invalid(&format!("{path}.effect"), &json!(text(toleration, "/effect")), why);
-        }
-    }
 }
 
 fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) {
@@ -177,61 +141,7 @@ fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTree
             errors.required(&format!("{field}.mountPath"), "");
         }
     }
-    resources(errors, value(container, "/resources"), &format!("{path}.resources"));
-}
-
-/// Names of resources every node may have without a domain in front.
-fn is_standard(name: &str) -> bool {
-    ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-")
-}
-
-fn amounts(errors: &mut Errors, amounts: &Map<String, Value>, path: &str) {
-    for (name, amount) in amounts {
-        let field = format!("{path}[{name}]");
-        if !name.contains('/') && !is_standard(name) {
-            errors.invalid(path, &json!(name), "must be a standard resource type or fully qualified");
-            errors.invalid(path, &json!(name), "must be a standard resource for containers");
-        }
-        let Ok(quantity) = Quantity::parse(amount.as_str().unwrap_or_default()) else { continue };
-        if quantity.nanos() < 0 {
-            errors.invalid(&field, amount, "must be greater than or equal to 0");
-        } else if name.contains('/') && quantity.nanos() % NANO != 0 {
-            errors.invalid(&field, amount, "must be an integer");
-        }
-    }
-}
-
-fn resources(errors: &mut Errors, resources: &Value, path: &str) {
-    let empty = Map::new();
-    let (limits, requests) = (
-        value(resources, "/limits").as_object().unwrap_or(&empty),
-        value(resources, "/requests").as_object().unwrap_or(&empty),
-    );
-    amounts(errors, limits, &format!("{path}.limits"));
-    amounts(errors, requests, &format!("{path}.requests"));
-    for (name, request) in requests {
-        let field = format!("{path}.requests");
-        let parse = |v: &Value| Quantity::parse(v.as_str().unwrap_or_default()).ok().map(Quantity::nanos);
-        let extended = name.contains('/');
-        match limits.get(name) {
-            Some(limit) if extended && parse(request) != parse(limit) => {
-                let why = format!("must be equal to {name} limit of {}", limit.as_str().unwrap_or_default());
-                errors.invalid(&field, request, &why);
-            }
-            Some(limit) if parse(request) > parse(limit) => {
-                let limit = limit.as_str().unwrap_or_default();
-                let why = format!("must be less than or equal to {name} limit of {limit}");
-                errors.invalid(&field, request, &why);
-            }
-            None if extended => {
-                errors.required(
-                    &format!("{path}.limits"),
-                    "Limit must be set for non overcommitable resources",
-                );
-            }
-            _ => {}
-        }
-    }
+    resources::check(errors, value(container, "/resources"), &format!("{path}.resources"), Whose::Container);
 }
 
 /// Checks an update of a Pod: of the spec, only few fields may change.

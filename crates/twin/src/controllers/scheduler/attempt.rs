@@ -66,7 +66,7 @@ impl Search {
         let nodes = cluster.node_count();
         let (cycle, states) = match Cycle::new(cluster, pod, profile) {
             Ok(begun) => begun,
-            Err(rejection) => return Outcome::Unfit(refused(nodes, pod, &rejection)),
+            Err(rejection) => return Outcome::Unfit(refused(nodes, pod, profile, &rejection)),
         };
         let name = |at: u32| cycle.cluster.node(at).name.clone();
         if let Some(at) = pod.nominated.as_ref().and_then(|node| cycle.cluster.find(node))
@@ -112,13 +112,16 @@ impl Search {
 }
 
 /// A pod was turned down before nodes were looked at.
-fn refused(nodes: usize, pod: &PodInfo, rejection: &Rejection) -> Unfit {
+fn refused(nodes: usize, pod: &PodInfo, profile: &Profile, rejection: &Rejection) -> Unfit {
     let said = refused_message(nodes, pod, rejection);
+    let preemption = no_preemption(nodes, pod, profile);
+    // Where the plugin for device claims ends in an error, the node waited for is kept.
+    let kept = profile.post_filters.contains(&Plugin::DynamicResources) || preemption.ineligible.is_some();
     Unfit {
-        message: whole_message(nodes, &said, &no_preemption(pod)),
+        message: whole_message(nodes, &said, &preemption),
         reason: "Unschedulable",
         against: rejection.plugin.map_or(0, Plugin::bit),
-        nomination: Nomination::Keep,
+        nomination: if kept { Nomination::Keep } else { Nomination::Clear },
     }
 }
 

@@ -7,8 +7,10 @@
 use super::counts::{Bearing, CarriedTerms, Counters, Namespaces, Topology};
 use super::labels::{Labels, NodeSelection, Selector};
 use super::node::{NodeInfo, TaintSets};
+use super::plugins::noderesources;
 use super::pod::PodInfo;
 use super::storage::Storage;
+use crate::amounts::Amounts;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -306,16 +308,33 @@ impl Cluster {
     }
     /// The first node, if any, on which more is requested than it has.
     pub fn overcommitted(&self) -> Option<(&str, String)> {
+        self.overcommitted_but(|_| false)
+    }
+    /// The same, some resources apart.
+    pub(super) fn overcommitted_but(&self, apart: impl Fn(&str) -> bool) -> Option<(&str, String)> {
         let over = |node: &&NodeInfo| {
             let (have, used) = (&node.allocatable, &node.used);
             node.known
                 && (used.cpu_millis > have.cpu_millis
                     || used.memory_bytes > have.memory_bytes
                     || used.pods > have.pods
-                    || used.others.iter().any(|(name, used)| *used > have.other(name)))
+                    || used.others.iter().any(|(name, used)| *used > have.other(name) && !apart(name)))
         };
         let node = self.nodes.iter().find(over)?;
         Some((&node.name, format!("requested {:?}, allocatable {:?}", node.used, node.allocatable)))
+    }
+    /// Whether a request fits on a node without the pods below a priority, those of at least this priority counted that
+    /// wait for room there.
+    pub(super) fn fits_without(&self, at: u32, request: &Amounts, above: i32) -> bool {
+        let node = self.node(at);
+        let waiting = self.nominated.get(&node.name).into_iter().flatten();
+        let mut used = Amounts::default();
+        node.pods.iter().chain(waiting).filter(|p| p.priority >= above).for_each(|p| used.add(&p.request));
+        noderesources::room(request, &node.allocatable, &used)
+    }
+    /// The lowest priority of the pods that are placed.
+    pub(super) fn lowest_priority(&self) -> Option<i32> {
+        self.nodes.iter().flat_map(|node| &node.pods).map(|pod| pod.priority).min()
     }
     /// A namespace is new or has changed.
     pub fn put_namespace(&mut self, namespace: &Namespace) {

@@ -13,8 +13,10 @@ use super::plugins::{
     volumezone,
 };
 use super::pod::{PodInfo, Spread, Term};
-use super::profile::{Profile, Strategy};
+use super::profile::{Profile, Resource, SpreadDefaults, Strategy};
 use super::status::{Plugin, Rejection};
+use crate::amounts::Amounts;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Filters that are asked about almost every pod.
@@ -40,10 +42,12 @@ pub(super) struct TermNeed {
 #[derive(Debug, Default)]
 pub(super) struct Needs {
     selected: Option<Arc<Vec<bool>>>,
+    /// The nodes the profile's own affinity allows.
+    enforced: Option<Arc<Vec<bool>>>,
     verdicts: Vec<Verdict>,
     pub(super) hard: Vec<SpreadNeed>,
     pub(super) soft: Vec<SpreadNeed>,
-    /// Whether the constraints are the pod's own.
+    /// Whether a node must have every key to score: so it is unless the constraints are Kubernetes' own.
     pub(super) explicit: bool,
     pub(super) affinity: Vec<TermNeed>,
     pub(super) anti: Vec<TermNeed>,
@@ -58,24 +62,23 @@ impl Needs {
         cluster.order();
         let mut needs = Needs {
             selected: cluster.selected(&pod.rare.selection),
+            enforced: profile.added.required.as_ref().and_then(|added| cluster.selected(added)),
             verdicts: cluster.taints.verdicts(&pod.tolerations),
             ..Needs::default()
         };
-        if profile.asks(Plugin::PodTopologySpread) {
+        if profile.asks(Plugin::PodTopologySpread) || profile.weight(Plugin::PodTopologySpread) != 0 {
             needs.spread(cluster, pod, profile);
         }
-        if profile.asks(Plugin::InterPodAffinity) {
+        if profile.asks(Plugin::InterPodAffinity) || profile.weight(Plugin::InterPodAffinity) != 0 {
             needs.pods(cluster, pod);
         }
         needs
     }
     fn spread(&mut self, cluster: &mut Cluster, pod: &PodInfo, profile: &Profile) {
-        self.explicit = !pod.rare.spreads.is_empty();
-        let defaults = if self.explicit || !profile.default_spread {
-            Vec::new()
-        } else {
-            podtopologyspread::defaults(cluster, pod)
-        };
+        let own = !pod.rare.spreads.is_empty();
+        self.explicit = own || profile.spread != SpreadDefaults::System;
+        let defaults =
+            if own { Vec::new() } else { podtopologyspread::defaults(cluster, pod, &profile.spread) };
         for spread in pod.rare.spreads.iter().chain(&defaults) {
             let need = SpreadNeed {
                 key: cluster.key(&spread.key),
@@ -105,6 +108,10 @@ impl Needs {
     pub(super) fn selects(&self, at: u32) -> bool {
         self.selected.as_ref().is_none_or(|s| s.get(at as usize).copied().unwrap_or(false))
     }
+    /// Whether the profile's own affinity allows a node.
+    pub(super) fn enforces(&self, at: u32) -> bool {
+        self.enforced.as_ref().is_none_or(|s| s.get(at as usize).copied().unwrap_or(false))
+    }
     /// Whether the pod tolerates every taint of a node that keeps pods off.
     pub(super) fn tolerates(&self, node: &NodeInfo) -> bool {
         self.verdicts.get(node.taints as usize).is_some_and(|v| v.tolerated)
@@ -131,6 +138,8 @@ pub(super) struct Cycle<'a> {
     pub(super) pod: &'a PodInfo,
     pub(super) profile: &'a Profile,
     needs: Needs,
+    /// What the pod asks of a node.
+    asked: Cow<'a, Amounts>,
     /// The filters that have something to say, in order.
     filters: Vec<Plugin>,
     /// Whether these are only such as [`Cycle::accepts`] asks, and no pod waits for room.
@@ -163,6 +172,7 @@ impl<'a> Cycle<'a> {
             pod,
             profile,
             needs,
+            asked: profile.fit.asked(&pod.request),
             filters: Vec::with_capacity(12),
             plain: false,
             cordon_tolerated: nodeunschedulable::tolerated(pod),
@@ -171,26 +181,24 @@ impl<'a> Cycle<'a> {
             only: None,
         };
         let mut states = States::default();
-        let filters = [
-            Plugin::NodeUnschedulable,
-            Plugin::NodeName,
-            Plugin::TaintToleration,
-            Plugin::NodeAffinity,
-            Plugin::NodePorts,
-            Plugin::NodeResourcesFit,
-            Plugin::VolumeRestrictions,
-            Plugin::NodeVolumeLimits,
-            Plugin::VolumeBinding,
-            Plugin::VolumeZone,
-            Plugin::PodTopologySpread,
-            Plugin::InterPodAffinity,
-        ];
-        for plugin in filters.into_iter().filter(|p| profile.asks(*p)) {
-            if cycle.pre_filter(plugin, &mut states)? {
-                cycle.filters.push(plugin);
+        let mut silent = 0;
+        for plugin in &profile.pre_filters {
+            if !cycle.pre_filter(*plugin, &mut states)? {
+                silent |= plugin.bit();
             }
         }
-        cycle.plain = cluster.nominated.is_empty()
+        if pod.node.is_none() {
+            silent |= Plugin::NodeName.bit();
+        }
+        cycle.filters.extend(profile.filters.iter().filter(|p| silent & p.bit() == 0));
+        // All that `accepts` asks must be asked of this pod.
+        let fits = cycle.filters.contains(&Plugin::NodeResourcesFit);
+        let kept = |p: &Plugin| cycle.filters.contains(p);
+        let whole = fits
+            && [Plugin::NodeUnschedulable, Plugin::TaintToleration].iter().all(kept)
+            && (kept(&Plugin::NodeAffinity) || silent & Plugin::NodeAffinity.bit() != 0);
+        cycle.plain = whole
+            && cluster.nominated.is_empty()
             && cycle.only.is_none()
             && cycle.filters.iter().all(|p| COMMON.contains(p));
         Ok((cycle, states))
@@ -200,10 +208,9 @@ impl<'a> Cycle<'a> {
         let (pod, storage) = (self.pod, &self.cluster.storage);
         let claims = !pod.rare.claims.is_empty();
         Ok(match plugin {
-            Plugin::NodeName => pod.node.is_some(),
             Plugin::NodeAffinity => {
                 self.only = nodeaffinity::pre_filter(pod)?;
-                self.needs.selected.is_some()
+                self.needs.selected.is_some() || self.needs.enforced.is_some()
             }
             Plugin::NodePorts => !pod.rare.ports.is_empty(),
             Plugin::VolumeRestrictions if claims => {
@@ -220,6 +227,8 @@ impl<'a> Cycle<'a> {
                 !self.zones.is_empty()
             }
             Plugin::VolumeRestrictions | Plugin::VolumeBinding | Plugin::VolumeZone => false,
+            // Claims for devices are left out, and so are features that nodes declare.
+            Plugin::DynamicResources | Plugin::NodeDeclaredFeatures => false,
             Plugin::PodTopologySpread => {
                 if !self.needs.hard.is_empty() {
                     states.spread = podtopologyspread::pre_filter(self.cluster, &self.needs);
@@ -244,7 +253,8 @@ impl<'a> Cycle<'a> {
             && (!node.unschedulable || self.cordon_tolerated)
             && self.needs.tolerates(node)
             && self.needs.selects(at)
-            && noderesources::fits(&self.pod.request, node)
+            && self.needs.enforces(at)
+            && noderesources::fits(&self.asked, node)
     }
     /// What the first filter that turns a node down says; `None` when the pod may go there.
     pub(super) fn check(&self, states: &States, at: u32, node: &NodeInfo) -> Option<Rejection> {
@@ -254,11 +264,9 @@ impl<'a> Cycle<'a> {
                 Plugin::NodeUnschedulable => nodeunschedulable::filter(node, self.cordon_tolerated),
                 Plugin::NodeName => nodename::filter(pod, node),
                 Plugin::TaintToleration => tainttoleration::filter(node, &self.needs.verdicts),
-                Plugin::NodeAffinity => {
-                    self.needs.selected.as_ref().and_then(|selected| nodeaffinity::filter(selected, at))
-                }
+                Plugin::NodeAffinity => nodeaffinity::filter(&self.needs, at),
                 Plugin::NodePorts => nodeports::filter(pod, node),
-                Plugin::NodeResourcesFit => noderesources::filter(pod, node),
+                Plugin::NodeResourcesFit => noderesources::filter(&self.asked, node),
                 Plugin::VolumeRestrictions => volumerestrictions::filter(states.taken),
                 Plugin::NodeVolumeLimits => nodevolumelimits::filter(&cluster.storage, pod, node),
                 Plugin::VolumeBinding => volumebinding::filter(&cluster.storage, &self.claims, pod, node),
@@ -329,21 +337,10 @@ impl<'a> Cycle<'a> {
     pub(super) fn score(&self, feasible: &[u32], each: bool) -> Result<Scores, String> {
         let totals = if each { vec![0; feasible.len()] } else { self.score_room(feasible) };
         let mut scores = Scores { plugins: Vec::new(), totals };
-        let order = [
-            Plugin::TaintToleration,
-            Plugin::NodeAffinity,
-            Plugin::NodeResourcesFit,
-            Plugin::PodTopologySpread,
-            Plugin::InterPodAffinity,
-            Plugin::DynamicResources,
-            Plugin::NodeResourcesBalancedAllocation,
-            Plugin::ImageLocality,
-        ];
         let room = [Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation];
-        let left = order.into_iter().filter(|p| each || !room.contains(p));
-        for plugin in left.filter(|p| self.profile.asks(*p)) {
+        let left = self.profile.scores.iter().filter(|(p, _)| each || !room.contains(p));
+        for (plugin, weight) in left.copied() {
             let Some(mut values) = self.score_by(plugin, feasible, each)? else { continue };
-            let weight = self.profile.weight(plugin);
             for (value, total) in values.iter_mut().zip(&mut scores.totals) {
                 *value *= weight;
                 *total += *value;
@@ -357,22 +354,36 @@ impl<'a> Cycle<'a> {
     /// Weighted scores of the two plugins that look at room, which every pod has, in one pass.
     fn score_room(&self, feasible: &[u32]) -> Vec<i64> {
         let (pod, profile) = (self.pod, self.profile);
-        let weight = |plugin: Plugin| if profile.asks(plugin) { profile.weight(plugin) } else { 0 };
-        let fit = weight(Plugin::NodeResourcesFit);
-        let balanced = match noderesources::is_balanced(pod) {
-            true => weight(Plugin::NodeResourcesBalancedAllocation),
+        let fit = profile.weight(Plugin::NodeResourcesFit);
+        let balanced = match noderesources::is_balanced(pod, &profile.balanced) {
+            true => profile.weight(Plugin::NodeResourcesBalancedAllocation),
             false => 0,
         };
-        let even = |node: &NodeInfo| {
-            if balanced == 0 { 0 } else { balanced * noderesources::balanced(pod, node) }
-        };
         let nodes = feasible.iter().map(|at| self.cluster.node(*at));
-        match &profile.strategy {
+        let plain_even = noderesources::is_plain(&profile.balanced);
+        match (&profile.fit.strategy, profile.fit.resources.as_slice()) {
             // By far the most frequent one gets a loop of its own.
-            Strategy::LeastAllocated => {
+            (Strategy::LeastAllocated, [(Resource::Cpu, cpu), (Resource::Memory, memory)])
+                if cpu == memory && plain_even =>
+            {
+                let even = |node: &NodeInfo| {
+                    if balanced == 0 { 0 } else { balanced * noderesources::balanced(pod, node) }
+                };
                 nodes.map(|n| fit * noderesources::least_allocated(pod, n) + even(n)).collect()
             }
-            other => nodes.map(|n| fit * noderesources::score(pod, n, other) + even(n)).collect(),
+            _ => {
+                let even = |node: &NodeInfo| {
+                    if balanced == 0 {
+                        0
+                    } else {
+                        balanced * noderesources::balanced_over(pod, node, &profile.balanced)
+                    }
+                };
+                let room = |node: &NodeInfo| {
+                    if fit == 0 { 0 } else { fit * noderesources::score(pod, node, &profile.fit) }
+                };
+                nodes.map(|n| room(n) + even(n)).collect()
+            }
         }
     }
     /// One plugin's normalised scores; `None` when it has nothing to say, or (unless `each`) says the same
@@ -395,22 +406,29 @@ impl<'a> Cycle<'a> {
                 if let Some(error) = &pod.rare.preferred_error {
                     return Err(format!("running PreScore plugin \"NodeAffinity\": {error}"));
                 }
-                (!pod.rare.preferred.is_empty()).then(|| {
-                    let mut scores = raw(&|node| nodeaffinity::score(pod, node));
+                let added = &self.profile.added.preferred;
+                (!pod.rare.preferred.is_empty() || !added.is_empty()).then(|| {
+                    let mut scores = raw(&|node| nodeaffinity::score(pod, added, node));
                     normalize(&mut scores, false);
                     scores
                 })
             }
             Plugin::NodeResourcesFit => {
-                let strategy = &self.profile.strategy;
-                let score = |at: &u32| noderesources::score(pod, cluster.node(*at), strategy);
+                let fit = &self.profile.fit;
+                let score = |at: &u32| noderesources::score(pod, cluster.node(*at), fit);
                 Some(feasible.iter().map(score).collect())
             }
-            Plugin::NodeResourcesBalancedAllocation => noderesources::is_balanced(pod)
-                .then(|| feasible.iter().map(|at| noderesources::balanced(pod, cluster.node(*at))).collect()),
+            Plugin::NodeResourcesBalancedAllocation => {
+                let over = &self.profile.balanced;
+                let score = |at: &u32| noderesources::balanced_over(pod, cluster.node(*at), over);
+                noderesources::is_balanced(pod, over).then(|| feasible.iter().map(score).collect())
+            }
             Plugin::PodTopologySpread => (!self.needs.soft.is_empty())
                 .then(|| podtopologyspread::score(cluster, &self.needs, feasible)),
             Plugin::InterPodAffinity => {
+                if self.profile.ignore_preferred_terms_of_existing_pods && self.needs.preferred.is_empty() {
+                    return Ok(None);
+                }
                 let weight = self.profile.hard_pod_affinity_weight;
                 interpodaffinity::pre_score(cluster, &self.needs, weight)
                     .map(|sums| interpodaffinity::score(cluster, &sums, feasible))

@@ -16,6 +16,9 @@ const NO_CLAIMS: &str = "no new claims to deallocate";
 /// What is said instead of all that when the pod was turned down before nodes were looked at.
 const NO_STATE: &str = "not found";
 
+/// Why preemption is not tried where no plugin does it.
+const DISABLED: &str = "the profile does not have DefaultPreemption";
+
 /// A decision about one pod.
 #[derive(Debug, Default)]
 pub struct Decision {
@@ -71,9 +74,20 @@ pub(super) fn whole_message(nodes: usize, filters: &str, preemption: &Preemption
 }
 
 /// What preemption finds for a pod that was turned down before nodes were looked at: nothing.
-pub(super) fn no_preemption(pod: &PodInfo) -> Preemption {
-    let ineligible = (!pod.preempts).then(|| defaultpreemption::NEVER.to_owned());
-    Preemption { ineligible, message: Some(NO_STATE.to_owned()), ..Preemption::default() }
+pub(super) fn no_preemption(nodes: usize, pod: &PodInfo, profile: &Profile) -> Preemption {
+    let after = |plugin: Plugin| profile.post_filters.contains(&plugin);
+    let never = (!pod.preempts).then(|| defaultpreemption::NEVER.to_owned());
+    let (ineligible, message) = match (after(Plugin::DynamicResources), after(Plugin::DefaultPreemption)) {
+        (true, true) => (never, Some(NO_STATE.to_owned())),
+        (true, false) => (Some(DISABLED.to_owned()), Some(NO_STATE.to_owned())),
+        (false, true) => {
+            let (ineligible, message) =
+                (never.clone(), never.unwrap_or_else(|| defaultpreemption::unhelpful(nodes)));
+            (ineligible, Some(format!("preemption: {message}")))
+        }
+        (false, false) => (None, None),
+    };
+    Preemption { ineligible, message, ..Preemption::default() }
 }
 
 /// Looks for room by preemption; its message has what all plugins say after the filters.
@@ -85,10 +99,27 @@ pub(super) fn preempt(
 ) -> Preemption {
     let potential = defaultpreemption::potential(rejected);
     let profile = cycle.profile;
+    let after = |plugin: Plugin| profile.post_filters.contains(&plugin);
+    if !after(Plugin::DefaultPreemption) {
+        let claims = after(Plugin::DynamicResources);
+        return Preemption {
+            ineligible: claims.then(|| DISABLED.to_owned()),
+            message: claims.then(|| NO_CLAIMS.to_owned()),
+            ..Preemption::default()
+        };
+    }
     let enough = (potential * profile.candidates_percent / 100).max(profile.candidates_min);
     let tries = Tries { offset, enough: enough.min(potential) };
     let mut preemption = defaultpreemption::run(cycle, states, rejected, tries);
-    preemption.message = preemption.message.map(|said| format!("{NO_CLAIMS}, {said}"));
+    let said = |plugin: &Plugin, of_preemption: &str| match plugin {
+        Plugin::DynamicResources => Some(NO_CLAIMS.to_owned()),
+        Plugin::DefaultPreemption => Some(of_preemption.to_owned()),
+        _ => None,
+    };
+    preemption.message = preemption.message.map(|message| {
+        let all: Vec<String> = profile.post_filters.iter().filter_map(|p| said(p, &message)).collect();
+        all.join(", ")
+    });
     preemption
 }
 
@@ -99,7 +130,7 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo, profile: &Profile) -> Decisi
         Ok(begun) => begun,
         Err(rejection) => {
             let said = refused_message(nodes, pod, &rejection);
-            let preemption = no_preemption(pod);
+            let preemption = no_preemption(nodes, pod, profile);
             return Decision {
                 message: Some(whole_message(nodes, &said, &preemption)),
                 filter_message: Some(said),

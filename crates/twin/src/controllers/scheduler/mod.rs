@@ -1,4 +1,5 @@
-//! `scheduler`: binds pending pods to nodes, deciding as kube-scheduler 1.36 does with its default profile.
+//! `scheduler`: binds pending pods to nodes, deciding as kube-scheduler 1.36 does, by its default profile or those of a
+//! [`Config`]. Pods that name another scheduler are left alone.
 //!
 //! [`Cluster`] is what it knows, kept up to date by single changes; [`decide`] is the pure decision with
 //! every reason; the queue says who is tried when. Chance (one of equally good nodes, where a search for
@@ -11,6 +12,7 @@ mod advice;
 mod attempt;
 mod capacity;
 mod cluster;
+pub mod config;
 mod counts;
 mod cycle;
 mod decision;
@@ -27,10 +29,11 @@ pub use advice::{Advice, advise};
 pub use attempt::Search;
 pub use capacity::{Capacity, capacity};
 pub use cluster::Cluster;
+pub use config::Config;
 pub use decision::{Decision, decide};
 pub use plugins::defaultpreemption::{Candidate, Preemption};
 pub use pod::PodInfo;
-pub use profile::{Profile, Strategy};
+pub use profile::{Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strategy};
 pub use status::{Code, Plugin, Rejection};
 
 use super::{Cx, is_deleting, is_terminal, phase, time};
@@ -38,16 +41,13 @@ use crate::controllers::events::{About, Source};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind, Objects};
+use crate::world::{Priority, Task};
 use attempt::{Nomination, Outcome, Unfit};
 use fleet::Instant;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use queue::{News, Queue};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// The scheduler's name in `spec.schedulerName`.
-const NAME: &str = "default-scheduler";
-const SOURCE: Source<'static> = Source { component: NAME, host: None };
 
 /// The scheduler's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -60,17 +60,23 @@ pub(crate) struct Scheduler {
     #[serde(skip)]
     cluster: Option<Box<Cluster>>,
     #[serde(skip)]
-    profile: Profile,
+    config: Config,
     /// Empty at rest.
     #[serde(skip)]
     news: News,
 }
 
-/// Whether this scheduler is to bind the pod.
-fn is_mine(pod: &Pod) -> bool {
+/// The name of the scheduler a pod asks for.
+fn name_of(pod: &Pod) -> &str {
+    let stated = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    stated.filter(|name| !name.is_empty()).unwrap_or(profile::DEFAULT_NAME)
+}
+
+/// Whether one of these schedulers is to bind the pod.
+fn is_mine(config: &Config, pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     spec.node_name.is_none()
-        && spec.scheduler_name.as_deref().is_none_or(|name| name == NAME)
+        && config.profile(name_of(pod)).is_some()
         && spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
         && !is_deleting(&pod.metadata)
         && phase(pod) == "Pending"
@@ -82,7 +88,7 @@ fn holds(pod: &Pod) -> Option<&str> {
 }
 
 /// Reads what the scheduler knows from the objects; nodes known before keep their order.
-fn read(objects: &Objects, order: &[Arc<str>]) -> Cluster {
+fn read(objects: &Objects, order: &[Arc<str>], config: &Config) -> Cluster {
     let mut cluster = Cluster::new();
     for stored in objects.list(Kind::Namespace, None) {
         if let Object::Namespace(namespace) = &stored.object {
@@ -99,7 +105,7 @@ fn read(objects: &Objects, order: &[Arc<str>]) -> Cluster {
     }
     for pod in objects.list(Kind::Pod, None).filter_map(|s| s.object.as_pod()) {
         let nominated = pod.status.as_ref().is_some_and(|s| s.nominated_node_name.is_some());
-        if holds(pod).is_some() || (nominated && is_mine(pod)) {
+        if holds(pod).is_some() || (nominated && is_mine(config, pod)) {
             cluster.put_pod(pod);
         }
     }
@@ -130,11 +136,7 @@ fn undo(cluster: &mut Cluster, change: &Change) {
 
 impl Scheduler {
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
-        if self.cluster.is_none() {
-            let mut cluster = read(cx.objects, &self.nodes);
-            cx.objects.unseen().rev().chain([change]).for_each(|unheard| undo(&mut cluster, unheard));
-            self.cluster = Some(Box::new(cluster));
-        }
+        self.learn(cx, &[change]);
         match &change.object.object {
             Object::Node(node) => self.observe_node(node, change.kind),
             Object::Pod(pod) => self.observe_pod(pod, change),
@@ -148,6 +150,12 @@ impl Scheduler {
             }
             _ => {}
         }
+    }
+    /// Takes over the configuration of the cluster.
+    fn configure(&mut self, cx: &Cx<'_>) {
+        let Some(document) = cx.scheduler else { return };
+        self.config = Config::read(document).expect("it was checked when the fleet was read");
+        self.queue.backoff = self.config.backoff;
     }
     fn observe_node(&mut self, node: &Node, kind: ChangeKind) {
         let Some(cluster) = &mut self.cluster else { return };
@@ -167,7 +175,7 @@ impl Scheduler {
             Some(node) => self.observe_bound(uid, node, pod),
             None => self.release(uid),
         }
-        if gone || !is_mine(pod) {
+        if gone || !is_mine(&self.config, pod) {
             self.queue.remove(uid);
             self.withdraw(uid);
         } else if !self.queue.contains(uid) {
@@ -194,6 +202,9 @@ impl Scheduler {
                     cluster.touch(uid, |info| info.start = started);
                 }
                 return;
+            }
+            if !same {
+                self.news.left.push(old.clone());
             }
             cluster.release(uid);
         }
@@ -222,33 +233,64 @@ impl Scheduler {
             return false;
         }
         let mut news = std::mem::take(&mut self.news);
-        news.locate(cluster);
+        if self.queue.waits() {
+            news.locate(cluster);
+        }
         if news.nodes {
             self.nodes = cluster.names().cloned().collect();
         }
         if !news.is_empty() {
-            self.queue.hear(&news, cluster, cx.objects, cx.now);
+            self.queue.hear(&news, cluster, (cx.objects, &self.config), cx.now);
         }
         while let Some(cluster) = &self.cluster
             && let Some(uid) = self.queue.pop(&news, cluster)
         {
             self.attempt(cx, &uid);
         }
+        if let Some(at) = self.queue.next_flush() {
+            cx.timers.set(at, Priority::Controller, Task::Unschedulable);
+        }
         true
+    }
+    /// Looks who has waited too long without being tried.
+    pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
+        self.learn(cx, &[]);
+        let lowest = self.cluster.as_ref().and_then(|cluster| cluster.lowest_priority());
+        self.queue.flush(cx.objects, &self.config, lowest, cx.now);
+        if self.queue.is_idle()
+            && let Some(at) = self.queue.next_flush()
+        {
+            cx.timers.set(at, Priority::Controller, Task::Unschedulable);
+        }
+    }
+    /// Reads what the scheduler knows, if it does not know it yet; some changes are yet to be heard of.
+    fn learn(&mut self, cx: &Cx<'_>, unheard: &[&Change]) {
+        if self.cluster.is_some() {
+            return;
+        }
+        self.configure(cx);
+        let mut cluster = read(cx.objects, &self.nodes, &self.config);
+        cx.objects
+            .unseen()
+            .rev()
+            .chain(unheard.iter().copied())
+            .for_each(|change| undo(&mut cluster, change));
+        self.cluster = Some(Box::new(cluster));
     }
     /// Tries to bind one pod.
     fn attempt(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
         let (Some(cluster), Some(waiting)) = (&mut self.cluster, self.queue.get_mut(uid)) else { return };
         let Some(stored) = cx.pod(&waiting.namespace, &waiting.name, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
+        let Some(profile) = self.config.profile(name_of(pod)) else { return };
         let info = match &waiting.info {
             Some(info) => info.clone(),
-            None => waiting.info.insert(Arc::new(PodInfo::new(pod))).clone(),
+            None => waiting.info.insert(Arc::new(profile.digest(pod))).clone(),
         };
         let seed = cx.seed;
         let id = cx.timers.cluster;
         let search = self.search.get_or_insert_with(|| Search::new(seed, &format!("scheduler/{id}")));
-        match search.attempt(cluster, &info, &self.profile) {
+        match search.attempt(cluster, &info, profile) {
             Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
             Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
@@ -266,12 +308,13 @@ impl Scheduler {
         if !self.queue.is_empty() {
             self.news.came.push(placed);
         }
+        let scheduler = name_of(pod).to_owned();
         let mut pod = pod.clone();
         pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
         pod.status.get_or_insert_default().nominated_node_name = None;
         set_scheduled(&mut pod, cx.now, None);
         cx.put_pod(pod);
-        cx.normal(&About::new(object), SOURCE, "Scheduled", text);
+        cx.normal(&About::new(object), Source { component: &scheduler, host: None }, "Scheduled", text);
     }
     /// A pod goes nowhere for now: says so, and makes room if that is to be done.
     fn refuse(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: &Arc<PodInfo>, unfit: Unfit) {
@@ -292,21 +335,23 @@ impl Scheduler {
         let renominated = Arc::new(renominated);
         waiting.info = Some(renominated.clone());
         if let Nomination::To(candidate) = &unfit.nomination {
-            self.make_room(cx, candidate, &renominated);
+            self.make_room(cx, candidate, &renominated, name_of(pod));
         }
         if told && !moved {
             return;
         }
+        let scheduler = name_of(pod).to_owned();
         let mut pod = pod.clone();
         pod.status.get_or_insert_default().nominated_node_name = nominated.map(|n| n.to_string());
         set_scheduled(&mut pod, cx.now, Some((unfit.reason, &unfit.message)));
         cx.put_pod(pod);
         if !told {
-            cx.warning(&About::new(object), SOURCE, "FailedScheduling", unfit.message);
+            let source = Source { component: &scheduler, host: None };
+            cx.warning(&About::new(object), source, "FailedScheduling", unfit.message);
         }
     }
     /// Deletes the victims, and takes the node from less important pods that wait for it.
-    fn make_room(&mut self, cx: &mut Cx<'_>, candidate: &Candidate, pod: &Arc<PodInfo>) {
+    fn make_room(&mut self, cx: &mut Cx<'_>, candidate: &Candidate, pod: &Arc<PodInfo>, scheduler: &str) {
         let Some(cluster) = &mut self.cluster else { return };
         let others = cluster.nominated.get(&candidate.node).cloned().unwrap_or_default();
         for other in others.into_iter().filter(|o| o.priority < pod.priority) {
@@ -324,17 +369,18 @@ impl Scheduler {
         }
         cluster.nominate(pod.clone());
         for victim in &candidate.victims {
-            preempt(cx, victim, pod, &candidate.node);
+            preempt(cx, victim, pod, (&candidate.node, scheduler));
         }
     }
     /// The first node, if any, on which more is requested than it has: a broken invariant.
     pub(crate) fn overcommitted(&self) -> Option<(&str, String)> {
-        self.cluster.as_ref()?.overcommitted()
+        let ignored = |name: &str| self.config.profiles.iter().any(|profile| profile.fit.ignores(name));
+        self.cluster.as_ref()?.overcommitted_but(ignored)
     }
 }
 
 /// Deletes a pod to make room for another.
-fn preempt(cx: &mut Cx<'_>, victim: &PodInfo, pod: &PodInfo, node: &str) {
+fn preempt(cx: &mut Cx<'_>, victim: &PodInfo, pod: &PodInfo, (node, scheduler): (&str, &str)) {
     let Some(stored) = cx.pod(&victim.namespace, &victim.name, &victim.uid) else { return };
     let Object::Pod(old) = &stored.object else { return };
     if is_deleting(&old.metadata) {
@@ -345,7 +391,7 @@ fn preempt(cx: &mut Cx<'_>, victim: &PodInfo, pod: &PodInfo, node: &str) {
         type_: "DisruptionTarget".to_owned(),
         status: "True".to_owned(),
         reason: Some("PreemptionByScheduler".to_owned()),
-        message: Some(format!("{NAME}: preempting to accommodate a higher priority pod")),
+        message: Some(format!("{scheduler}: preempting to accommodate a higher priority pod")),
         last_transition_time: Some(time(cx.now)),
         ..PodCondition::default()
     };
@@ -354,7 +400,8 @@ fn preempt(cx: &mut Cx<'_>, victim: &PodInfo, pod: &PodInfo, node: &str) {
     conditions.push(condition);
     cx.put_pod(next);
     let text = format!("Preempted by pod {} on node {node}", pod.uid);
-    cx.normal(&About::new(&stored.object), SOURCE, "Preempted", text);
+    let source = Source { component: scheduler, host: None };
+    cx.normal(&About::new(&stored.object), source, "Preempted", text);
     cx.delete(Kind::Pod, &victim.namespace, &victim.name);
 }
 

@@ -125,6 +125,8 @@ pub struct PodInfo {
     /// Whether it may preempt.
     pub(super) preempts: bool,
     pub(super) request: Amounts,
+    /// What of it a node must have, where its profile ignores some; amounts ignored are 0.
+    pub(super) asked: Option<Box<Amounts>>,
     /// CPU and memory with kube-scheduler's stand-ins for what is not stated.
     pub(super) scored: (i64, i64),
     /// The same while the pod is not placed.
@@ -171,6 +173,7 @@ impl PodInfo {
             priority: spec.priority.unwrap_or(0),
             preempts: spec.preemption_policy.as_deref() != Some("Never"),
             request,
+            asked: None,
             scored,
             scored_incoming,
             node: named(spec.node_name.as_ref()),
@@ -188,6 +191,10 @@ impl PodInfo {
             namespace,
             labels,
         }
+    }
+    /// What a node must have for it.
+    pub(super) fn asked(&self) -> &Amounts {
+        self.asked.as_deref().unwrap_or(&self.request)
     }
     /// `namespace/name`.
     pub fn full_name(&self) -> String {

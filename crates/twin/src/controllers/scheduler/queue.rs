@@ -4,15 +4,19 @@
 //! news that could help it: what that is depends on the plugins that turned it down. One that comes back
 //! within its back-off (1 s, doubled with each attempt, at most 10 s) is tried only after all others, in
 //! order of the second its back-off ends; with nobody else to try, that is at once, as in kube-scheduler.
-//! Since an attempt takes no time here, both queues are empty at rest. Left out: the retry after five minutes
-//! without news, and those of pods that a pod's leaving does not make fit; by either, a pod might evict others
-//! that came since, or get behind those that came meanwhile.
+//! Since an attempt takes no time here, both queues are empty at rest.
 //!
-//! Pods that wait are filed by what they ask for. Whether news helps is asked once for all who ask for the
-//! same, and of them only the first is in line: when its turn has come and the room is gone, the others
-//! are not looked at. Pods whose fate hangs on other pods are asked one by one.
+//! Pods that wait are filed by what they ask for and whom they may evict for it. Whether news helps is asked once for
+//! all who ask for the same, and of them only the first is in line: when its turn has come and the room is gone, the
+//! others are not looked at. Pods whose fate hangs on other pods are asked one by one. Where a pod has left a node,
+//! whoever fits there once all less important pods are gone is tried too, because it may evict those.
+//!
+//! Who has waited five minutes without being tried is tried again whatever happened, as kube-scheduler does every 30 s.
+//! Here that is done for those who could evict somebody; for the others nothing can have changed, since all news that
+//! could have helped was heard, so that only their place in line moves behind those that failed meanwhile.
 
 use super::cluster::Cluster;
+use super::config::{Backoff, Config};
 use super::plugins::noderesources;
 use super::pod::PodInfo;
 use super::status::Plugin;
@@ -24,10 +28,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Back-off after the first failed attempt, in seconds.
-const BACKOFF_FIRST_SECONDS: i64 = 1;
-/// Longest back-off, in seconds.
-const BACKOFF_MAX_SECONDS: i64 = 10;
+/// How long a pod waits before it is tried again without news, in seconds (kube-scheduler's
+/// `DefaultPodMaxInUnschedulablePodsDuration`).
+const PATIENCE_SECONDS: i64 = 300;
+/// How often it is looked who has waited so long, in seconds.
+const FLUSH_SECONDS: i64 = 30;
 
 /// Plugins whose verdict on one node depends on pods of others.
 const WIDE: u32 =
@@ -62,12 +67,30 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// When its back-off ends.
-    fn rested_at(&self) -> Instant {
-        let seconds = BACKOFF_FIRST_SECONDS << self.attempts.saturating_sub(1).min(4);
-        self.since + Span::from_seconds(seconds.min(BACKOFF_MAX_SECONDS))
+    fn rested_at(&self, backoff: Backoff) -> Instant {
+        self.since + Span::from_seconds(backoff.seconds(self.attempts))
     }
     fn is_wide(&self) -> bool {
         self.against & WIDE != 0
+    }
+}
+
+/// What a pod asks for, and whom it may evict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ask {
+    request: Amounts,
+    /// Pods of lower priority may have to go for it.
+    above: i32,
+}
+
+/// Below whose priority pods may have to go for this one; nobody's, where it must not preempt.
+fn above(pod: &PodInfo) -> i32 {
+    if pod.preempts { pod.priority } else { i32::MIN }
+}
+
+impl Ask {
+    fn of(pod: &PodInfo) -> Ask {
+        Ask { request: pod.asked().clone(), above: above(pod) }
     }
 }
 
@@ -128,16 +151,39 @@ pub(super) struct Queue {
     pods: BTreeMap<Arc<str>, Waiting>,
     number: u64,
     #[serde(skip)]
+    pub(super) backoff: Backoff,
+    #[serde(skip)]
     line: BTreeSet<Turn>,
     /// Those that wait, by what they ask for.
     #[serde(skip)]
-    classes: BTreeMap<Amounts, Class>,
+    classes: BTreeMap<Ask, Class>,
     /// Those that wait and are asked one by one.
     #[serde(skip)]
     wide: BTreeSet<Arc<str>>,
     /// Those that have failed and are to be filed; `None` when nobody is filed yet.
     #[serde(skip)]
     unfiled: Option<Vec<Arc<str>>>,
+    /// Those that have failed, by when they are to be tried without news; `None` when that is yet to be worked out.
+    #[serde(skip)]
+    patience: Option<BTreeMap<Instant, BTreeSet<Arc<str>>>>,
+    /// When somebody is to be tried without news, if a timer is set for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flush_at: Option<Instant>,
+}
+
+/// The first look, after a failure at `since`, at which a pod has waited too long.
+fn out_of_patience(since: Instant) -> Instant {
+    let over = since + Span::from_seconds(PATIENCE_SECONDS);
+    Instant::from_unix_seconds((over.as_unix_seconds().div_euclid(FLUSH_SECONDS) + 1) * FLUSH_SECONDS)
+}
+
+/// A node that has gained room, with its free CPU and memory as of the beginning and the lowest priority on it.
+#[derive(Clone, Copy, Debug)]
+struct Gain {
+    at: u32,
+    cpu_millis: i64,
+    memory_bytes: i64,
+    lowest: i32,
 }
 
 /// What has happened since the last round that could help a pod.
@@ -145,8 +191,8 @@ pub(super) struct Queue {
 pub(super) struct News {
     /// Nodes that are new or changed, or that a pod has left.
     pub(super) gained: BTreeSet<Arc<str>>,
-    /// The same by number, of those there are, with their free CPU and memory as of the beginning.
-    at: Vec<(u32, i64, i64)>,
+    /// The same by number, of those there are.
+    at: Vec<Gain>,
     /// Whether some of them are new, changed or gone.
     pub(super) nodes: bool,
     /// Pods that were placed.
@@ -167,26 +213,33 @@ impl News {
     }
     /// Finds the nodes it names.
     pub(super) fn locate(&mut self, cluster: &Cluster) {
-        let free = |at: u32| {
+        let gain = |at: u32| {
             let node = cluster.node(at);
-            let cpu = node.allocatable.cpu_millis - node.used.cpu_millis;
-            node.known.then(|| (at, cpu, node.allocatable.memory_bytes - node.used.memory_bytes))
+            let lowest = || node.pods.iter().map(|pod| pod.priority).min().unwrap_or(i32::MAX);
+            node.known.then(|| Gain {
+                at,
+                cpu_millis: node.allocatable.cpu_millis - node.used.cpu_millis,
+                memory_bytes: node.allocatable.memory_bytes - node.used.memory_bytes,
+                lowest: lowest(),
+            })
         };
-        self.at = self.gained.iter().filter_map(|name| free(cluster.find(name)?)).collect();
+        self.at = self.gained.iter().filter_map(|name| gain(cluster.find(name)?)).collect();
     }
-    /// Whether a node it names has room for a request.
-    fn has_room(&self, request: &Amounts, cluster: &Cluster) -> bool {
+    /// Whether a node it names has room for a request, or would have it without pods below a priority.
+    fn has_room(&self, request: &Amounts, above: i32, cluster: &Cluster) -> bool {
         let enough = |want: i64, free: i64| want <= 0 || want <= free;
-        self.at.iter().any(|(at, cpu, memory)| {
-            enough(request.cpu_millis, *cpu)
-                && enough(request.memory_bytes, *memory)
-                && noderesources::fits(request, cluster.node(*at))
-        })
+        let now = |gain: &Gain| {
+            enough(request.cpu_millis, gain.cpu_millis)
+                && enough(request.memory_bytes, gain.memory_bytes)
+                && noderesources::fits(request, cluster.node(gain.at))
+        };
+        let without = |gain: &Gain| gain.lowest < above && cluster.fits_without(gain.at, request, above);
+        self.at.iter().any(|gain| now(gain) || without(gain))
     }
     /// Whether it could help a pod that these plugins turned down.
     fn helps(&self, pod: &PodInfo, against: u32, cluster: &Cluster) -> bool {
         let by = |plugin: Plugin| against & plugin.bit() != 0;
-        if self.has_room(&pod.request, cluster) {
+        if self.has_room(pod.asked(), above(pod), cluster) {
             return true;
         }
         if against & WIDE == 0 {
@@ -293,11 +346,11 @@ impl Queue {
         if waiting.is_wide() {
             self.wide.remove(uid);
         } else if let Some(info) = &waiting.info
-            && let Some(class) = self.classes.get_mut(&info.request)
+            && let Some(class) = self.classes.get_mut(&Ask::of(info))
         {
             let rank = Queue::rank(uid, waiting);
             if !class.rested.remove(&rank) {
-                class.resting.remove(&(waiting.rested_at().as_unix_seconds(), rank));
+                class.resting.remove(&(waiting.rested_at(self.backoff).as_unix_seconds(), rank));
             }
         }
         if let Some(waiting) = self.pods.get_mut(uid.clone().as_ref()) {
@@ -305,7 +358,7 @@ impl Queue {
         }
     }
     /// Files those that have failed since the last time; all, if nobody is filed.
-    fn file(&mut self, objects: &Objects) {
+    fn file(&mut self, objects: &Objects, config: &Config) {
         let all = || self.pods.iter().filter(|(_, w)| w.attempts > 0).map(|(uid, _)| uid.clone()).collect();
         let unfiled = self.unfiled.take().unwrap_or_else(all);
         self.unfiled = Some(Vec::new());
@@ -313,7 +366,8 @@ impl Queue {
             let Some(waiting) = self.pods.get_mut(&uid).filter(|w| !w.filed && !w.renewed) else { continue };
             if waiting.info.is_none() {
                 let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name);
-                waiting.info = stored.and_then(|s| s.object.as_pod()).map(|p| Arc::new(PodInfo::new(p)));
+                let pod = stored.and_then(|s| s.object.as_pod());
+                waiting.info = pod.and_then(|p| Some(Arc::new(config.profile_of(p)?.digest(p))));
             }
             let Some(info) = &waiting.info else { continue };
             waiting.filed = true;
@@ -322,21 +376,23 @@ impl Queue {
                 continue;
             }
             let rank = Queue::rank(&uid, waiting);
-            let end = waiting.rested_at();
-            if !self.classes.contains_key(&info.request) {
-                self.classes.insert(info.request.clone(), Class::default());
-            }
-            if let Some(class) = self.classes.get_mut(&info.request) {
-                class.resting.insert((end.as_unix_seconds(), rank), end);
-            }
+            let end = waiting.rested_at(self.backoff);
+            let class = self.classes.entry(Ask::of(info)).or_default();
+            class.resting.insert((end.as_unix_seconds(), rank), end);
         }
     }
     /// Puts everybody in line whom the news could help; of those that ask for the same, the first.
-    pub(super) fn hear(&mut self, news: &News, cluster: &Cluster, objects: &Objects, now: Instant) {
-        self.file(objects);
+    pub(super) fn hear(
+        &mut self,
+        news: &News,
+        cluster: &Cluster,
+        (objects, config): (&Objects, &Config),
+        now: Instant,
+    ) {
+        self.file(objects, config);
         self.classes.retain(|_, class| !class.is_empty());
-        for (request, class) in &mut self.classes {
-            if news.has_room(request, cluster) {
+        for (ask, class) in &mut self.classes {
+            if news.has_room(&ask.request, ask.above, cluster) {
                 class.rest(now);
                 self.line.extend(class.first());
             }
@@ -344,7 +400,7 @@ impl Queue {
         for uid in &self.wide {
             let Some(waiting) = self.pods.get(uid) else { continue };
             if waiting.info.as_ref().is_some_and(|info| news.helps(info, waiting.against, cluster)) {
-                let end = waiting.rested_at();
+                let end = waiting.rested_at(self.backoff);
                 let rested_second = (end > now).then(|| end.as_unix_seconds());
                 self.line.insert(Turn { rested_second, ..Queue::at_once(uid, waiting) });
             }
@@ -365,9 +421,9 @@ impl Queue {
             if !hopeful {
                 continue;
             }
-            let request = waiting.info.as_ref().filter(|_| turn.shared).map(|info| info.request.clone());
+            let ask = waiting.info.as_ref().filter(|_| turn.shared).map(|info| Ask::of(info));
             self.unfile(&uid);
-            if let Some(class) = request.and_then(|request| self.classes.get(&request)) {
+            if let Some(class) = ask.and_then(|ask| self.classes.get(&ask)) {
                 self.line.extend(class.first());
             }
             return Some(uid);
@@ -383,6 +439,75 @@ impl Queue {
         waiting.since = now;
         if let Some(unfiled) = &mut self.unfiled {
             unfiled.push(uid.clone());
+        }
+        if let Some(patience) = &mut self.patience {
+            patience.entry(out_of_patience(now)).or_default().insert(uid.clone());
+        }
+    }
+    /// Who has failed, by when to try without news.
+    fn patience(&mut self) -> &mut BTreeMap<Instant, BTreeSet<Arc<str>>> {
+        let all = || {
+            let mut patience: BTreeMap<Instant, BTreeSet<Arc<str>>> = BTreeMap::new();
+            for (uid, waiting) in self.pods.iter().filter(|(_, w)| w.attempts > 0) {
+                patience.entry(out_of_patience(waiting.since)).or_default().insert(uid.clone());
+            }
+            patience
+        };
+        if self.patience.is_none() {
+            self.patience = Some(all());
+        }
+        self.patience.get_or_insert_default()
+    }
+    /// When a timer is to be set for the next look at who has waited too long; `None`: one is set, or nobody waits.
+    pub(super) fn next_flush(&mut self) -> Option<Instant> {
+        if self.flush_at.is_some() {
+            return None;
+        }
+        self.patience();
+        // Who has gone or was tried since is left out, so that a world that was loaded sets the same timers.
+        let Queue { pods, patience, .. } = self;
+        let patience = patience.as_mut()?;
+        let counts = |at: Instant, uid: &Arc<str>| {
+            pods.get(uid).is_some_and(|w| w.attempts > 0 && out_of_patience(w.since) == at)
+        };
+        while let Some(first) = patience.first_entry() {
+            if first.get().iter().any(|uid| counts(*first.key(), uid)) {
+                self.flush_at = Some(*first.key());
+                return self.flush_at;
+            }
+            first.remove();
+        }
+        None
+    }
+    /// Whether anybody has failed and waits.
+    pub(super) fn waits(&self) -> bool {
+        self.unfiled.as_ref().is_none_or(|unfiled| !unfiled.is_empty())
+            || !self.classes.is_empty()
+            || !self.wide.is_empty()
+    }
+    /// Looks who has waited too long: who could evict somebody is put in line, the others count as tried in vain.
+    pub(super) fn flush(&mut self, objects: &Objects, config: &Config, lowest: Option<i32>, now: Instant) {
+        self.flush_at = None;
+        self.file(objects, config);
+        let patience = self.patience();
+        let later = patience.split_off(&(now + Span::from_nanos(1)));
+        let due = std::mem::replace(patience, later);
+        for uid in due.into_values().flatten() {
+            let Some(waiting) = self.pods.get(&uid) else { continue };
+            if !waiting.filed || out_of_patience(waiting.since) > now {
+                continue;
+            }
+            let evicts = |info: &Arc<PodInfo>| lowest.is_some_and(|lowest| lowest < above(info));
+            if waiting.info.as_ref().is_some_and(evicts) {
+                self.unfile(&uid);
+                let Some(waiting) = self.pods.get_mut(&uid) else { continue };
+                waiting.renewed = true;
+                self.line.insert(Queue::at_once(&uid, waiting));
+            } else {
+                let against = waiting.against;
+                self.unfile(&uid);
+                self.failed(&uid, against, now);
+            }
         }
     }
 }
@@ -407,7 +532,7 @@ mod tests {
     fn tried(queue: &mut Queue, cluster: &mut Cluster, at: i64) -> Vec<String> {
         let mut news = News { gained: [Arc::from("n")].into(), ..News::default() };
         news.locate(cluster);
-        queue.hear(&news, cluster, &Objects::new(), seconds(at));
+        queue.hear(&news, cluster, (&Objects::new(), &Config::default()), seconds(at));
         let mut tried = Vec::new();
         while let Some(uid) = queue.pop(&news, cluster) {
             tried.push(uid.to_string());
@@ -459,5 +584,34 @@ mod tests {
         queue.renew("picky");
         assert!(!queue.is_idle());
         assert!(queue.remove("picky") && queue.is_idle() && queue.is_empty());
+    }
+
+    #[test]
+    fn who_has_waited_five_minutes_is_tried_again_if_it_may_evict_somebody() {
+        let mut queue = Queue::default();
+        let config = Config::default();
+        for (uid, priority) in [("urgent", 7), ("plain", 0)] {
+            queue.add("default", uid, uid, priority, seconds(0));
+            let pod = PodInfo { priority, ..(*info(uid, "1")).clone() };
+            queue.get_mut(uid).unwrap().info = Some(Arc::new(pod));
+        }
+        let (news, cluster) = (News::default(), Cluster::new());
+        while let Some(uid) = queue.pop(&news, &cluster) {
+            queue.failed(&uid, Plugin::NodeResourcesFit.bit(), seconds(12));
+        }
+        // More than five minutes later, on the half minute.
+        assert_eq!(queue.next_flush(), Some(seconds(330)));
+        assert_eq!(queue.next_flush(), None, "one timer is enough");
+        queue.flush(&Objects::new(), &config, Some(0), seconds(330));
+        assert_eq!(queue.pop(&news, &cluster).as_deref(), Some("urgent"));
+        assert_eq!(queue.pop(&news, &cluster), None, "nothing can have changed for the other");
+        assert_eq!(queue.pods["plain"].since, seconds(330), "but it is behind those that failed meanwhile");
+        assert_eq!((queue.pods["plain"].attempts, queue.next_flush()), (2, Some(seconds(660))));
+        queue.flush(&Objects::new(), &config, None, seconds(660));
+        assert_eq!(queue.pop(&news, &cluster), None, "nobody there to evict");
+        assert_eq!(
+            [290, 299, 300, 329].map(|at| out_of_patience(seconds(at))),
+            [600, 600, 630, 630].map(seconds)
+        );
     }
 }

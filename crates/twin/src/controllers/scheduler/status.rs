@@ -29,11 +29,12 @@ pub enum Plugin {
     NodeResourcesBalancedAllocation,
     ImageLocality,
     DefaultBinder,
+    NodeDeclaredFeatures,
 }
 
 impl Plugin {
     /// Every plugin, in the profile's order.
-    pub const ALL: [Plugin; 19] = [
+    pub const ALL: [Plugin; 20] = [
         Plugin::SchedulingGates,
         Plugin::PrioritySort,
         Plugin::NodeUnschedulable,
@@ -53,6 +54,7 @@ impl Plugin {
         Plugin::NodeResourcesBalancedAllocation,
         Plugin::ImageLocality,
         Plugin::DefaultBinder,
+        Plugin::NodeDeclaredFeatures,
     ];
     /// Its name in a profile.
     pub const fn name(self) -> &'static str {
@@ -76,6 +78,7 @@ impl Plugin {
             Plugin::NodeResourcesBalancedAllocation => "NodeResourcesBalancedAllocation",
             Plugin::ImageLocality => "ImageLocality",
             Plugin::DefaultBinder => "DefaultBinder",
+            Plugin::NodeDeclaredFeatures => "NodeDeclaredFeatures",
         }
     }
     /// Its place in a set of plugins.

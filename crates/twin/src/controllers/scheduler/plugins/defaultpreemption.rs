@@ -82,6 +82,11 @@ fn ineligible(cycle: &Cycle<'_>, rejected: &[(u32, Rejection)]) -> Option<&'stat
         .then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
+/// What is said when it helps on no node.
+pub(in super::super) fn unhelpful(nodes: usize) -> String {
+    format!("0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling.")
+}
+
 /// How many nodes there are where preemption may help.
 pub(in super::super) fn potential(rejected: &[(u32, Rejection)]) -> usize {
     rejected.iter().filter(|(_, r)| r.code == Code::Unschedulable).count()

@@ -1,12 +1,12 @@
 //! `NodeResourcesFit` and `NodeResourcesBalancedAllocation`: room on a node, and how evenly it is used.
 //!
-//! CPU in thousandths of a core, memory in bytes. Only CPU and memory are scored, as by default.
+//! CPU in thousandths of a core, memory in bytes, others in whole units. By default CPU and memory are scored.
 
 use super::SCORE_MAX;
 use crate::amounts::Amounts;
 use crate::controllers::scheduler::node::NodeInfo;
 use crate::controllers::scheduler::pod::PodInfo;
-use crate::controllers::scheduler::profile::Strategy;
+use crate::controllers::scheduler::profile::{Fit, Resource, Strategy};
 use crate::controllers::scheduler::status::{
     CPU, Code, MEMORY, OTHERS, OTHERS_MAX, PODS, Plugin, Rejection, Why,
 };
@@ -15,8 +15,8 @@ use crate::controllers::scheduler::status::{
 const WIDE: i64 = i64::MAX / 128;
 
 #[inline]
-pub(in super::super) fn filter(pod: &PodInfo, node: &NodeInfo) -> Option<Rejection> {
-    let (lacking, hopeless) = lacking(&pod.request, node);
+pub(in super::super) fn filter(asked: &Amounts, node: &NodeInfo) -> Option<Rejection> {
+    let (lacking, hopeless) = lacking(asked, node);
     if lacking == 0 {
         return None;
     }
@@ -27,7 +27,12 @@ pub(in super::super) fn filter(pod: &PodInfo, node: &NodeInfo) -> Option<Rejecti
 /// Whether a request fits on a node as it is.
 #[inline]
 pub(in super::super) fn fits(request: &Amounts, node: &NodeInfo) -> bool {
-    let (have, used) = (&node.allocatable, &node.used);
+    room(request, &node.allocatable, &node.used)
+}
+
+/// Whether a request fits where there is so much and so much of it is used.
+#[inline]
+pub(in super::super) fn room(request: &Amounts, have: &Amounts, used: &Amounts) -> bool {
     let enough = |want: i64, have: i64, used: i64| want <= 0 || want <= have - used;
     let others =
         || request.others.iter().all(|(name, want)| enough(*want, have.other(name), used.other(name)));
@@ -74,40 +79,63 @@ fn percent(part: i64, whole: i64) -> i64 {
     guess + i64::from(rest >= whole) - i64::from(rest < 0)
 }
 
-/// [`score`] by what would be left, without asking about the strategy at each node.
+/// [`score`] by what would be left of CPU and memory, which weigh the same.
 #[inline]
 pub(in super::super) fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
     let have = &node.allocatable;
-    if have.cpu_millis <= 0 || have.memory_bytes <= 0 {
-        return score(pod, node, &Strategy::LeastAllocated);
-    }
     let left = |have: i64, used: i64| if used > have { 0 } else { percent(have - used, have) };
-    let cpu = left(have.cpu_millis, node.scored.0 + pod.scored_incoming.0);
-    let memory = left(have.memory_bytes, node.scored.1 + pod.scored_incoming.1);
-    (cpu + memory) / 2
+    let cpu = || left(have.cpu_millis, node.scored.0 + pod.scored_incoming.0);
+    let memory = || left(have.memory_bytes, node.scored.1 + pod.scored_incoming.1);
+    match (have.cpu_millis > 0, have.memory_bytes > 0) {
+        (true, true) => (cpu() + memory()) / 2,
+        (true, false) => cpu(),
+        (false, true) => memory(),
+        (false, false) => 0,
+    }
 }
 
-/// Mean score of CPU and memory with the pod on the node.
-pub(in super::super) fn score(pod: &PodInfo, node: &NodeInfo, strategy: &Strategy) -> i64 {
-    let one = |have: i64, used: i64| -> i64 {
-        match strategy {
+/// What of a resource a node has, what placed pods use of it, and what the pod asks for; `None` when it does not count.
+fn amounts(
+    resource: &Resource,
+    pod: (i64, i64, &Amounts),
+    used: (i64, i64),
+    node: &NodeInfo,
+) -> Option<(i64, i64, i64)> {
+    let found = match resource {
+        Resource::Cpu => (node.allocatable.cpu_millis, used.0, pod.0),
+        Resource::Memory => (node.allocatable.memory_bytes, used.1, pod.1),
+        Resource::Other(name) => (node.allocatable.other(name), node.used.other(name), pod.2.other(name)),
+    };
+    (found.0 > 0 && !(resource.is_scalar() && found.2 == 0)).then_some(found)
+}
+
+/// Weighted mean score of the resources with the pod on the node.
+pub(in super::super) fn score(pod: &PodInfo, node: &NodeInfo, fit: &Fit) -> i64 {
+    let (mut sum, mut weights) = (0, 0);
+    let asked = (pod.scored_incoming.0, pod.scored_incoming.1, &pod.request);
+    for (resource, weight) in &fit.resources {
+        let Some((have, used, more)) = amounts(resource, asked, node.scored, node) else { continue };
+        let used = used + more;
+        let one = match &fit.strategy {
             Strategy::LeastAllocated if used > have => 0,
             Strategy::LeastAllocated => percent(have - used, have),
             Strategy::MostAllocated => percent(used.min(have), have),
             Strategy::RequestedToCapacityRatio(shape) => {
-                let use_percent = if used > have { 100 } else { percent(used, have) };
-                along(shape, use_percent) * 10
+                let one = along(shape, if used > have { 100 } else { percent(used, have) });
+                // What scores nothing does not count at all.
+                if one <= 0 {
+                    continue;
+                }
+                one
             }
-        }
-    };
-    let (have, used) = (&node.allocatable, node.scored);
-    let cpu = used.0 + pod.scored_incoming.0;
-    let memory = used.1 + pod.scored_incoming.1;
-    match (have.cpu_millis > 0, have.memory_bytes > 0) {
-        (true, true) => (one(have.cpu_millis, cpu) + one(have.memory_bytes, memory)) / 2,
-        (true, false) => one(have.cpu_millis, cpu),
-        (false, true) => one(have.memory_bytes, memory),
-        (false, false) => 0,
+        };
+        sum += one * weight;
+        weights += weight;
+    }
+    match (&fit.strategy, weights) {
+        (_, 0) => 0,
+        (Strategy::RequestedToCapacityRatio(_), _) => (sum as f64 / weights as f64).round() as i64,
+        _ => sum / weights,
     }
 }
 
@@ -121,9 +149,46 @@ fn along(shape: &[(i64, i64)], x: i64) -> i64 {
     if x1 == x0 { y1 } else { y0 + (y1 - y0) * (x - x0) / (x1 - x0) }
 }
 
-/// Whether a pod's evenness is scored: it asks for CPU or memory.
-pub(in super::super) fn is_balanced(pod: &PodInfo) -> bool {
-    pod.request.cpu_millis != 0 || pod.request.memory_bytes != 0
+/// Whether a pod's evenness is scored: it asks for some of the resources.
+pub(in super::super) fn is_balanced(pod: &PodInfo, over: &[Resource]) -> bool {
+    let request = &pod.request;
+    over.iter().any(|resource| match resource {
+        Resource::Cpu => request.cpu_millis != 0,
+        Resource::Memory => request.memory_bytes != 0,
+        Resource::Other(name) => request.other(name) != 0,
+    })
+}
+
+/// Whether these are CPU and memory, whose evenness every node keeps.
+pub(in super::super) fn is_plain(over: &[Resource]) -> bool {
+    matches!(over, [Resource::Cpu, Resource::Memory] | [Resource::Memory, Resource::Cpu])
+}
+
+/// How evenly shares are used, in percent: 100 less their standard deviation.
+fn evenness_of(shares: &[f64]) -> i64 {
+    let deviation = match shares {
+        [] | [_] => 0.0,
+        [one, other] => ((one - other) / 2.0).abs(),
+        many => {
+            let mean = many.iter().sum::<f64>() / many.len() as f64;
+            (many.iter().map(|share| (share - mean) * (share - mean)).sum::<f64>() / many.len() as f64).sqrt()
+        }
+    };
+    ((1.0 - deviation) * SCORE_MAX as f64) as i64
+}
+
+/// [`balanced`] over any resources.
+pub(in super::super) fn balanced_over(pod: &PodInfo, node: &NodeInfo, over: &[Resource]) -> i64 {
+    if is_plain(over) {
+        return balanced(pod, node);
+    }
+    let asked = (pod.request.cpu_millis, pod.request.memory_bytes, &pod.request);
+    let used = (node.used.cpu_millis, node.used.memory_bytes);
+    let counted = || over.iter().filter_map(|resource| amounts(resource, asked, used, node));
+    let share = |used: i64, have: i64| (used as f64 / have as f64).min(1.0);
+    let with: Vec<f64> = counted().map(|(have, used, more)| share(used + more, have)).collect();
+    let without: Vec<f64> = counted().map(|(have, used, _)| share(used, have)).collect();
+    50 + (50 + evenness_of(&with) - evenness_of(&without)) / 2
 }
 
 /// How evenly CPU and memory are used, in percent; a node that lacks one of them is even.
@@ -174,14 +239,17 @@ mod tests {
         pod.request = Amounts { cpu_millis: 1000, memory_bytes: 0, pods: 1, ..Amounts::default() };
         pod.scored_incoming = (1000, 0);
         // CPU 50 % free, memory 75 %: 62. Evenness 100 without, 87 with: 50 + 37 / 2 = 68.
-        assert_eq!(score(&pod, &node, &Strategy::LeastAllocated), 62);
+        let by = |strategy: Strategy| Fit { strategy, ..Fit::default() };
+        assert_eq!(score(&pod, &node, &by(Strategy::LeastAllocated)), 62);
         assert_eq!(least_allocated(&pod, &node), 62);
-        assert_eq!(score(&pod, &node, &Strategy::MostAllocated), 37);
-        let shape = Strategy::RequestedToCapacityRatio(vec![(0, 0), (100, 10)]);
-        assert_eq!(score(&pod, &node, &shape), (50 + 20) / 2);
+        assert_eq!(score(&pod, &node, &by(Strategy::MostAllocated)), 37);
+        // CPU 50 % used, memory 25 %: 50 and 25, the mean rounded.
+        let shape = Strategy::RequestedToCapacityRatio(vec![(0, 0), (100, 100)]);
+        assert_eq!(score(&pod, &node, &by(shape)), 38);
         assert_eq!(balanced(&pod, &node), 68);
-        assert!(is_balanced(&pod));
+        let plain = [Resource::Cpu, Resource::Memory];
+        assert!(is_balanced(&pod, &plain) && !is_balanced(&pod, &plain[1..]));
         pod.request = Amounts { pods: 1, ..Amounts::default() };
-        assert!(!is_balanced(&pod));
+        assert!(!is_balanced(&pod, &plain));
     }
 }

@@ -5,6 +5,7 @@ use crate::controllers::scheduler::cluster::Cluster;
 use crate::controllers::scheduler::cycle::{Needs, SpreadNeed};
 use crate::controllers::scheduler::node::NodeInfo;
 use crate::controllers::scheduler::pod::{PodInfo, PodSelector, Spread};
+use crate::controllers::scheduler::profile::{SpreadDefault, SpreadDefaults};
 use crate::controllers::scheduler::status::{Plugin, Rejection};
 use std::sync::Arc;
 
@@ -15,24 +16,45 @@ const DEFAULTS: [(&str, i64); 2] = [(HOSTNAME, 3), ("topology.kubernetes.io/zone
 const ABSENT: i64 = -1;
 
 /// The constraints of a pod that has none.
-pub(in super::super) fn defaults(cluster: &Cluster, pod: &PodInfo) -> Vec<Arc<Spread>> {
+pub(in super::super) fn defaults(
+    cluster: &Cluster,
+    pod: &PodInfo,
+    stated: &SpreadDefaults,
+) -> Vec<Arc<Spread>> {
+    if matches!(stated, SpreadDefaults::List(list) if list.is_empty()) {
+        return Vec::new();
+    }
     let Some(selector) = cluster.owners_selector(pod) else { return Vec::new() };
     let namespaces = vec![pod.namespace.clone()];
     let namespace_selector = crate::controllers::scheduler::labels::Selector::Nothing;
     let pods = PodSelector { namespaces, namespace_selector, selector };
-    let one = |(key, skew_max): (&str, i64)| {
+    let one = |of: &SpreadDefault| {
         Arc::new(Spread {
-            key: key.into(),
-            skew_max,
-            hard: false,
-            domains_min: 1,
+            key: of.key.as_str().into(),
+            skew_max: of.skew_max,
+            hard: of.hard,
+            domains_min: of.domains_min,
             own: pods.selector.matches(&pod.labels),
             pods: pods.clone(),
-            honor_affinity: true,
-            honor_taints: false,
+            honor_affinity: of.honor_affinity,
+            honor_taints: of.honor_taints,
         })
     };
-    DEFAULTS.into_iter().map(one).collect()
+    match stated {
+        SpreadDefaults::List(list) => list.iter().map(one).collect(),
+        SpreadDefaults::System => DEFAULTS.into_iter().map(|of| one(&system(of))).collect(),
+    }
+}
+
+fn system((key, skew_max): (&str, i64)) -> SpreadDefault {
+    SpreadDefault {
+        key: key.to_owned(),
+        skew_max,
+        hard: false,
+        domains_min: 1,
+        honor_affinity: true,
+        honor_taints: false,
+    }
 }
 
 /// Whether a node counts for a constraint.
