@@ -39,7 +39,7 @@ fn work(which: u8) -> Arc<Work> {
         4 => ("kube-system", "Deployment", "dns"),
         _ => ("", "", ledger::usage::OTHER),
     };
-    let team: &[(&str, &str)] = if which % 3 == 0 { &[("team", "a")] } else { &[] };
+    let team: &[(&str, &str)] = if which.is_multiple_of(3) { &[("team", "a")] } else { &[] };
     let labels: Labels = team.iter().map(|(key, value)| (Arc::from(*key), Arc::from(*value))).collect();
     let owner = Owner { kind: kind.into(), name: name.into() };
     Arc::new(Work { namespace: namespace.into(), owner, labels: Arc::new(labels) })

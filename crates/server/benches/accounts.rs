@@ -104,7 +104,7 @@ async fn measure([clusters, days, rows, nodes]: [usize; 4]) {
             last = Some(store.append(Write::Usage { id, cluster, hour, recorded, body }));
         }
         last.unwrap().await.unwrap();
-        hour = hour + Span::HOUR;
+        hour += Span::HOUR;
     }
     println!(
         "{clusters} clusters, {days} days, {rows} rows and {nodes} nodes each: {lines} lines, {:.0} MB",
