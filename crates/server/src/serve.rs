@@ -141,18 +141,22 @@ pub async fn serve(options: Options) -> anyhow::Result<Running> {
     Ok(Running { clusters, nodes, kubeconfig, at: host.now(), host, store, tasks, passing })
 }
 
-/// A directory for this process alone, which only its owner may enter.
+/// Directories of twins that are kept nowhere, which one process may have at most.
+const PASSING_MAX: u32 = 1000;
+
+/// A new directory, which only its owner may enter.
 fn own_directory() -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
-    let dir = std::env::temp_dir().join(format!("kubercarbon-twin-{}", std::process::id()));
-    let make = || std::fs::DirBuilder::new().mode(0o700).create(&dir);
-    let made = match make() {
-        // Of a process that had this number before; only an own one can be removed.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::remove_dir_all(&dir).and_then(|()| make())
+    let name = |n| format!("kubercarbon-twin-{}-{n}", std::process::id());
+    for dir in (1..=PASSING_MAX).map(|n| std::env::temp_dir().join(name(n))) {
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            // Another twin's, or of a process that had this number before.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| dir.clone()).with_context(|| format!("make {}", dir.display())),
         }
-        made => made,
-    };
-    made.with_context(|| format!("make {}", dir.display()))?;
-    Ok(dir)
+    }
+    anyhow::bail!(
+        "make {}: {PASSING_MAX} such directories are there already",
+        std::env::temp_dir().join(name(1)).display()
+    )
 }

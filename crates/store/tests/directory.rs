@@ -118,8 +118,8 @@ async fn a_newer_schema_is_refused() {
     other.execute("PRAGMA user_version = 999").await.unwrap();
     other.close().await.unwrap();
     let error = refused(dir.path()).await;
-    assert!(matches!(error, Error::Newer { found: 999, supported: 2, .. }), "{error}");
-    assert!(error.to_string().ends_with("found schema version 999, expected at most 2"), "{error}");
+    assert!(matches!(error, Error::Newer { found: 999, supported: 3, .. }), "{error}");
+    assert!(error.to_string().ends_with("found schema version 999, expected at most 3"), "{error}");
 }
 
 #[tokio::test]

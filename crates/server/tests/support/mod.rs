@@ -10,15 +10,12 @@ use control::{
 };
 use fleet::{
     Action, Bytes, ClusterId, Cpu, DataSource, GramsCo2, GramsCo2PerKwh, GridZone, Instant, JobKey, Mode,
-    Money, MoneyPerHour, NodeName, NodePower, ObjectName, PlacementContract, Plan, PolicyKind, Provenance,
-    Rates, RegionId, Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
+    Money, MoneyPerHour, ObjectName, PlacementContract, Plan, PolicyKind, Provenance, Rates, RegionId,
+    Resources, Scaling, Series, Span, Step, Watts, builtin, plan,
 };
 use futures::future::BoxFuture;
-use ledger::Labels;
 use ledger::accounts::{Accounts, By, Fold, Part, Question};
-use ledger::allocation::{Allocation, NodeLoad, Owner, PodLoad, Work};
 use ledger::meter::Rate;
-use ledger::usage::{Heading, HourEntry};
 use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
@@ -30,6 +27,10 @@ use server::signals::{Basis, SourceState, Sources};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
+
+mod hours;
+
+use hours::hours;
 
 pub const START: &str = "2026-11-21T22:20:00Z";
 
@@ -194,69 +195,6 @@ fn draw(name: &str, demand: Resources) -> Draw {
         managed: rate(4.4 * demand.cpu.as_cores_f64(), 0.06 * demand.cpu.as_cores_f64(), demand.cpu),
         other: rate(40.0, 0.4, Cpu::from_millis(6300)),
     }
-}
-
-/// Hours of both clusters for ten days, with work of several kinds.
-fn hours(scene: Scene, now: Instant) -> Vec<HourEntry> {
-    if scene == Scene::Empty {
-        return Vec::new();
-    }
-    let script = if scene == Scene::Hostile { "=<script>alert(\"x\")</script>" } else { "a" };
-    let work = |namespace: &str, kind: &str, name: &str, team: &str| {
-        let owner = Owner { kind: kind.into(), name: name.into() };
-        let labels: Labels = [(Arc::from("team"), Arc::from(team))].into_iter().collect();
-        Arc::new(Work { namespace: namespace.into(), owner, labels: Arc::new(labels) })
-    };
-    let mut all = Vec::new();
-    for name in ["kr", "jp"] {
-        let mut books = Allocation::new(1150);
-        let start = (now - Span::DAY.scaled(10, 1)).floor_to(Span::HOUR);
-        books.advance(start);
-        let (intensity, intensity_from) = actual(name, now);
-        books.set_intensity(intensity);
-        books.see(true);
-        let nodes: Vec<NodeName> =
-            (0..6).map(|i| NodeName::new(&format!("{name}-general-{i}")).unwrap()).collect();
-        for node in &nodes {
-            let capacity =
-                Resources { cpu: Cpu::from_cores(8), memory: Bytes::from_gib(32), gpu: 0, pods: 58 };
-            let power = NodePower { idle: Watts::from_watts_f64(38.0), full: Watts::from_watts_f64(73.0) };
-            let price = MoneyPerHour::from_units_f64(0.472);
-            books.set_node(node, Some(NodeLoad { capacity, power, measured: None, price, embodied: None }));
-        }
-        let pods = [
-            ("shop", "Deployment", "web", script, 2000),
-            ("shop", "StatefulSet", "db", "b", 1500),
-            ("data", "CronJob", "etl", "b", 3000),
-            ("data", "Job", "train-bert", script, 4000),
-            ("kube-system", "Deployment", "coredns", "x", 200),
-            ("monitoring", "DaemonSet", "node-exporter", "x", 100),
-        ];
-        for (i, (namespace, kind, owner, team, millis)) in pods.into_iter().enumerate() {
-            let cpu = Cpu::from_millis(millis);
-            let requests = Resources { cpu, memory: Bytes::from_gib(4), gpu: 0, pods: 1 };
-            let load = PodLoad { requests, running: true, managed: i == 3, used: None };
-            books.set_pod(
-                format!("{namespace}/{owner}"),
-                Some((nodes[i].clone(), work(namespace, kind, owner, team), load)),
-            );
-        }
-        let mut hour = start;
-        while hour + Span::HOUR <= now {
-            let heading = Heading {
-                cluster: ClusterId::new(name).unwrap(),
-                hour,
-                version: 1,
-                replaces: None,
-                recorded: hour + Span::HOUR,
-                intensity_from: intensity_from.clone(),
-                use_from: None,
-            };
-            hour += Span::HOUR;
-            all.push(HourEntry::new(heading, books.close(hour).unwrap()));
-        }
-    }
-    all
 }
 
 fn cluster(name: &str, now: Instant, jobs: &[JobView]) -> ClusterView {
