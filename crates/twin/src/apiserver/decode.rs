@@ -19,17 +19,6 @@ pub(crate) fn unreadable(resource: &Resource, why: &str) -> Status {
     Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {why}"))
 }
 
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
 /// The value at a path like `spec.containers[0].name`.
 fn at<'a>(doc: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').flat_map(|part| part.split('[')).filter(|part| !part.is_empty()).try_fold(
@@ -66,7 +55,7 @@ fn identify(resource: &Resource, doc: &mut Map<String, Value>) -> Result<(), Sta
 pub(crate) fn read(kind: Kind, mut doc: Value) -> Result<(Value, Vec<String>), Status> {
     let resource = kind.resource();
     let Value::Object(map) = &mut doc else {
-        return Err(unreadable(resource, &format!("found {}, expected an object", type_name(&doc))));
+        return Err(unreadable(resource, &format!("found {}, expected an object", schema::json_name(&doc))));
     };
     identify(resource, map)?;
     let shape = KUBERNETES.kind(&resource.api_version(), resource.name).map_or(Shape::Any, Shape::Named);
@@ -87,7 +76,7 @@ pub(crate) fn typed(kind: Kind, mut doc: Value) -> Result<Object, Status> {
         meta.remove("managedFields");
     }
     let object = Object::from_value(kind, &doc).map_err(|error| {
-        let found = at(&doc, &error.path).map_or("value", type_name);
+        let found = at(&doc, &error.path).map_or("value", schema::json_name);
         let why = format!(
             "json: cannot unmarshal {found} into Go struct field {}.{}: {}",
             resource.name, error.path, error.message

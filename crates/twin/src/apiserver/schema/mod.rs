@@ -18,6 +18,7 @@ mod custom;
 mod read;
 mod zero;
 
+pub(crate) use read::json_name;
 pub use read::{Read, read};
 pub(crate) use zero::{fill, zero};
 

@@ -43,7 +43,8 @@ fn short(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-fn json_name(value: &Value) -> &'static str {
+/// What a JSON value is, as refusals call it.
+pub(crate) fn json_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
