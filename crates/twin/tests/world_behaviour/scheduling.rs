@@ -177,3 +177,96 @@ fn pods_that_keep_apart_wait_for_one_another() {
     pass(&mut world, 90);
     assert_eq!(on_node(&world, "a").iter().filter(|n| *n != "-").count(), 3);
 }
+
+/// A pod that asks for most of a node.
+fn big(name: &str, priority: i32, labels: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "spec": {"priority": priority, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "busybox:1.37", "command": ["sleep", "600"],
+                "resources": {"requests": {"cpu": "6"}}}]},
+    })
+}
+
+#[test]
+fn whom_a_budget_protects_is_spared_as_long_as_it_does() {
+    let budgets = Kind::find("policy", "v1", "poddisruptionbudgets").unwrap();
+    for budget in [false, true] {
+        let mut world = world(2);
+        if budget {
+            let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "cheap"}}});
+            let meta = json!({"name": "b", "namespace": NAMESPACE});
+            let kind = "PodDisruptionBudget";
+            create(
+                &mut world,
+                budgets,
+                json!({"apiVersion": "policy/v1", "kind": kind, "metadata": meta, "spec": spec}),
+            );
+        }
+        create(&mut world, Kind::PriorityClass, class("low", 10));
+        create(&mut world, Kind::PriorityClass, class("high", 1000));
+        create(&mut world, Kind::Pod, classed(big("cheap", 0, json!({"app": "cheap"})), None));
+        create(&mut world, Kind::Pod, classed(big("dear", 10, json!({"app": "dear"})), Some("low")));
+        pass(&mut world, 20);
+        create(&mut world, Kind::Pod, classed(big("urgent", 1000, json!({})), Some("high")));
+        pass(&mut world, 20);
+        // Without a budget the least important goes; a budget that allows nothing turns that round.
+        let gone = if budget { "dear" } else { "cheap" };
+        let there: Vec<String> =
+            pods(&world).iter().map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+        assert!(!there.contains(&gone.to_owned()) && there.len() == 2, "{budget}: {there:?}");
+    }
+}
+
+fn class(name: &str, value: i32) -> Value {
+    json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value})
+}
+
+fn classed(mut pod: Value, class: Option<&str>) -> Value {
+    pod["spec"]["priorityClassName"] = json!(class);
+    pod["spec"].as_object_mut().unwrap().retain(|_, v| !v.is_null());
+    pod
+}
+
+#[test]
+fn a_pod_waits_for_its_claim_and_goes_where_the_volume_is() {
+    let mut world = world(2);
+    let (claims, volumes) = (
+        Kind::find("", "v1", "persistentvolumeclaims").unwrap(),
+        Kind::find("", "v1", "persistentvolumes").unwrap(),
+    );
+    let mut pod = big("db", 0, json!({}));
+    pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    create(&mut world, Kind::Pod, pod);
+    let message = |world: &twin::World| {
+        let pod = get(world, Kind::Pod, "db");
+        let conditions = pod["status"]["conditions"].as_array().unwrap().clone();
+        let found = conditions.into_iter().find(|c| c["type"] == "PodScheduled").unwrap();
+        found["message"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(message(&world).contains("persistentvolumeclaim \"data\" not found"), "{}", message(&world));
+    create(
+        &mut world,
+        claims,
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": NAMESPACE},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}}),
+    );
+    pass(&mut world, 20);
+    assert!(message(&world).contains("pod has unbound immediate PersistentVolumeClaims"), "{}", message(&world));
+    create(
+        &mut world,
+        volumes,
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "disk"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/data"},
+                "claimRef": {"namespace": NAMESPACE, "name": "data"},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                    {"key": "kubernetes.io/hostname", "operator": "In", "values": ["kr-general-2"]}]}]}}}}),
+    );
+    edit(&mut world, claims, "data", |claim| {
+        claim["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
+        claim["spec"]["volumeName"] = json!("disk");
+    });
+    pass(&mut world, 20);
+    assert_eq!(on_node(&world, "db"), ["kr-general-2"]);
+}

@@ -62,9 +62,16 @@ impl Image {
 /// What spreads pods without constraints: who selects them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owners {
-    services: BTreeMap<(String, String), Labels>,
+    pub(super) services: BTreeMap<(String, String), Labels>,
     /// Kind, namespace and name of a controller, with its selector.
     controllers: BTreeMap<(String, String, String), Selector>,
+}
+
+impl Owners {
+    /// A controller is gone.
+    pub(super) fn remove(&mut self, kind: &str, (namespace, name): (String, String)) {
+        self.controllers.remove(&(kind.to_owned(), namespace, name));
+    }
 }
 
 /// The nodes a selection allows, as of a version of the nodes' labels.
@@ -90,7 +97,7 @@ pub struct Cluster {
     pub(super) namespaces: Namespaces,
     pub(super) images: HashMap<String, Image>,
     pub(super) storage: Storage,
-    owners: Owners,
+    pub(super) owners: Owners,
     pub(super) budgets: BTreeMap<(String, String), Budget>,
     /// Pods that are to go to a node once there is room, by node.
     pub(super) nominated: BTreeMap<Arc<str>, Vec<Arc<PodInfo>>>,

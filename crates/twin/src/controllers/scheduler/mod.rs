@@ -24,6 +24,7 @@ mod profile;
 mod queue;
 mod status;
 mod storage;
+mod surroundings;
 
 pub use advice::{Advice, advise};
 pub use attempt::Search;
@@ -48,6 +49,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use queue::{News, Queue};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use surroundings::Surrounding;
 
 /// The scheduler's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -95,6 +97,11 @@ fn read(objects: &Objects, order: &[Arc<str>], config: &Config) -> Cluster {
             cluster.put_namespace(namespace);
         }
     }
+    for stored in Surrounding::kinds().flat_map(|kind| objects.list(kind, None)) {
+        if let Some(surrounding) = Surrounding::of(&stored.object) {
+            surrounding.put(&mut cluster, &stored.object);
+        }
+    }
     for name in order {
         if let Some(node) = objects.get(Kind::Node, "", name).and_then(|s| s.object.as_node()) {
             cluster.put_node(node);
@@ -130,7 +137,14 @@ fn undo(cluster: &mut Cluster, change: &Change) {
                 cluster.place(node, Arc::new(PodInfo::new(old)));
             }
         }
-        _ => {}
+        (object, before) => {
+            if let Some(surrounding) = Surrounding::of(object) {
+                match before {
+                    Some(old) => surrounding.put(cluster, old),
+                    None => surrounding.remove(cluster, object),
+                }
+            }
+        }
     }
 }
 
@@ -148,7 +162,15 @@ impl Scheduler {
                     _ => cluster.put_namespace(namespace),
                 }
             }
-            _ => {}
+            object => self.observe_surrounding(object, change.kind),
+        }
+    }
+    fn observe_surrounding(&mut self, object: &Object, kind: ChangeKind) {
+        let (Some(cluster), Some(surrounding)) = (&mut self.cluster, Surrounding::of(object)) else { return };
+        self.news.storage |= surrounding.is_storage();
+        match kind {
+            ChangeKind::Deleted => surrounding.remove(cluster, object),
+            _ => surrounding.put(cluster, object),
         }
     }
     /// Takes over the configuration of the cluster.

@@ -8,7 +8,7 @@
 //!
 //! Pods that wait are filed by what they ask for and whom they may evict for it. Whether news helps is asked once for
 //! all who ask for the same, and of them only the first is in line: when its turn has come and the room is gone, the
-//! others are not looked at. Pods whose fate hangs on other pods are asked one by one. Where a pod has left a node,
+//! others are not looked at. Pods whose fate hangs on other pods or on volumes are asked one by one. Where a pod has left a node,
 //! whoever fits there once all less important pods are gone is tried too, because it may evict those.
 //!
 //! Who has waited five minutes without being tried is tried again whatever happened, as kube-scheduler does every 30 s.
@@ -34,9 +34,13 @@ const PATIENCE_SECONDS: i64 = 300;
 /// How often it is looked who has waited so long, in seconds.
 const FLUSH_SECONDS: i64 = 30;
 
-/// Plugins whose verdict on one node depends on pods of others.
-const WIDE: u32 =
-    Plugin::PodTopologySpread.bit() | Plugin::InterPodAffinity.bit() | Plugin::VolumeRestrictions.bit();
+/// Plugins whose verdict depends on claims and volumes.
+const STORAGE: u32 = Plugin::VolumeBinding.bit()
+    | Plugin::VolumeZone.bit()
+    | Plugin::NodeVolumeLimits.bit()
+    | Plugin::VolumeRestrictions.bit();
+/// Plugins whose verdict on one node depends on more than the node.
+const WIDE: u32 = Plugin::PodTopologySpread.bit() | Plugin::InterPodAffinity.bit() | STORAGE;
 
 /// A pod that is to be bound.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -201,6 +205,8 @@ pub(super) struct News {
     pub(super) left: Vec<Arc<PodInfo>>,
     /// Whether namespaces changed.
     pub(super) namespaces: bool,
+    /// Whether claims, volumes, their classes or drivers changed.
+    pub(super) storage: bool,
 }
 
 impl News {
@@ -210,6 +216,7 @@ impl News {
             && self.came.is_empty()
             && self.left.is_empty()
             && !self.namespaces
+            && !self.storage
     }
     /// Finds the nodes it names.
     pub(super) fn locate(&mut self, cluster: &Cluster) {
@@ -281,6 +288,7 @@ impl News {
         (by(Plugin::PodTopologySpread) && spread())
             || (by(Plugin::InterPodAffinity) && near())
             || (by(Plugin::VolumeRestrictions) && claims())
+            || (against & STORAGE != 0 && self.storage)
     }
 }
 
