@@ -63,7 +63,7 @@ pub fn form(ask: &Ask, view: &View, answer: Option<&anyhow::Result<Arc<Answer>>>
                 button type="submit" { (reader.say(M::HowMany)) }
             }
             @match answer {
-                None => p.note { (reader.say(M::WhatFitsHow)) },
+                None => p.soft { (reader.say(M::WhatFitsHow)) },
                 Some(Err(error)) => p.note lang="en" { (format!("{error:#}")) },
                 Some(Ok(answer)) => { @if let Answer::Capacity(found) = &**answer { (capacity(reader, found)) } },
             }

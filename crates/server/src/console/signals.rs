@@ -97,7 +97,7 @@ fn chain(ask: &Ask, view: &View, sources: &Sources) -> Markup {
                 a.csv href=(format!("{}&table=sources", ask.with("format", Some("csv")))) { "CSV" }
             }
             div.table tabindex="0" role="group" aria-label=(reader.say(M::SourcesHead)) {
-                table.sources {
+                table.chain {
                     thead {
                         tr {
                             th scope="col" { (reader.say(M::Zone)) }

@@ -320,7 +320,7 @@ messages! {
     WhatFits: "What fits", "들어갈 수 있는 파드";
     WhatFitsHow: "How many more pods of this size would find a node, by the rules of the cluster's scheduler and its state now. Nothing is changed.", "이 크기의 파드가 지금 몇 개 더 노드를 찾을 수 있는지 클러스터 스케줄러의 규칙과 현재 상태로 계산합니다. 아무것도 바꾸지 않습니다.";
     CpuRequest: "CPU request", "CPU 요청";
-    MemoryRequest: "memory request", "메모리 요청";
+    MemoryRequest: "Memory request", "메모리 요청";
     Gpus: "GPUs", "GPU 수";
     HowMany: "How many?", "몇 개?";
     FitsCount: "{0} more fit", "{0}개 더 들어갑니다";
