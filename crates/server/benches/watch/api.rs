@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use http::StatusCode;
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -27,9 +27,20 @@ struct Fleet {
     /// One a kind.
     makers: [Make; 4],
     /// Lines for open watches: cluster, kind, line.
-    lines: broadcast::Sender<(usize, usize, Bytes)>,
+    lines: broadcast::Sender<Line>,
+    /// All of them so far: a watch that is opened anew is told what it missed.
+    past: Mutex<Vec<Line>>,
     version: AtomicU64,
     arrived: AtomicUsize,
+}
+
+/// What happened to an object of a kind of a cluster.
+#[derive(Clone)]
+struct Line {
+    version: u64,
+    cluster: usize,
+    kind: usize,
+    text: Bytes,
 }
 
 impl Fleet {
@@ -54,10 +65,13 @@ impl Fleet {
     }
 
     fn tell(&self, cluster: usize, kind: usize, what: &str, number: usize) {
+        let mut past = self.past.lock().unwrap();
         let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
         let object = self.makers[kind](number, version);
-        let line = format!("{{\"type\":\"{what}\",\"object\":{object}}}\n");
-        let _nobody = self.lines.send((cluster, kind, Bytes::from(line)));
+        let text = Bytes::from(format!("{{\"type\":\"{what}\",\"object\":{object}}}\n"));
+        let line = Line { version, cluster, kind, text };
+        past.push(line.clone());
+        let _nobody = self.lines.send(line);
     }
 
     /// Makes something happen: `job/CLUSTER`, `node/CLUSTER/NUMBER`, `churn/PER_SECOND`.
@@ -89,16 +103,27 @@ impl Fleet {
     fn watch(&self, cluster: usize, kind: usize, query: &str) -> Body {
         let seconds = query.split('&').find_map(|pair| pair.strip_prefix("timeoutSeconds=")?.parse().ok());
         let over = Box::pin(tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(60))));
-        let inbox = self.lines.subscribe();
+        let since = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok());
+        let (inbox, missed) = {
+            let past = self.past.lock().unwrap();
+            let later = |line: &&Line| since.is_some_and(|since: u64| line.version > since);
+            let mine = |line: &&Line| (line.cluster, line.kind) == (cluster, kind);
+            let missed: Vec<Bytes> =
+                past.iter().filter(later).filter(mine).map(|line| line.text.clone()).collect();
+            (self.lines.subscribe(), missed)
+        };
         let lines = stream::unfold(inbox, move |mut inbox| async move {
             loop {
                 match inbox.recv().await {
-                    Ok((c, k, line)) if (c, k) == (cluster, kind) => return Some((line, inbox)),
+                    Ok(line) if (line.cluster, line.kind) == (cluster, kind) => {
+                        return Some((line.text, inbox));
+                    }
                     Ok(_) => {}
                     Err(_) => return None,
                 }
             }
         });
+        let lines = stream::iter(missed).chain(lines);
         Body::from_stream(lines.take_until(over).map(Ok::<_, Infallible>))
     }
 }
@@ -134,6 +159,7 @@ pub async fn serve(size: Size) {
             Box::new(objects::class()),
         ],
         lines: broadcast::channel(1 << 16).0,
+        past: Mutex::default(),
         version: AtomicU64::new(FIRST),
         arrived: AtomicUsize::new(0),
     });

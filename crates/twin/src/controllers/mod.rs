@@ -5,6 +5,7 @@
 //! whether it did anything. At one instant they run in a fixed order until all are quiet.
 
 mod cx;
+pub(crate) mod document;
 pub(crate) mod events;
 pub(crate) mod garbagecollector;
 pub(crate) mod job;
@@ -16,6 +17,7 @@ pub(crate) mod rootcacertpublisher;
 pub mod scheduler;
 pub(crate) mod serviceaccounts;
 pub(crate) mod ttlafterfinished;
+pub(crate) mod volumes;
 
 pub(crate) use cx::{Cx, is_deleting, is_terminal, micro_time, phase, time};
 

@@ -1,9 +1,13 @@
-//! `podgc`: takes away pods bound to nodes that no longer exist. (The real controller waits 40 s in
-//! case the node comes back; a twin's node object does not come back by itself.)
+//! `podgc`: takes away pods bound to nodes that no longer exist, and those told to go on nodes that are tainted as out of
+//! service. (The real controller looks every 20 s, and waits 40 s in case a node comes back; a twin's node object does
+//! not come back by itself.)
 
-use super::{Cx, Place};
+use super::volumes::OUT_OF_SERVICE;
+use super::{Cx, Place, is_deleting};
 use crate::kind::Kind;
+use crate::object::Object;
 use crate::store::{Change, ChangeKind};
+use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 
 /// The controller's state: pods to take away. Empty at rest.
@@ -13,17 +17,39 @@ pub(crate) struct PodGc {
     orphans: Vec<Place>,
 }
 
+/// Whether somebody said that a node that does not answer is really down.
+fn is_out_of_service(node: &Node) -> bool {
+    let status = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let ready = status.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
+    !ready && taints.into_iter().flatten().any(|t| t.key == OUT_OF_SERVICE)
+}
+
 impl PodGc {
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
         let object = &change.object.object;
-        if object.kind() != Kind::Node || change.kind != ChangeKind::Deleted {
-            return;
-        }
-        for stored in cx.objects.list(Kind::Pod, None) {
-            let on = stored.object.as_pod().and_then(|p| p.spec.as_ref()?.node_name.as_deref());
-            if on == Some(object.name()) {
-                self.orphans.push((stored.object.namespace().into(), stored.object.name().into()));
+        let place = |object: &Object| (object.namespace().into(), object.name().into());
+        match object {
+            Object::Node(node) => {
+                let gone = change.kind == ChangeKind::Deleted;
+                if !gone && !is_out_of_service(node) {
+                    return;
+                }
+                for stored in cx.objects.list(Kind::Pod, None) {
+                    let Some(pod) = stored.object.as_pod() else { continue };
+                    let on = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
+                    if on == Some(object.name()) && (gone || is_deleting(&pod.metadata)) {
+                        self.orphans.push(place(&stored.object));
+                    }
+                }
             }
+            Object::Pod(pod) if change.kind != ChangeKind::Deleted && is_deleting(&pod.metadata) => {
+                let on = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
+                if on.and_then(|node| cx.node(node)).is_some_and(is_out_of_service) {
+                    self.orphans.push(place(object));
+                }
+            }
+            _ => {}
         }
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {

@@ -12,6 +12,7 @@ use crate::controllers::podgc::PodGc;
 use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
+use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::{Cx, ttlafterfinished};
 use crate::physics::Physics;
 use crate::random::Stream;
@@ -49,6 +50,10 @@ pub(super) struct Controllers {
     podgc: PodGc,
     nodelifecycle: NodeLifecycle,
     pub(super) job: JobController,
+    #[serde(default)]
+    binder: Binder,
+    #[serde(default)]
+    attachdetach: AttachDetach,
     scheduler: Scheduler,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
@@ -64,6 +69,8 @@ impl Controllers {
         self.nodelifecycle.observe(change);
         self.job.observe(cx, change);
         ttlafterfinished::observe(cx, change);
+        self.binder.observe(cx, change);
+        self.attachdetach.observe(cx, change);
         self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
         self.events.observe(change);
@@ -78,6 +85,8 @@ impl Controllers {
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),
             self.job.run(cx),
+            self.binder.run(cx),
+            self.attachdetach.run(cx),
             self.scheduler.run(cx),
             self.kubelet.run(cx),
             self.events.run(cx),
@@ -163,6 +172,9 @@ impl Cluster {
                 }
             }
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
+            Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),
+            Task::Attachment { name, uid } => controllers.attachdetach.wake(&mut cx, &name, &uid),
+            Task::Binding { uid } => controllers.scheduler.give_up_binding(&mut cx, &uid),
             Task::Input(_) | Task::Demo => {}
         }
     }

@@ -7,7 +7,8 @@
 //! firmware and kernel take. Heartbeats are not renewed: they are derived on read.
 
 use crate::controllers::{micro_time, time};
-use crate::object::Object;
+use crate::kind::Kind;
+use crate::object::{Document, Object};
 use crate::random::Stream;
 use crate::store::Objects;
 use fleet::{ClusterSpec, Instant, NodeGroup};
@@ -19,6 +20,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Version every node reports.
@@ -59,6 +61,7 @@ pub(super) fn found(
         };
         objects.put(Object::PriorityClass(Box::new(class)));
     }
+    objects.put(storage_class(spec, now));
     let mut index = 0;
     for (group, group_names) in node_names(spec) {
         for (i, name) in group_names.iter().enumerate() {
@@ -80,6 +83,23 @@ fn meta(name: &str, namespace: &str, now: Instant, names: &mut Stream) -> Object
         creation_timestamp: Some(time(now)),
         ..ObjectMeta::default()
     }
+}
+
+/// The class of claims that name none: a network disk of the node's zone, made when the first pod needs it, as the
+/// managed services of the large clouds set up theirs.
+fn storage_class(spec: &ClusterSpec, now: Instant) -> Object {
+    let mut names = Stream::new(0, &format!("storageclasses/{}", spec.id));
+    let mut metadata = meta("standard", "", now, &mut names);
+    let default = ("storageclass.kubernetes.io/is-default-class".to_owned(), "true".to_owned());
+    metadata.annotations = Some(BTreeMap::from([default]));
+    let body = json!({"provisioner": "disk.csi.kubercarbon.io", "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true});
+    Object::Document(Box::new(Document {
+        kind: Kind::document("storage.k8s.io", "storageclasses"),
+        api_version: "storage.k8s.io/v1".into(),
+        metadata,
+        body: body.as_object().cloned().unwrap_or_default(),
+    }))
 }
 
 pub(super) fn namespace(name: &str, now: Instant, names: &mut Stream) -> Object {

@@ -5,6 +5,7 @@
 //! wakes sees that (by uid and turn) and does nothing.
 
 use crate::apiserver::Request;
+use crate::controllers::Place;
 use fleet::{ClusterId, Instant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +37,12 @@ pub(crate) enum Task {
     Silence { node: Arc<str>, turn: u32 },
     /// The scheduler looks who has waited too long without being tried.
     Unschedulable,
+    /// A volume is made for a claim, enlarged for one, or (without a namespace) taken away.
+    Volume { uid: Arc<str>, place: Place },
+    /// A volume is attached or detached, or its node has been silent for long enough.
+    Attachment { name: Arc<str>, uid: Arc<str> },
+    /// A pod has waited long enough for its claims to be bound.
+    Binding { uid: Arc<str> },
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

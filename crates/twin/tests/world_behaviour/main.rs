@@ -11,3 +11,4 @@ mod machines;
 mod objects;
 mod schedulers;
 mod scheduling;
+mod volumes;

@@ -12,7 +12,7 @@ mod podstatus;
 pub(crate) use podstatus::set_condition;
 mod restart;
 
-use super::{Cx, Place, is_deleting, is_terminal};
+use super::{Cx, Place, is_deleting, is_terminal, volumes};
 use crate::controllers::events::About;
 use crate::import::Durations;
 use crate::kind::Kind;
@@ -52,6 +52,8 @@ struct Checkpoint {
 /// Where a pod is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Step {
+    /// Waits for its volumes to be attached.
+    Mounting,
     Starting,
     Running {
         since: Instant,
@@ -116,6 +118,12 @@ impl Kubelet {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
                 self.hosts.entry(name.into()).or_insert_with(|| Host::new(node));
             }
+            Object::Document(doc) if volumes::is_attached(doc) => {
+                let node = volumes::node_of(doc);
+                let waits = |(_, run): &(&Arc<str>, &Run)| *run.node == *node && run.step == Step::Mounting;
+                let all = self.runs.iter().filter(waits);
+                self.dirty.extend(all.map(|(uid, run)| (run.place.clone(), uid.clone())));
+            }
             Object::Job(job) if change.kind == ChangeKind::Deleted => {
                 self.checkpoints.remove(job.metadata.uid.as_deref().unwrap_or_default());
             }
@@ -153,6 +161,7 @@ impl Kubelet {
                 (true, false) => cx.finish_delete(Kind::Pod, &place.0, &place.1),
                 (true, true) => self.stop(cx, &uid, &stored.object, pod),
                 (false, false) if !is_terminal(pod) => self.admit(cx, place, uid, pod),
+                (false, true) => self.mounted(cx, &uid, pod),
                 (false, _) => {}
             }
         }
@@ -170,7 +179,15 @@ impl Kubelet {
             }
             Step::BackOff => self.again(cx, uid, pod),
             Step::Stopping => self.stopped(cx, uid, pod),
-            Step::Lost => {}
+            Step::Mounting | Step::Lost => {}
+        }
+    }
+    /// Begins to start a pod once its volumes are where it is.
+    fn mounted(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
+        let Some(run) = self.runs.get(uid).filter(|run| run.step == Step::Mounting) else { return };
+        if volumes::attached(cx, pod) {
+            let delay = if run.pulled { IMAGE_PULL + CONTAINER_START } else { CONTAINER_START };
+            self.turn(cx, uid, Step::Starting, Some(cx.now + delay));
         }
     }
     /// Moves a pod to its next step, which ends at `end`.
@@ -192,7 +209,6 @@ impl Kubelet {
         let images = spec.containers.iter().filter_map(|c| c.image.as_deref());
         let pulled = images.fold(false, |pulled, image| host.pull(image) | pulled);
         let (down, ips) = (host.down, host.addresses(address));
-        let delay = if pulled { IMAGE_PULL + CONTAINER_START } else { CONTAINER_START };
         let run = Run { place, node: node.into(), turn: 0, step: Step::Lost, address, pulled };
         self.runs.insert(uid.clone(), run);
         if down {
@@ -201,7 +217,8 @@ impl Kubelet {
         let mut next = pod.clone();
         podstatus::creating(&mut next, &ips.host, cx.now);
         cx.put_pod(next);
-        self.turn(cx, &uid, Step::Starting, Some(cx.now + delay));
+        self.turn(cx, &uid, Step::Mounting, None);
+        self.mounted(cx, &uid, pod);
     }
     /// The containers of a pod start to run.
     fn start(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, object: &Object, pod: &Pod) {

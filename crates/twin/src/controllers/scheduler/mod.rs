@@ -10,6 +10,7 @@
 
 mod advice;
 mod attempt;
+mod binding;
 mod capacity;
 mod cluster;
 pub mod config;
@@ -44,10 +45,12 @@ use crate::object::Object;
 use crate::store::{Change, ChangeKind, Objects};
 use crate::world::{Priority, Task};
 use attempt::{Nomination, Outcome, Unfit};
+use binding::{Awaiting, announce};
 use fleet::Instant;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use queue::{News, Queue};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use surroundings::Surrounding;
 
@@ -58,6 +61,9 @@ pub(crate) struct Scheduler {
     /// Nodes in the order they came, zone by zone.
     nodes: Vec<Arc<str>>,
     search: Option<Search>,
+    /// Pods whose claims are being bound, by uid.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    binding: BTreeMap<Arc<str>, Awaiting>,
     /// `None` until it has been read from the objects.
     #[serde(skip)]
     cluster: Option<Box<Cluster>>,
@@ -193,6 +199,9 @@ impl Scheduler {
     fn observe_pod(&mut self, pod: &Pod, change: &Change) {
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
         let gone = change.kind == ChangeKind::Deleted;
+        if self.still_binding(uid, pod, change) {
+            return;
+        }
         match holds(pod).filter(|_| !gone) {
             Some(node) => self.observe_bound(uid, node, pod),
             None => self.release(uid),
@@ -258,6 +267,10 @@ impl Scheduler {
         if self.queue.waits() {
             news.locate(cluster);
         }
+        if news.storage {
+            self.bind_reserved(cx);
+        }
+        let Some(cluster) = &self.cluster else { return false };
         if news.nodes {
             self.nodes = cluster.names().cloned().collect();
         }
@@ -297,6 +310,7 @@ impl Scheduler {
             .rev()
             .chain(unheard.iter().copied())
             .for_each(|change| undo(&mut cluster, change));
+        self.reserve_again(cx, &mut cluster);
         self.cluster = Some(Box::new(cluster));
     }
     /// Tries to bind one pod.
@@ -313,6 +327,7 @@ impl Scheduler {
         let id = cx.timers.cluster;
         let search = self.search.get_or_insert_with(|| Search::new(seed, &format!("scheduler/{id}")));
         match search.attempt(cluster, &info, profile) {
+            Outcome::Fits(node) if self.reserve(cx, &info, &node) => {}
             Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
             Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
@@ -321,7 +336,6 @@ impl Scheduler {
         let Some(cluster) = &mut self.cluster else { return };
         self.queue.remove(&info.uid);
         cluster.withdraw(&info.uid);
-        let text = format!("Successfully assigned {} to {node}", info.full_name());
         let mut placed = Arc::unwrap_or_clone(info);
         placed.node = Some(node.into());
         placed.nominated = None;
@@ -330,13 +344,7 @@ impl Scheduler {
         if !self.queue.is_empty() {
             self.news.came.push(placed);
         }
-        let scheduler = name_of(pod).to_owned();
-        let mut pod = pod.clone();
-        pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
-        pod.status.get_or_insert_default().nominated_node_name = None;
-        set_scheduled(&mut pod, cx.now, None);
-        cx.put_pod(pod);
-        cx.normal(&About::new(object), Source { component: &scheduler, host: None }, "Scheduled", text);
+        announce(cx, object, pod, node);
     }
     /// A pod goes nowhere for now: says so, and makes room if that is to be done.
     fn refuse(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: &Arc<PodInfo>, unfit: Unfit) {

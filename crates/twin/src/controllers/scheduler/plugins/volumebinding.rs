@@ -79,18 +79,14 @@ pub(in super::super) fn filter(
             Some(_) => {}
         }
     }
-    let mut chosen: Vec<&str> = Vec::new();
-    let mut to_make = Vec::new();
-    for (name, claim) in &claims.waiting {
-        match &claim.selected_node {
-            Some(selected) if **selected != *node.name => against |= NOTHING_TO_BIND,
-            Some(_) => to_make.push(claim),
-            None => match smallest(storage, &pod.namespace, name, claim, node, &chosen) {
-                Some(volume) => chosen.push(volume),
-                None => to_make.push(claim),
-            },
-        }
+    let elsewhere = |(_, claim): &(Arc<str>, Claim)| {
+        claim.selected_node.as_ref().is_some_and(|selected| **selected != *node.name)
+    };
+    if claims.waiting.iter().any(elsewhere) {
+        against |= NOTHING_TO_BIND;
     }
+    let chosen = volumes(storage, claims, pod, node);
+    let to_make: Vec<&Claim> = chosen.iter().filter(|(.., v)| v.is_none()).map(|(_, c, _)| *c).collect();
     if against & NOTHING_TO_BIND == 0 {
         against |= make(storage, &to_make, node);
     }
@@ -100,6 +96,34 @@ pub(in super::super) fn filter(
         code,
         why: Why::Texts(&REASONS, against),
     })
+}
+
+/// For each claim that waits the volume it would be bound to on a node; `None` where one would be made.
+fn volumes<'a>(
+    storage: &'a Storage,
+    claims: &'a Claims,
+    pod: &PodInfo,
+    node: &NodeInfo,
+) -> Vec<(&'a Arc<str>, &'a Claim, Option<&'a str>)> {
+    let mut taken: Vec<&str> = Vec::new();
+    let one = |(name, claim): &'a (Arc<str>, Claim)| {
+        let free = || smallest(storage, &pod.namespace, name, claim, node, &taken);
+        let volume = if claim.selected_node.is_some() { None } else { free() };
+        taken.extend(volume);
+        (name, claim, volume)
+    };
+    claims.waiting.iter().map(one).collect()
+}
+
+/// The same, by name.
+pub(in super::super) fn choose(
+    storage: &Storage,
+    claims: &Claims,
+    pod: &PodInfo,
+    node: &NodeInfo,
+) -> Vec<(Arc<str>, Option<String>)> {
+    let all = volumes(storage, claims, pod, node);
+    all.into_iter().map(|(name, _, volume)| (name.clone(), volume.map(str::to_owned))).collect()
 }
 
 /// The smallest free volume that will do, or the one that is kept for the claim.

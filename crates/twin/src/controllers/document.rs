@@ -1,0 +1,73 @@
+//! Reading and changing objects that are kept as documents.
+
+use super::Cx;
+use crate::kind::Kind;
+use crate::object::{Document, Object};
+use serde_json::{Map, Value};
+
+/// The value at a path below the metadata; `None` where a part of the path is not there.
+pub(crate) fn at<'a>(doc: &'a Document, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(doc.body.get(*first)?, |value, key| value.get(*key))
+}
+
+/// The text at a path; empty where there is none.
+pub(crate) fn text<'a>(doc: &'a Document, path: &[&str]) -> &'a str {
+    at(doc, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An annotation; empty where there is none.
+pub(crate) fn annotation<'a>(doc: &'a Document, key: &str) -> &'a str {
+    doc.metadata.annotations.as_ref().and_then(|a| a.get(key)).map_or("", String::as_str)
+}
+
+/// Sets the value at a path, and makes the objects on the way there.
+pub(crate) fn set(doc: &mut Document, path: &[&str], value: Value) {
+    let Some((last, way)) = path.split_last() else { return };
+    let mut map = &mut doc.body;
+    for key in way {
+        let next = map.entry((*key).to_owned()).or_insert_with(|| Value::Object(Map::new()));
+        if !next.is_object() {
+            *next = Value::Object(Map::new());
+        }
+        let Value::Object(inner) = next else { return };
+        map = inner;
+    }
+    map.insert((*last).to_owned(), value);
+}
+
+/// Sets an annotation.
+pub(crate) fn annotate(doc: &mut Document, key: &str, value: &str) {
+    doc.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+}
+
+impl Cx<'_> {
+    /// A document by name.
+    pub(crate) fn document(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Document> {
+        self.objects.get(kind, namespace, name)?.object.as_document()
+    }
+    /// All documents of a kind, in the order of their names.
+    pub(crate) fn documents<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Document> {
+        self.objects.list(kind, namespace).filter_map(|stored| stored.object.as_document())
+    }
+    /// Changes a document where there is one; it is written only when something of it changed. Returns whether it was.
+    pub(crate) fn change_document(
+        &mut self,
+        kind: Kind,
+        (namespace, name): (&str, &str),
+        change: impl FnOnce(&mut Document),
+    ) -> bool {
+        let Some(old) = self.document(kind, namespace, name) else { return false };
+        let mut new = old.clone();
+        change(&mut new);
+        if new == *old {
+            return false;
+        }
+        self.objects.put(Object::Document(Box::new(new)));
+        true
+    }
+}
