@@ -253,7 +253,11 @@ fn a_pod_waits_for_its_claim_and_goes_where_the_volume_is() {
             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}}),
     );
     pass(&mut world, 20);
-    assert!(message(&world).contains("pod has unbound immediate PersistentVolumeClaims"), "{}", message(&world));
+    assert!(
+        message(&world).contains("pod has unbound immediate PersistentVolumeClaims"),
+        "{}",
+        message(&world)
+    );
     create(
         &mut world,
         volumes,

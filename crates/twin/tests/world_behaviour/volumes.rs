@@ -118,7 +118,10 @@ fn a_claim_waits_for_its_pod_and_its_volume_is_made_in_the_pods_zone() {
     let took = seconds_until(&mut world, 60, |w| running(w, "db"));
     assert_eq!(took, 18);
     let volume = only_volume(&world);
-    assert_eq!((phase(&world, claims(), "data").as_str(), &volume["status"]["phase"]), ("Bound", &json!("Bound")));
+    assert_eq!(
+        (phase(&world, claims(), "data").as_str(), &volume["status"]["phase"]),
+        ("Bound", &json!("Bound"))
+    );
     let zone = &volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0];
     assert_eq!(zone, &json!({"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["b"]}));
     assert_eq!(attached(&world), ["kr-general-2 attached"]);
@@ -185,7 +188,10 @@ fn a_volume_that_is_retained_is_released_and_bound_to_nobody_else() {
         ("Pending".into(), "Released".into())
     );
     let told = events(&world, "second");
-    assert!(told[0].starts_with("ProvisioningFailed: storageclass.storage.k8s.io \"manual\" not found"), "{told:?}");
+    assert!(
+        told[0].starts_with("ProvisioningFailed: storageclass.storage.k8s.io \"manual\" not found"),
+        "{told:?}"
+    );
     // Whoever clears the reference gives it free.
     edit(&mut world, volumes(), "disk", |v| {
         v["spec"].as_object_mut().unwrap().remove("claimRef");
@@ -265,7 +271,13 @@ fn when_its_zone_is_gone_a_volume_cannot_follow() {
     server(&mut world, "db2", "data", None);
     pass(&mut world, 600);
     let pod = get(&world, Kind::Pod, "db2");
-    let scheduled = pod["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodScheduled").unwrap().clone();
+    let scheduled = pod["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["type"] == "PodScheduled")
+        .unwrap()
+        .clone();
     let message = scheduled["message"].as_str().unwrap();
     assert!(message.contains("2 node(s) didn't match PersistentVolume's node affinity"), "{message}");
     assert!(message.contains("2 node(s) had untolerated taint"), "{message}");
@@ -281,12 +293,17 @@ fn a_claim_may_grow_where_its_class_allows() {
     claim(&mut world, "data", "8Gi");
     server(&mut world, "db", "data", None);
     pass(&mut world, 30);
-    edit(&mut world, claims(), "data", |claim| claim["spec"]["resources"]["requests"]["storage"] = json!("20Gi"));
+    edit(&mut world, claims(), "data", |claim| {
+        claim["spec"]["resources"]["requests"]["storage"] = json!("20Gi")
+    });
     assert_eq!(condition(&get(&world, claims(), "data"), "Resizing"), "True -");
     assert_eq!(get(&world, claims(), "data")["status"]["capacity"]["storage"], "8Gi");
     pass(&mut world, 15);
     let claim = get(&world, claims(), "data");
-    assert_eq!((&claim["status"]["capacity"]["storage"], &claim["status"]["conditions"]), (&json!("20Gi"), &Value::Null));
+    assert_eq!(
+        (&claim["status"]["capacity"]["storage"], &claim["status"]["conditions"]),
+        (&json!("20Gi"), &Value::Null)
+    );
     assert_eq!(only_volume(&world)["spec"]["capacity"]["storage"], "20Gi");
     assert!(running(&world, "db"));
 }

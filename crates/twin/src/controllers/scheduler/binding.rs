@@ -74,8 +74,7 @@ impl Scheduler {
         if !self.binding.contains_key(uid) {
             return false;
         }
-        let stays =
-            change.kind != ChangeKind::Deleted && holds(pod).is_none() && is_mine(&self.config, pod);
+        let stays = change.kind != ChangeKind::Deleted && holds(pod).is_none() && is_mine(&self.config, pod);
         if !stays {
             self.binding.remove(uid);
         }

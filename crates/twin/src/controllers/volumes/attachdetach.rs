@@ -224,7 +224,8 @@ fn users(cx: &Cx<'_>, volume: &str, node: &str) -> Vec<Place> {
     let (namespace, claim) =
         (text(doc, &["spec", "claimRef", "namespace"]), text(doc, &["spec", "claimRef", "name"]));
     let pods = cx.objects.list(Kind::Pod, Some(namespace)).filter_map(|stored| stored.object.as_pod());
-    let uses = |pod: &&Pod| bound_to(pod) == Some(node) && holds(pod) && claims_of(pod).any(|name| name == claim);
+    let uses =
+        |pod: &&Pod| bound_to(pod) == Some(node) && holds(pod) && claims_of(pod).any(|name| name == claim);
     let place = |pod: &Pod| (namespace.into(), pod.metadata.name.as_deref().unwrap_or_default().into());
     pods.filter(uses).map(place).collect()
 }
@@ -253,10 +254,7 @@ fn attach(cx: &mut Cx<'_>, want: &Wanted, node: &str, name: String) {
         body: Default::default(),
     };
     let from = json!({"persistentVolumeName": want.volume});
-    doc.body.insert(
-        "spec".to_owned(),
-        json!({"attacher": want.driver, "nodeName": node, "source": from}),
-    );
+    doc.body.insert("spec".to_owned(), json!({"attacher": want.driver, "nodeName": node, "source": from}));
     doc.body.insert("status".to_owned(), json!({"attached": false}));
     cx.objects.put(Object::Document(Box::new(doc)));
     wait(cx, &name, &uid, ATTACH);

@@ -5,7 +5,7 @@
 //! decided is kept in the objects; beside them only what is being made or taken away, and what claims were told.
 //! Left out: snapshots, cloning, volume attributes classes, recycling.
 
-use super::claims::{attachment_kind, class_kind, claims_of};
+use super::claims::{attachment_kind, claims_of, class_kind};
 use super::{DELETE, EXPAND, PROVISION, claim_kind, volume_kind};
 use crate::apiserver::quantity::Quantity;
 use crate::apiserver::selector::selects_pod;
@@ -82,7 +82,8 @@ fn is_kept_for(volume: &Document, claim: &Document) -> bool {
 
 /// Whether a volume is what a claim asks for.
 fn serves(volume: &Document, claim: &Document) -> bool {
-    let modes = |doc| at(doc, &["spec", "accessModes"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let modes =
+        |doc| at(doc, &["spec", "accessModes"]).and_then(Value::as_array).cloned().unwrap_or_default();
     let has = modes(volume);
     let labels = json!(volume.metadata.labels);
     text(volume, &["spec", "storageClassName"]) == text(claim, &["spec", "storageClassName"])
@@ -105,7 +106,9 @@ impl Binder {
                     self.volumes.insert(name(doc).into());
                 }
                 // Whoever waits for a volume may have this one, or has lost it.
-                self.wake(cx, |claim| !is_settled(claim) || text(claim, &["spec", "volumeName"]) == name(doc));
+                self.wake(cx, |claim| {
+                    !is_settled(claim) || text(claim, &["spec", "volumeName"]) == name(doc)
+                });
             }
             Object::Document(doc) if doc.kind == class_kind() => self.wake(cx, |claim| !is_settled(claim)),
             Object::Pod(pod) if change.kind == ChangeKind::Deleted || is_terminal(pod) => {
@@ -317,7 +320,8 @@ impl Binder {
         if !text(claim, &["spec", "volumeName"]).is_empty() || is_deleting(&claim.metadata) {
             return;
         }
-        let Some(class) = cx.document(class_kind(), "", text(claim, &["spec", "storageClassName"])).cloned() else {
+        let Some(class) = cx.document(class_kind(), "", text(claim, &["spec", "storageClassName"])).cloned()
+        else {
             return;
         };
         let zone = zone(cx, claim);
@@ -485,14 +489,16 @@ fn zone(cx: &Cx<'_>, claim: &Document) -> Option<String> {
 fn default_class(cx: &Cx<'_>) -> Option<String> {
     let all = cx.documents(class_kind(), None).filter(|c| annotation(c, DEFAULT_CLASS) == "true");
     // The newest counts where there are several.
-    let newest = all.max_by_key(|c| (c.metadata.creation_timestamp.as_ref().map(|t| t.0), std::cmp::Reverse(name(c))));
+    let newest =
+        all.max_by_key(|c| (c.metadata.creation_timestamp.as_ref().map(|t| t.0), std::cmp::Reverse(name(c))));
     newest.map(|class| name(class).to_owned())
 }
 
 /// Whether a pod that has not ended uses a claim.
 fn is_used(cx: &Cx<'_>, namespace: &str, claim: &str) -> bool {
     let pods = cx.objects.list(Kind::Pod, Some(namespace)).filter_map(|stored| stored.object.as_pod());
-    let bound = |pod: &&k8s_openapi::api::core::v1::Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
+    let bound =
+        |pod: &&k8s_openapi::api::core::v1::Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
     pods.filter(bound).any(|pod| !is_terminal(pod) && claims_of(pod).any(|name| name == claim))
 }
 
