@@ -3,9 +3,10 @@
 //! [`router()`] serves one cluster: discovery, OpenAPI, resources, tables, watches. It holds no state
 //! of its own: reads run on the twin's objects as they are, writes go to the twin and are answered
 //! when durable. Invariants: no clock (ages and times are the twin's; only the ends of watches and their
-//! bookmarks are paced by the runtime's timers), every body is bounded. Leaves out authentication, which
-//! belongs to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
+//! bookmarks are paced by the runtime's timers), every body is bounded. Leaves out keys and TLS, which
+//! belong to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
 
+mod access;
 mod document;
 mod meta;
 mod negotiate;
@@ -18,4 +19,5 @@ mod service;
 mod watch;
 mod write;
 
-pub use service::{Twin, router};
+pub use access::{Access, Authority};
+pub use service::{Twin, router, router_for};

@@ -7,7 +7,7 @@ use crate::{respond, route};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use twin::apiserver::{discovery, openapi};
+use twin::apiserver::{discovery, openapi, token};
 use twin::kind::Defined;
 use twin::{Objects, Status};
 
@@ -45,6 +45,11 @@ pub(crate) fn answer(
         ["openapi", "v2"] => return Ok(openapi_v2(accept, customs)),
         ["openapi", "v3"] => openapi::index(customs, version),
         ["openapi", "v3", rest @ ..] => found(openapi::document(&rest.join("/"), customs))?,
+        ["openid", "v1", "jwks"] => {
+            let keys = found(cluster.access.authority.as_ref().map(|authority| authority.keys()))?;
+            return Ok(respond::bytes(200, "application/jwk-set+json", keys.to_string()));
+        }
+        [".well-known", "openid-configuration"] => found(issuer(cluster))?,
         _ => return Err(route::nowhere()),
     };
     accept.choose(&[Form::Object])?;
@@ -60,6 +65,18 @@ fn openapi_v2(accept: &Accept, customs: &[&Defined]) -> Response {
     // `Document { swagger: "2.0" }`: field 1, three bytes.
     let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     respond::bytes(200, media, b"\x0a\x032.0".to_vec())
+}
+
+/// How tokens of service accounts can be checked by others.
+fn issuer(cluster: &Cluster) -> Option<Value> {
+    let authority = cluster.access.authority.as_ref()?;
+    Some(json!({
+        "issuer": token::ISSUER,
+        "jwks_uri": format!("{}/openid/v1/jwks", cluster.access.address),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": authority.algorithms(),
+    }))
 }
 
 fn health(probe: &str, query: &Query) -> Response {
@@ -78,7 +95,17 @@ fn paths(customs: &[&Defined]) -> Vec<String> {
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths.extend(
-        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
     );
     paths
 }

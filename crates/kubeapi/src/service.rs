@@ -1,5 +1,6 @@
 //! The service: from an HTTP request to the part that answers it.
 
+use crate::access::{self, Access};
 use crate::negotiate::Accept;
 use crate::query::Query;
 use crate::route::{Route, Target};
@@ -11,6 +12,7 @@ use fleet::{ClusterId, Instant};
 use futures::future::BoxFuture;
 use http::Method;
 use std::sync::Arc;
+use twin::apiserver::Caller;
 use twin::{Kind, Objects, Status};
 
 /// The twins behind the API, however they are held.
@@ -33,6 +35,7 @@ pub trait Twin: Send + Sync + 'static {
 pub(crate) struct Cluster {
     pub twin: Arc<dyn Twin>,
     pub id: ClusterId,
+    pub access: Arc<Access>,
 }
 
 impl Cluster {
@@ -47,9 +50,14 @@ impl Cluster {
     }
 }
 
-/// The API of one cluster.
+/// The API of one cluster, open to everybody.
 pub fn router(twin: Arc<dyn Twin>, cluster: ClusterId) -> axum::Router {
-    axum::Router::new().fallback(serve).with_state(Cluster { twin, id: cluster })
+    router_for(twin, cluster, Access::default())
+}
+
+/// The API of one cluster, for those who have access.
+pub fn router_for(twin: Arc<dyn Twin>, cluster: ClusterId, access: Access) -> axum::Router {
+    axum::Router::new().fallback(serve).with_state(Cluster { twin, id: cluster, access: Arc::new(access) })
 }
 
 async fn serve(State(cluster): State<Cluster>, request: Request<Body>) -> Response {
@@ -60,6 +68,10 @@ async fn serve(State(cluster): State<Cluster>, request: Request<Body>) -> Respon
 }
 
 async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, Status> {
+    let mut caller = access::caller(cluster, request.uri().path(), request.headers())?;
+    if let Some(wanted) = access::impersonation(request.headers())? {
+        caller.user = wanted.user;
+    }
     let query = Query::parse(request.uri())?;
     let accept = Accept::parse(request.headers());
     let method = request.method().clone();
@@ -74,13 +86,13 @@ async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, S
             }
             meta::answer(cluster, &segments, &query, &accept)
         }
-        Route::Resource(target) => resource(cluster, &target, query, accept, request).await,
+        Route::Resource(target) => resource(cluster, (caller, &target), query, accept, request).await,
     }
 }
 
 async fn resource(
     cluster: &Cluster,
-    target: &Target,
+    (caller, target): (Caller, &Target),
     query: Query,
     accept: Accept,
     request: Request<Body>,
@@ -102,7 +114,7 @@ async fn resource(
         }
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
             route::refuse_streams(target)?;
-            write::answer(cluster, target, &query, &accept, request).await
+            write::answer(cluster, (caller, target), &query, &accept, request).await
         }
         _ => Err(Status::method_not_allowed()),
     }

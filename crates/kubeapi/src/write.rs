@@ -8,7 +8,7 @@ use crate::query::Query;
 use crate::read::{FORMS, include_object};
 use crate::route::{Target, nowhere};
 use crate::service::Cluster;
-use crate::{document, protobuf, respond};
+use crate::{access, document, protobuf, respond};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use twin::Status;
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{
-    self, BODY_BYTES_MAX, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
+    self, BODY_BYTES_MAX, Caller, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
 };
 
 fn media_type(request: &Request<Body>) -> String {
@@ -156,6 +156,7 @@ fn options(
         force: query.flag("force"),
         field_validation: owned("fieldValidation"),
         duplicate_fields: duplicates,
+        caller: None,
         delete: if deletes { delete_options(query, body)? } else { DeleteOptions::default() },
         label_selector: owned("labelSelector"),
         field_selector: owned("fieldSelector"),
@@ -178,7 +179,7 @@ fn check_apply(verb: Verb, query: &Query) -> Result<(), Status> {
 /// Carries out a write and answers in the form accepted.
 pub(crate) async fn answer(
     cluster: &Cluster,
-    target: &Target,
+    (caller, target): (Caller, &Target),
     query: &Query,
     accept: &Accept,
     request: Request<Body>,
@@ -193,8 +194,12 @@ pub(crate) async fn answer(
     }
     let headers = request.headers().clone();
     let (body, duplicates) = body(verb, &media, request).await?;
-    let options = options(verb, query, &headers, (&body, duplicates))?;
+    let mut options = options(verb, query, &headers, (&body, duplicates))?;
     check_apply(verb, query)?;
+    if verb == Verb::Create && target.kind.is("authentication.k8s.io", "tokenreviews") {
+        return Ok(respond::json(201, &access::review_token(cluster, &body)?));
+    }
+    options.caller = Some(Box::new(caller));
     let write = twin::Request {
         verb,
         kind: target.kind,
@@ -206,6 +211,7 @@ pub(crate) async fn answer(
     };
     let response = cluster.twin.write(&cluster.id, write).await?;
     let document = match form {
+        _ if subresource == Some(Subresource::Token) => access::sign(cluster, response.body)?,
         Form::Object => response.body,
         _ => reshape(cluster, target, form, include, response.body)?,
     };

@@ -100,7 +100,8 @@ pub async fn bind(
     Ok(bound)
 }
 
-/// Serves the APIs of `host` until its tasks are aborted; behind a door unless `open`. The door is that of `state`.
+/// Serves the APIs of `host` until its tasks are aborted; under TLS and to those who bring a token, unless `open`. The keys are
+/// those of `state`.
 ///
 /// # Errors
 /// When the door cannot be opened or made.
@@ -111,14 +112,27 @@ pub fn serve(
     open: bool,
 ) -> anyhow::Result<Served> {
     let listened: Vec<IpAddr> = bound.iter().map(|api| api.address.ip()).collect();
-    let door = if open { None } else { Some(Door::open(state, &listened)?) };
+    let door = Door::open(state, &listened)?;
     let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
     for Bound { id, listener, address } in bound {
-        let router = kubeapi::router(host.clone(), id.clone());
-        tasks.extend(door::serve(listener, address, router, door.as_ref()));
+        let access = kubeapi::Access {
+            authority: Some(door.keys()),
+            locked: !open,
+            rbac: false,
+            address: url(address, !open),
+        };
+        let router = kubeapi::router_for(host.clone(), id.clone(), access);
+        tasks.extend(door::serve(listener, address, router, (!open).then_some(&door)));
         addresses.push((id, address));
     }
-    Ok(Served { addresses, pass: door.map(|door| door.pass().clone()), tasks })
+    Ok(Served { addresses, pass: (!open).then(|| door.pass().clone()), tasks })
+}
+
+fn url(address: SocketAddr, tls: bool) -> String {
+    // Who listens on every address of the machine is reached by its own.
+    let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
 /// APIs that are served.
@@ -142,10 +156,7 @@ impl Served {
 
     /// Base address of the API at an address.
     pub fn url(&self, address: SocketAddr) -> String {
-        // Who listens on every address of the machine is reached by its own.
-        let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
-        let scheme = if self.pass.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+        url(address, self.pass.is_some())
     }
 
     /// A client of each.

@@ -1,16 +1,13 @@
-//! The door of the twins' APIs: TLS under an authority of the twin's own, and a bearer token, as a real API server has.
+//! The door of the twins' APIs: TLS under an authority of the twin's own, the token of whoever runs it, and the key by which
+//! tokens of service accounts are signed.
 //!
-//! Invariants: authority and token last as long as the state does, so that a kubeconfig that was handed out stays
-//! good; both lie in one file that only its owner may read. Without the token nothing is answered but what tells whether the
-//! server is alive, and which it is. A handshake that takes long holds up nobody else. Leaves out client certificates, and who is
-//! allowed what: whoever has the token may do everything.
+//! Invariants: authority, token and key last as long as the state does, so that a kubeconfig or a token that was handed out
+//! stays good; they lie in one file that only its owner may read. A handshake that takes long holds up nobody else. Leaves out
+//! client certificates; who a request is from and what they may do is said behind the door (`kubeapi`).
 
+use crate::keys::{self, Keys};
 use anyhow::{Context, bail};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use axum::serve::{Listener, ListenerExt};
-use http::header::AUTHORIZATION;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -51,8 +48,6 @@ const HANDSHAKES_MAX: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Wait after the system had no connection to give: out of descriptors, as a rule.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// What is answered without a token.
-const OPEN: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
 /// What is kept.
 #[derive(Serialize, Deserialize)]
@@ -63,6 +58,9 @@ struct Access {
     key: String,
     /// What a client has to bring.
     token: String,
+    /// Key of tokens of service accounts, PKCS #8 in base64; empty in files of versions that gave none.
+    #[serde(default)]
+    tokens: String,
 }
 
 /// What a client needs to come in.
@@ -79,6 +77,7 @@ pub struct Pass {
 /// A door with a lock.
 pub struct Door {
     pass: Pass,
+    keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
 }
 
@@ -96,6 +95,11 @@ impl Door {
         access.door(addresses).context("make the certificate of the twins' APIs")
     }
 
+    /// Who signs and reads tokens.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.clone()
+    }
+
     /// What its clients need.
     pub fn pass(&self) -> &Pass {
         &self.pass
@@ -105,7 +109,12 @@ impl Door {
 /// Reads what is kept, or makes it and keeps it.
 fn kept(path: &Path) -> anyhow::Result<Access> {
     match crate::signals::read_within(path, FILE_BYTES_MAX) {
-        Ok(bytes) => match serde_json::from_slice(&bytes) {
+        Ok(bytes) => match serde_json::from_slice::<Access>(&bytes) {
+            Ok(access) if access.tokens.is_empty() => {
+                let access = Access { tokens: keys::generate()?, ..access };
+                access.keep(path)?;
+                Ok(access)
+            }
             Ok(access) => Ok(access),
             Err(error) => bail!(
                 "read {}: {error}\n\nhint: take it away for a new one; kubeconfigs handed out before are no good then",
@@ -114,7 +123,7 @@ fn kept(path: &Path) -> anyhow::Result<Access> {
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let access = Access::new()?;
-            crate::kubeconfig::write_private(path, serde_json::to_string_pretty(&access)?.as_bytes())?;
+            access.keep(path)?;
             Ok(access)
         }
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -137,7 +146,12 @@ impl Access {
         let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
         filled.map_err(|_| anyhow::anyhow!("the system gave no random bytes"))?;
         let token = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Access { authority: authority.pem(), key: key.serialize_pem(), token })
+        let tokens = keys::generate()?;
+        Ok(Access { authority: authority.pem(), key: key.serialize_pem(), token, tokens })
+    }
+
+    fn keep(&self, path: &Path) -> anyhow::Result<()> {
+        crate::kubeconfig::write_private(path, serde_json::to_string_pretty(self)?.as_bytes())
     }
 
     fn door(self, addresses: &[IpAddr]) -> anyhow::Result<Door> {
@@ -160,12 +174,13 @@ impl Access {
             config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let authority_der = authority.to_vec();
+        let keys = Keys::new(&self.tokens, &self.token).context("read the key of tokens")?;
         let pass = Pass { authority: self.authority, authority_der, token: self.token };
-        Ok(Door { pass, tls: Arc::new(config) })
+        Ok(Door { pass, keys: Arc::new(keys), tls: Arc::new(config) })
     }
 }
 
-/// Serves `router` on `listener` until the tasks are aborted, behind the door where there is one.
+/// Serves `router` on `listener` until the tasks are aborted, under TLS where there is a door to go through.
 pub fn serve(
     listener: TcpListener,
     address: SocketAddr,
@@ -181,32 +196,11 @@ pub fn serve(
         });
         return vec![tokio::spawn(async move { forever(axum::serve(listener, router).await) })];
     };
-    let wanted = ring::digest::digest(&ring::digest::SHA256, door.pass.token.as_bytes());
-    let router = router.layer(axum::middleware::from_fn_with_state(wanted, gate));
     let (done, ready) = mpsc::channel(HANDSHAKES_MAX);
     vec![
         tokio::spawn(shake_hands(listener, TlsAcceptor::from(door.tls.clone()), done)),
         tokio::spawn(async move { forever(axum::serve(Handshakes { ready, address }, router).await) }),
     ]
-}
-
-/// Lets through who has the token.
-async fn gate(State(wanted): State<ring::digest::Digest>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let open = OPEN
-        .iter()
-        .any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    let value = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-    // Digests are compared: how long that takes tells nothing of the token.
-    let known = token.is_some_and(|token| {
-        ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref() == wanted.as_ref()
-    });
-    if open || known {
-        return next.run(request).await;
-    }
-    let status = twin::Status::new(401, "Unauthorized", "Unauthorized");
-    (http::StatusCode::UNAUTHORIZED, axum::Json(status.to_value())).into_response()
 }
 
 /// Connections whose handshake is done.
@@ -287,31 +281,19 @@ mod tests {
         assert_eq!(std::fs::read(state.path().join(FILE)).unwrap(), b"{}");
     }
 
-    #[tokio::test]
-    async fn without_the_token_only_health_is_told() {
-        use tower::ServiceExt;
-        let wanted = ring::digest::digest(&ring::digest::SHA256, b"secret");
-        let router = axum::Router::new().fallback(|| async { "in" });
-        let router = router.layer(axum::middleware::from_fn_with_state(wanted, gate));
-        let ask = async |path: &str, token: Option<&str>| {
-            let mut request = http::Request::get(path);
-            if let Some(token) = token {
-                request = request.header(AUTHORIZATION, token);
-            }
-            let request = request.body(axum::body::Body::empty()).unwrap();
-            router.clone().oneshot(request).await.unwrap().status().as_u16()
-        };
-        for (path, token, code) in [
-            ("/api/v1/pods", None, 401),
-            ("/api/v1/pods", Some("Bearer wrong"), 401),
-            ("/api/v1/pods", Some("secret"), 401),
-            ("/api/v1/pods", Some("Bearer secret"), 200),
-            ("/livez", None, 200),
-            ("/readyz/ping", None, 200),
-            ("/version", None, 200),
-            ("/versions", None, 401),
-        ] {
-            assert_eq!(ask(path, token).await, code, "{path} {token:?}");
-        }
+    #[test]
+    fn a_file_of_before_there_were_keys_of_tokens_gets_one() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join(FILE);
+        let old = Door::open(Some(state.path()), &[]).unwrap();
+        let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        kept.as_object_mut().unwrap().remove("tokens");
+        std::fs::write(&path, kept.to_string()).unwrap();
+        let new = Door::open(Some(state.path()), &[]).unwrap();
+        assert_eq!(old.pass().token, new.pass().token);
+        let token = kubeapi::Authority::sign(&*new.keys(), "{}").unwrap();
+        let again = Door::open(Some(state.path()), &[]).unwrap();
+        let read = kubeapi::Authority::read(&*again.keys(), &token);
+        assert!(matches!(read, twin::apiserver::token::Bearer::Claims(_)), "the key was not kept");
     }
 }

@@ -79,7 +79,7 @@ pub fn write(dir: &Path, access: &Access<'_>) -> anyhow::Result<PathBuf> {
 }
 
 /// Standard base64 with padding, as Kubernetes encodes bytes in JSON.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()))
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

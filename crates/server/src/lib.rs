@@ -11,6 +11,7 @@ pub mod engine;
 pub mod fit;
 pub mod hours;
 pub mod import;
+mod keys;
 pub mod kubeconfig;
 mod live;
 mod metrics;

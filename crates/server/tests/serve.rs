@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::json;
+use serde_json::{Value, json};
 use server::Speed;
 use server::serve::{Options, Running, What, serve};
 use std::path::Path;
@@ -115,4 +115,68 @@ async fn an_open_twin_asks_for_nothing() {
     let nodes = Api::<Node>::all(kube::Client::try_from(config).unwrap());
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 3);
     running.stop().await.unwrap();
+}
+
+/// The token of whoever runs the twin.
+fn token_of(running: &Running) -> Option<String> {
+    let kubeconfig: Value = serde_json::from_slice(&std::fs::read(&running.kubeconfig).unwrap()).unwrap();
+    kubeconfig["users"][0]["user"]["token"].as_str().map(str::to_owned)
+}
+
+/// Asks the API as whoever brings `token`.
+async fn asked(
+    running: &Running,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> (u16, Value) {
+    let mut config = config(running).await;
+    config.auth_info.token = token.map(|token| token.to_owned().into());
+    let client = kube::Client::try_from(config).unwrap();
+    let request =
+        http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = request.body(body.to_string().into_bytes()).unwrap();
+    match client.request::<Value>(request).await {
+        Ok(answer) => (200, answer),
+        Err(kube::Error::Api(status)) => (status.code, json!(status.message)),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_account_acts_by_its_token_and_after_a_restart_still() {
+    let state = tempfile::tempdir().unwrap();
+    let running = serve(Options { pace: Speed::Times(1.0), ..options(Some(state.path())) }).await.unwrap();
+    let admin = token_of(&running);
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let wanted = json!({"spec": {"expirationSeconds": 600, "audiences": []}});
+    let (code, answer) = asked(&running, admin.as_deref(), "POST", path, &wanted).await;
+    assert_eq!(code, 200, "{answer}");
+    let token = answer["status"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(token.split('.').count(), 3, "{token}");
+
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let (_, own) = asked(&running, Some(&token), "POST", whoami, &json!({})).await;
+    assert_eq!(own["status"]["userInfo"]["username"], "system:serviceaccount:default:default");
+    let (_, own) = asked(&running, admin.as_deref(), "POST", whoami, &json!({})).await;
+    assert_eq!(own["status"]["userInfo"]["username"], "kubernetes-admin");
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let review = json!({"spec": {"token": token}});
+    let (_, told) = asked(&running, admin.as_deref(), "POST", reviews, &review).await;
+    assert_eq!(told["status"]["authenticated"], json!(true), "{told}");
+    let broken = format!("{}x", &token[..token.len() - 1]);
+    assert_eq!(asked(&running, Some(&broken), "GET", "/api/v1/nodes", &Value::Null).await.0, 401);
+    assert_eq!(asked(&running, None, "GET", "/openid/v1/jwks", &Value::Null).await.0, 401);
+    let (_, keys) = asked(&running, Some(&token), "GET", "/openid/v1/jwks", &Value::Null).await;
+    let (_, issuer) =
+        asked(&running, Some(&token), "GET", "/.well-known/openid-configuration", &Value::Null).await;
+    assert_eq!(issuer["id_token_signing_alg_values_supported"][0], keys["keys"][0]["alg"]);
+    assert!(issuer["jwks_uri"].as_str().unwrap().starts_with("https://127.0.0.1:"), "{issuer}");
+    running.stop().await.unwrap();
+
+    let again = serve(Options { pace: Speed::Times(1.0), ..options(Some(state.path())) }).await.unwrap();
+    let (code, own) = asked(&again, Some(&token), "POST", whoami, &json!({})).await;
+    assert_eq!((code, &own["status"]["userInfo"]["groups"][2]), (200, &json!("system:authenticated")));
+    again.stop().await.unwrap();
 }

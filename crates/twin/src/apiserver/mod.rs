@@ -2,7 +2,8 @@
 //!
 //! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
 //! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
-//! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas.
+//! write that changes nothing gives no new version. Leaves out webhooks and quotas, and finding out who asks, which belongs
+//! to whoever binds the socket.
 
 pub mod apply;
 pub mod custom;
@@ -15,6 +16,8 @@ pub mod resources;
 pub mod schema;
 pub mod selector;
 pub mod table;
+pub mod token;
+pub mod user;
 
 mod convert;
 mod decode;
@@ -50,6 +53,7 @@ pub use scale::scale;
 pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};
 pub use table::{IncludeObject, table};
+pub use user::{Caller, User};
 
 /// Largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -108,6 +112,7 @@ pub fn write(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         (Verb::Create, Some(Subresource::Eviction)) if request.kind == Kind::Pod => {
             eviction::create(ctx, request)
         }
+        (Verb::Create, Some(Subresource::Token)) if resource.has_part("token") => token::create(ctx, request),
         (_, Some(Subresource::Scale)) if changes => scale::update(ctx, request),
         (_, Some(part)) if changes && resource.has_part(part.as_str()) => write::update(ctx, request),
         (_, None) if changes => write::update(ctx, request),

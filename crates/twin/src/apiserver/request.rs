@@ -1,6 +1,7 @@
 //! A write request of the API, parsed but not yet judged. It is plain data: a log of requests and the
 //! instants they came in at is enough to bring a cluster back.
 
+use super::user::Caller;
 use crate::kind::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,6 +64,8 @@ pub enum Subresource {
     EphemeralContainers,
     /// `/approval` of a CertificateSigningRequest.
     Approval,
+    /// `/token` of a ServiceAccount.
+    Token,
 }
 
 impl Subresource {
@@ -76,11 +79,12 @@ impl Subresource {
             Subresource::Eviction => "eviction",
             Subresource::EphemeralContainers => "ephemeralcontainers",
             Subresource::Approval => "approval",
+            Subresource::Token => "token",
         }
     }
     /// By its name in paths.
     pub fn named(name: &str) -> Option<Subresource> {
-        const ALL: [Subresource; 7] = [
+        const ALL: [Subresource; 8] = [
             Subresource::Status,
             Subresource::Binding,
             Subresource::Finalize,
@@ -88,6 +92,7 @@ impl Subresource {
             Subresource::Eviction,
             Subresource::EphemeralContainers,
             Subresource::Approval,
+            Subresource::Token,
         ];
         ALL.into_iter().find(|part| part.as_str() == name)
     }
@@ -134,6 +139,9 @@ pub struct Options {
     /// Paths of fields that stand more than once in the bytes of the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub duplicate_fields: Vec<String>,
+    /// Who asks; `None`: whoever runs the twin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Box<Caller>>,
     /// Of a delete.
     pub delete: DeleteOptions,
     /// Label selector of a collection delete.
