@@ -7,6 +7,7 @@
 
 mod amounts;
 pub mod apiserver;
+pub mod cel;
 mod controllers;
 mod demo;
 pub mod import;

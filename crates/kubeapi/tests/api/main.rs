@@ -7,4 +7,5 @@ mod kinds;
 mod kubectl;
 mod memory;
 mod rest;
+mod rules;
 mod watches;

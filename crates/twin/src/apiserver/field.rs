@@ -82,6 +82,24 @@ impl Errors {
     pub fn too_long(&mut self, field: &str, max: usize) {
         self.push("FieldValueTooLong", field, format!("Too long: may not be more than {max} bytes"));
     }
+    /// The field could not be judged.
+    pub fn internal(&mut self, field: &str, detail: &str) {
+        self.push("InternalError", field, format!("Internal error: {detail}"));
+    }
+    /// Adds those of another.
+    pub fn append(&mut self, more: Errors) {
+        for cause in more.causes {
+            self.push(&cause.reason, &cause.field, cause.message);
+        }
+    }
+    /// Whether one of these reasons was found.
+    pub fn any(&self, reasons: &[&str]) -> bool {
+        self.causes.iter().any(|cause| reasons.contains(&cause.reason.as_str()))
+    }
+    /// How many were found.
+    pub fn len(&self) -> usize {
+        self.causes.len()
+    }
     /// Whether none was found.
     pub fn is_empty(&self) -> bool {
         self.causes.is_empty()

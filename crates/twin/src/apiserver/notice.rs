@@ -1,13 +1,9 @@
 //! What a twin keeps and does not act on, said to whoever makes it: a warning is better than a surprise.
 
 use crate::kind::Kind;
-use serde_json::Value;
-
-/// Deepest schema looked through.
-const DEPTH_MAX: usize = 130;
 
 /// A warning about a new object of this kind, if there is one.
-pub(super) fn about(kind: Kind, doc: &Value) -> Option<String> {
+pub(super) fn about(kind: Kind) -> Option<String> {
     let resource = kind.resource();
     let what = match (resource.group, resource.plural) {
         ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
@@ -20,23 +16,7 @@ pub(super) fn about(kind: Kind, doc: &Value) -> Option<String> {
         ("", "resourcequotas" | "limitranges") => "it is kept, and this twin does not hold anybody to it",
         ("admissionregistration.k8s.io", _) => "it is kept, and this twin does not ask it",
         ("apiregistration.k8s.io", _) => "it is kept, and this twin passes no requests on to it",
-        ("apiextensions.k8s.io", _) if has_rules(doc, 0) => {
-            "its x-kubernetes-validations are kept, and this twin does not check them"
-        }
         _ => return None,
     };
     Some(format!("kubercarbon twin: {}: {what}", resource.name))
-}
-
-/// Whether a schema somewhere has rules in CEL.
-fn has_rules(value: &Value, depth: usize) -> bool {
-    match value {
-        _ if depth > DEPTH_MAX => false,
-        Value::Object(map) => {
-            map.contains_key("x-kubernetes-validations")
-                || map.values().any(|inner| has_rules(inner, depth + 1))
-        }
-        Value::Array(list) => list.iter().any(|inner| has_rules(inner, depth + 1)),
-        _ => false,
-    }
 }

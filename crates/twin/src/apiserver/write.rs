@@ -210,15 +210,22 @@ fn types_of(ctx: &Context<'_>, request: &Request) -> Option<(Schema, Shape)> {
     schema_of(ctx, request.kind).map(|(schema, _)| Schema::custom(&schema))
 }
 
-/// Whether a custom resource fits its schema; every other object does.
-fn fits_schema(ctx: &Context<'_>, request: &Request, doc: &Value) -> Result<(), Status> {
-    let Some((schema, _)) = schema_of(ctx, request.kind).filter(|(schema, _)| schema.is_object()) else {
-        return Ok(());
+/// Whether a custom resource fits its schema and rules, and warnings of what never did; every other object does.
+fn fits_schema(
+    ctx: &Context<'_>,
+    request: &Request,
+    doc: &Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
+    let defined = ctx.objects.definition_of(request.kind);
+    let version = defined.and_then(|defined| defined.version(request.kind.resource().version));
+    let Some(version) = version.filter(|version| version.schema.is_object()) else {
+        return Ok(Vec::new());
     };
     let mut errors = super::field::Errors::default();
-    custom::validate(&mut errors, &schema, doc, "");
+    let warnings = custom::judge_object(&mut errors, version, doc, old);
     if errors.is_empty() {
-        return Ok(());
+        return Ok(warnings);
     }
     Err(Status::invalid(request.kind.resource(), text(doc, "/metadata/name"), errors.into_causes()))
 }
@@ -228,7 +235,7 @@ fn store_new(
     ctx: &mut Context<'_>,
     request: &Request,
     mut doc: Value,
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
     origin: Origin,
 ) -> Result<Response, Status> {
     let (kind, resource) = (request.kind.stored(), request.kind.resource());
@@ -261,7 +268,7 @@ fn store_new(
     defaults::at_create(kind, &mut doc, &uid);
     admit(ctx, kind, &mut doc)?;
     validation::create(kind, &doc)?;
-    fits_schema(ctx, request, &doc)?;
+    warnings.extend(fits_schema(ctx, request, &doc, None)?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
@@ -273,7 +280,7 @@ fn store_new(
     *ctx.names = names;
     let stored = ctx.objects.put_managed(object, managed);
     let body = convert::shown_value(request.kind, &stored);
-    let warnings = warnings.into_iter().chain(notice::about(kind, &body)).collect();
+    let warnings = warnings.into_iter().chain(notice::about(kind)).collect();
     Ok(Response { code: 201, body, warnings })
 }
 
@@ -429,7 +436,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     let types = types_of(ctx, request);
     let shown = convert::outgoing(request.kind, old.clone());
     let (new, origin) = wanted((request, ctx.now, types.as_ref()), &shown)?;
-    let (mut new, warnings) = received(ctx, request, new, Some(&old))?;
+    let (mut new, mut warnings) = received(ctx, request, new, Some(&old))?;
     check_name(request, &mut new)?;
     place(resource, &mut new, &request.namespace)?;
     check_preconditions(resource, &old, &new)?;
@@ -460,7 +467,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     } else {
         validation::update(kind, &old, &new)?;
     }
-    fits_schema(ctx, request, &new)?;
+    warnings.extend(fits_schema(ctx, request, &new, Some(&old))?);
     // Whoever changes something owns it as of now, though nothing else was owned anew.
     let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };
     let object = typed(kind, new)?;

@@ -4,6 +4,7 @@
 
 use super::Kind;
 use super::custom::Facts;
+use crate::apiserver::custom::Compiled;
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -49,6 +50,8 @@ pub struct Version {
     pub columns: Vec<Value>,
     /// JSON paths of fields objects can be selected by.
     pub selectable: Vec<String>,
+    /// Its rules, compiled.
+    pub(crate) rules: Compiled,
 }
 
 fn text(value: &Value, pointer: &str) -> String {
@@ -139,6 +142,7 @@ impl Version {
             scale,
             columns: list(version, "/additionalPrinterColumns").cloned().collect(),
             selectable: list(version, "/selectableFields").map(|field| text(field, "/jsonPath")).collect(),
+            rules: Compiled::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
-pub use defined::{Defined, compare_versions};
+pub use defined::{Defined, Version, compare_versions};
 pub use table::{resources, split_version};
 
 /// A kind of object. The order is the order of storage.

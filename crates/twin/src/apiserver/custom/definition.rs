@@ -98,7 +98,13 @@ pub(crate) fn judge(errors: &mut Errors, doc: &Value) {
         let path = if alike { "spec.validation.openAPIV3Schema".to_owned() } else { path };
         match version.pointer("/schema/openAPIV3Schema") {
             None | Some(Value::Null) => errors.required(&path, "schemas are required"),
-            Some(schema) => structural(errors, schema, &path, 0),
+            Some(schema) => {
+                let before = errors.len();
+                structural(errors, schema, &path, 0);
+                if errors.len() == before {
+                    super::expressions::judge(errors, schema, &path);
+                }
+            }
         }
     }
     if text(doc, "/spec/conversion/strategy") == "Webhook" {

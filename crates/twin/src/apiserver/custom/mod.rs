@@ -4,9 +4,12 @@
 //! [`PATTERN_BYTES_MAX`] bytes compiled.
 
 mod definition;
+mod expressions;
+mod rules;
 mod validate;
 
 pub(crate) use definition::{complete, establish, judge};
+pub(crate) use rules::{Compiled, judge_object};
 pub(crate) use validate::validate;
 
 use serde_json::Value;

@@ -1,15 +1,16 @@
 //! Whether a custom resource fits its schema, in the words of the API server.
 //!
-//! Leaves out rules in CEL (`x-kubernetes-validations`).
+//! Rules in CEL are judged apart (`rules`). What was wrong before a write and is left as it was is let through.
 
+use super::rules::Before;
 use super::{DEPTH_MAX, PATTERN_BYTES_MAX, is_set};
 use crate::apiserver::field::Errors;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Adds what is wrong with `value`, which stands at `path` (empty: the whole object).
-pub(crate) fn validate(errors: &mut Errors, schema: &Value, value: &Value, path: &str) {
-    Validator { errors }.at(schema, value, path, 0);
+/// Adds what is wrong with `value`, which stands at `path` (empty: the whole object) and was `old`.
+pub(crate) fn validate(errors: &mut Errors, schema: &Value, value: &Value, old: Option<&Value>, path: &str) {
+    Validator { errors }.at(schema, value, old, path, 0);
 }
 
 struct Validator<'a> {
@@ -50,8 +51,8 @@ impl Validator<'_> {
         self.errors.invalid(shown(path), value, &format!("{} in body {what}", shown(path)));
     }
 
-    fn at(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
-        if depth > DEPTH_MAX || (value.is_null() && is_set(schema, "nullable")) {
+    fn at(&mut self, schema: &Value, value: &Value, old: Option<&Value>, path: &str, depth: usize) {
+        if depth > DEPTH_MAX || (value.is_null() && is_set(schema, "nullable")) || old == Some(value) {
             return;
         }
         let int_or_string = is_set(schema, "x-kubernetes-int-or-string");
@@ -81,8 +82,8 @@ impl Validator<'_> {
         match value {
             Value::Number(_) => self.number(schema, value, path),
             Value::String(text) => self.text(schema, value, text, path),
-            Value::Array(list) => self.list(schema, value, list, path, depth),
-            Value::Object(_) => self.object(schema, value, path, depth),
+            Value::Array(list) => self.list(schema, value, list, (old, path, depth)),
+            Value::Object(_) => self.object(schema, value, old, path, depth),
             _ => {}
         }
         self.combined(schema, value, path, depth);
@@ -92,12 +93,12 @@ impl Validator<'_> {
     fn combined(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
         let fits = |of: &Value| {
             let mut errors = Errors::default();
-            Validator { errors: &mut errors }.at(of, value, path, depth + 1);
+            Validator { errors: &mut errors }.at(of, value, None, path, depth + 1);
             errors.is_empty()
         };
         let all = |key: &str| schema.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         for of in all("allOf") {
-            self.at(&of, value, path, depth + 1);
+            self.at(&of, value, None, path, depth + 1);
         }
         let any = all("anyOf");
         if !any.is_empty() && !any.iter().any(fits) {
@@ -167,7 +168,13 @@ impl Validator<'_> {
         }
     }
 
-    fn list(&mut self, schema: &Value, value: &Value, list: &[Value], path: &str, depth: usize) {
+    fn list(
+        &mut self,
+        schema: &Value,
+        value: &Value,
+        list: &[Value],
+        (old, path, depth): (Option<&Value>, &str, usize),
+    ) {
         let count = list.len() as u64;
         let number = |key: &str| schema.get(key).and_then(Value::as_u64);
         if let Some(max) = number("maxItems").filter(|max| count > *max) {
@@ -177,8 +184,10 @@ impl Validator<'_> {
             self.wrong(path, value, &format!("should have at least {min} items"));
         }
         if let Some(items) = schema.get("items") {
+            let entries = crate::cel::entries(schema);
+            let before = Before::of(Some(&entries), old);
             for (i, item) in list.iter().enumerate() {
-                self.at(items, item, &format!("{path}[{i}]"), depth + 1);
+                self.at(items, item, before.get(item), &format!("{path}[{i}]"), depth + 1);
             }
         }
         let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
@@ -204,7 +213,7 @@ impl Validator<'_> {
         }
     }
 
-    fn object(&mut self, schema: &Value, value: &Value, path: &str, depth: usize) {
+    fn object(&mut self, schema: &Value, value: &Value, old: Option<&Value>, path: &str, depth: usize) {
         let Some(map) = value.as_object() else { return };
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let count = map.len() as u64;
@@ -227,10 +236,16 @@ impl Validator<'_> {
             let of = of.or_else(|| schema.get("additionalProperties").filter(|a| a.is_object()));
             // An object's own metadata is judged as every object's is.
             if let Some(of) = of.filter(|_| !(path.is_empty() && name == "metadata")) {
-                self.at(of, inner, &below(name), depth + 1);
+                let old = old.and_then(|old| old.get(name)).filter(|_| !(path.is_empty() && is_type(name)));
+                self.at(of, inner, old, &below(name), depth + 1);
             }
         }
     }
+}
+
+/// Whether a field says what an object is; both versions of it are shown alike.
+fn is_type(name: &str) -> bool {
+    matches!(name, "apiVersion" | "kind")
 }
 
 /// A path as messages name it.
@@ -245,7 +260,7 @@ mod tests {
 
     fn found(schema: Value, value: Value) -> Vec<String> {
         let mut errors = Errors::default();
-        validate(&mut errors, &schema, &value, "spec.x");
+        validate(&mut errors, &schema, &value, None, "spec.x");
         errors.into_causes().into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
     }
 
