@@ -278,11 +278,11 @@ impl Scheduler {
             self.queue.hear(&news, cluster, (cx.objects, &self.config), cx.now);
         }
         while let Some(cluster) = &self.cluster
-            && let Some(uid) = self.queue.pop(&news, cluster)
+            && let Some(uid) = self.queue.pop(&news, cluster, cx.now)
         {
             self.attempt(cx, &uid);
         }
-        if let Some(at) = self.queue.next_flush() {
+        if let Some(at) = self.queue.next_flush(cx.now) {
             cx.timers.set(at, Priority::Controller, Task::Unschedulable);
         }
         true
@@ -293,7 +293,7 @@ impl Scheduler {
         let lowest = self.cluster.as_ref().and_then(|cluster| cluster.lowest_priority());
         self.queue.flush(cx.objects, &self.config, lowest, cx.now);
         if self.queue.is_idle()
-            && let Some(at) = self.queue.next_flush()
+            && let Some(at) = self.queue.next_flush(cx.now)
         {
             cx.timers.set(at, Priority::Controller, Task::Unschedulable);
         }

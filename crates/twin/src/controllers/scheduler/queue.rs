@@ -13,7 +13,8 @@
 //!
 //! Who has waited five minutes without being tried is tried again whatever happened, as kube-scheduler does every 30 s.
 //! Here that is done for those who could evict somebody; for the others nothing can have changed, since all news that
-//! could have helped was heard, so that only their place in line moves behind those that failed meanwhile.
+//! could have helped was heard, so that only their place in line moves behind those that failed meanwhile. That is worked
+//! out when it is asked for: since each of them moves every 330 s, those that do so at one instant stay together.
 
 use super::cluster::Cluster;
 use super::config::{Backoff, Config};
@@ -33,6 +34,8 @@ use std::sync::Arc;
 const PATIENCE_SECONDS: i64 = 300;
 /// How often it is looked who has waited so long, in seconds.
 const FLUSH_SECONDS: i64 = 30;
+/// So long after a flush the same pods have waited too long again, in seconds.
+const PERIOD_SECONDS: i64 = PATIENCE_SECONDS + FLUSH_SECONDS;
 
 /// Plugins whose verdict depends on claims and volumes.
 const STORAGE: u32 = Plugin::VolumeBinding.bit()
@@ -49,7 +52,7 @@ pub(super) struct Waiting {
     pub(super) name: Arc<str>,
     /// Negated priority.
     urgency: i64,
-    /// When it came, or last failed.
+    /// When it came, or was last tried in vain.
     since: Instant,
     /// Tells apart what came at one instant.
     number: u64,
@@ -70,9 +73,26 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// How often it has been flushed since it was last tried.
+    fn flushes(&self, now: Instant) -> u32 {
+        let first = out_of_patience(self.since);
+        if self.attempts == 0 || first > now {
+            return 0;
+        }
+        let more = (now - first).as_seconds() / PERIOD_SECONDS;
+        u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1)
+    }
+    /// When it was last tried or flushed.
+    fn since(&self, now: Instant) -> Instant {
+        match self.flushes(now) {
+            0 => self.since,
+            n => out_of_patience(self.since) + Span::from_seconds(PERIOD_SECONDS * i64::from(n - 1)),
+        }
+    }
     /// When its back-off ends.
-    fn rested_at(&self, backoff: Backoff) -> Instant {
-        self.since + Span::from_seconds(backoff.seconds(self.attempts))
+    fn rested_at(&self, backoff: Backoff, now: Instant) -> Instant {
+        let attempts = self.attempts.saturating_add(self.flushes(now));
+        self.since(now) + Span::from_seconds(backoff.seconds(attempts))
     }
     fn is_wide(&self) -> bool {
         self.against & WIDE != 0
@@ -123,11 +143,33 @@ struct Class {
     rested: BTreeSet<Rank>,
     /// By the second in which the back-off ends, and with when exactly.
     resting: BTreeMap<(i64, Rank), Instant>,
+    /// Those that have been flushed, by the second of the period at which they are; in order.
+    flushed: BTreeMap<i64, BTreeSet<(i64, u64, Arc<str>)>>,
+}
+
+/// The second of the period at which a pod that failed then is flushed.
+fn phase(since: Instant) -> i64 {
+    out_of_patience(since).as_unix_seconds().rem_euclid(PERIOD_SECONDS)
 }
 
 impl Class {
     fn is_empty(&self) -> bool {
-        self.rested.is_empty() && self.resting.is_empty()
+        self.rested.is_empty() && self.resting.is_empty() && self.flushed.is_empty()
+    }
+    /// Takes a pod out.
+    fn remove(&mut self, uid: &Arc<str>, waiting: &Waiting, backoff: Backoff) {
+        let rank = Rank { urgency: waiting.urgency, since: waiting.since, number: waiting.number, uid: uid.clone() };
+        let end = waiting.since + Span::from_seconds(backoff.seconds(waiting.attempts));
+        if self.rested.remove(&rank) || self.resting.remove(&(end.as_unix_seconds(), rank)).is_some() {
+            return;
+        }
+        let phase = phase(waiting.since);
+        if let Some(together) = self.flushed.get_mut(&phase) {
+            together.remove(&(waiting.urgency, waiting.number, uid.clone()));
+            if together.is_empty() {
+                self.flushed.remove(&phase);
+            }
+        }
     }
     /// Moves over who need not back off any more.
     fn rest(&mut self, now: Instant) {
@@ -142,10 +184,18 @@ impl Class {
         }
     }
     /// The place in line of whoever is first.
-    fn first(&self) -> Option<Turn> {
-        let resting = || self.resting.first_key_value().map(|((second, rank), _)| (Some(*second), rank));
-        let (rested_second, rank) = self.rested.first().map(|rank| (None, rank)).or_else(resting)?;
-        Some(Turn { rested_second, rank: rank.clone(), shared: true })
+    fn first(&self, pods: &BTreeMap<Arc<str>, Waiting>, backoff: Backoff, now: Instant) -> Option<Turn> {
+        let turn = |rested_second, rank: &Rank| Turn { rested_second, rank: rank.clone(), shared: true };
+        let rested = self.rested.first().map(|rank| turn(None, rank));
+        let resting = self.resting.first_key_value().map(|((second, rank), _)| turn(Some(*second), rank));
+        let flushed = self.flushed.values().filter_map(|together| {
+            let uid = &together.first()?.2;
+            let waiting = pods.get(uid)?;
+            let end = waiting.rested_at(backoff, now);
+            let rested_second = (end > now).then(|| end.as_unix_seconds());
+            Some(Turn { rested_second, rank: Queue::rank(uid, waiting, now), shared: true })
+        });
+        rested.into_iter().chain(resting).chain(flushed).min()
     }
 }
 
@@ -305,11 +355,17 @@ impl Queue {
     pub(super) fn is_idle(&self) -> bool {
         self.line.is_empty()
     }
-    fn rank(uid: &Arc<str>, waiting: &Waiting) -> Rank {
-        Rank { urgency: waiting.urgency, since: waiting.since, number: waiting.number, uid: uid.clone() }
+    fn rank(uid: &Arc<str>, waiting: &Waiting, now: Instant) -> Rank {
+        Rank {
+            urgency: waiting.urgency,
+            since: waiting.since(now),
+            number: waiting.number,
+            uid: uid.clone(),
+        }
     }
+    /// The place in line of one that is tried whatever happened.
     fn at_once(uid: &Arc<str>, waiting: &Waiting) -> Turn {
-        Turn { rested_second: None, rank: Queue::rank(uid, waiting), shared: false }
+        Turn { rested_second: None, rank: Queue::rank(uid, waiting, waiting.since), shared: false }
     }
     /// A pod that is to be bound is new; it is tried at once.
     pub(super) fn add(&mut self, namespace: &str, name: &str, uid: &str, priority: i32, since: Instant) {
@@ -356,17 +412,14 @@ impl Queue {
         } else if let Some(info) = &waiting.info
             && let Some(class) = self.classes.get_mut(&Ask::of(info))
         {
-            let rank = Queue::rank(uid, waiting);
-            if !class.rested.remove(&rank) {
-                class.resting.remove(&(waiting.rested_at(self.backoff).as_unix_seconds(), rank));
-            }
+            class.remove(uid, waiting, self.backoff);
         }
         if let Some(waiting) = self.pods.get_mut(uid.clone().as_ref()) {
             waiting.filed = false;
         }
     }
     /// Files those that have failed since the last time; all, if nobody is filed.
-    fn file(&mut self, objects: &Objects, config: &Config) {
+    fn file(&mut self, objects: &Objects, config: &Config, now: Instant) {
         let all = || self.pods.iter().filter(|(_, w)| w.attempts > 0).map(|(uid, _)| uid.clone()).collect();
         let unfiled = self.unfiled.take().unwrap_or_else(all);
         self.unfiled = Some(Vec::new());
@@ -383,9 +436,14 @@ impl Queue {
                 self.wide.insert(uid);
                 continue;
             }
-            let rank = Queue::rank(&uid, waiting);
-            let end = waiting.rested_at(self.backoff);
             let class = self.classes.entry(Ask::of(info)).or_default();
+            if waiting.flushes(now) > 0 {
+                let together = class.flushed.entry(phase(waiting.since)).or_default();
+                together.insert((waiting.urgency, waiting.number, uid));
+                continue;
+            }
+            let rank = Queue::rank(&uid, waiting, now);
+            let end = waiting.rested_at(self.backoff, now);
             class.resting.insert((end.as_unix_seconds(), rank), end);
         }
     }
@@ -397,26 +455,27 @@ impl Queue {
         (objects, config): (&Objects, &Config),
         now: Instant,
     ) {
-        self.file(objects, config);
+        self.file(objects, config, now);
         self.classes.retain(|_, class| !class.is_empty());
         for (ask, class) in &mut self.classes {
             if news.has_room(&ask.request, ask.above, cluster) {
                 class.rest(now);
-                self.line.extend(class.first());
+                self.line.extend(class.first(&self.pods, self.backoff, now));
             }
         }
         for uid in &self.wide {
             let Some(waiting) = self.pods.get(uid) else { continue };
             if waiting.info.as_ref().is_some_and(|info| news.helps(info, waiting.against, cluster)) {
-                let end = waiting.rested_at(self.backoff);
+                let end = waiting.rested_at(self.backoff, now);
                 let rested_second = (end > now).then(|| end.as_unix_seconds());
-                self.line.insert(Turn { rested_second, ..Queue::at_once(uid, waiting) });
+                let rank = Queue::rank(uid, waiting, now);
+                self.line.insert(Turn { rested_second, rank, shared: false });
             }
         }
     }
     /// The next pod to try. Those before it may have taken the room that had been gained: it is in line
     /// only as long as the news may still help it.
-    pub(super) fn pop(&mut self, news: &News, cluster: &Cluster) -> Option<Arc<str>> {
+    pub(super) fn pop(&mut self, news: &News, cluster: &Cluster, now: Instant) -> Option<Arc<str>> {
         while let Some(turn) = self.line.pop_first() {
             let uid = turn.rank.uid;
             let Some(waiting) = self.pods.get(&uid) else { continue };
@@ -432,7 +491,7 @@ impl Queue {
             let ask = waiting.info.as_ref().filter(|_| turn.shared).map(|info| Ask::of(info));
             self.unfile(&uid);
             if let Some(class) = ask.and_then(|ask| self.classes.get(&ask)) {
-                self.line.extend(class.first());
+                self.line.extend(class.first(&self.pods, self.backoff, now));
             }
             return Some(uid);
         }
@@ -441,7 +500,7 @@ impl Queue {
     /// An attempt failed; the pod waits for news.
     pub(super) fn failed(&mut self, uid: &Arc<str>, against: u32, now: Instant) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
-        waiting.attempts = waiting.attempts.saturating_add(1);
+        waiting.attempts = waiting.attempts.saturating_add(waiting.flushes(now)).saturating_add(1);
         waiting.against = against;
         waiting.renewed = false;
         waiting.since = now;
@@ -452,12 +511,14 @@ impl Queue {
             patience.entry(out_of_patience(now)).or_default().insert(uid.clone());
         }
     }
-    /// Who has failed, by when to try without news.
-    fn patience(&mut self) -> &mut BTreeMap<Instant, BTreeSet<Arc<str>>> {
+    /// Who is looked at one by one when its patience is over, by when that is: who has not been flushed yet, and those
+    /// that are asked one by one.
+    fn patience(&mut self, now: Instant) -> &mut BTreeMap<Instant, BTreeSet<Arc<str>>> {
         let all = || {
             let mut patience: BTreeMap<Instant, BTreeSet<Arc<str>>> = BTreeMap::new();
-            for (uid, waiting) in self.pods.iter().filter(|(_, w)| w.attempts > 0) {
-                patience.entry(out_of_patience(waiting.since)).or_default().insert(uid.clone());
+            let counts = |w: &Waiting| w.attempts > 0 && (w.flushes(now) == 0 || w.is_wide());
+            for (uid, waiting) in self.pods.iter().filter(|(_, w)| counts(w)) {
+                patience.entry(out_of_patience(waiting.since(now))).or_default().insert(uid.clone());
             }
             patience
         };
@@ -467,25 +528,31 @@ impl Queue {
         self.patience.get_or_insert_default()
     }
     /// When a timer is to be set for the next look at who has waited too long; `None`: one is set, or nobody waits.
-    pub(super) fn next_flush(&mut self) -> Option<Instant> {
+    pub(super) fn next_flush(&mut self, now: Instant) -> Option<Instant> {
         if self.flush_at.is_some() {
             return None;
         }
-        self.patience();
+        self.patience(now);
         // Who has gone or was tried since is left out, so that a world that was loaded sets the same timers.
-        let Queue { pods, patience, .. } = self;
+        let Queue { pods, patience, classes, .. } = self;
         let patience = patience.as_mut()?;
         let counts = |at: Instant, uid: &Arc<str>| {
-            pods.get(uid).is_some_and(|w| w.attempts > 0 && out_of_patience(w.since) == at)
+            pods.get(uid).is_some_and(|w| w.attempts > 0 && out_of_patience(w.since(now)) == at)
         };
-        while let Some(first) = patience.first_entry() {
-            if first.get().iter().any(|uid| counts(*first.key(), uid)) {
-                self.flush_at = Some(*first.key());
-                return self.flush_at;
+        let mut first = None;
+        while let Some(entry) = patience.first_entry() {
+            if entry.get().iter().any(|uid| counts(*entry.key(), uid)) {
+                first = Some(*entry.key());
+                break;
             }
-            first.remove();
+            entry.remove();
         }
-        None
+        let second = now.as_unix_seconds();
+        let next = |phase: &i64| second + PERIOD_SECONDS - (second - phase).rem_euclid(PERIOD_SECONDS);
+        let phases = classes.values().flat_map(|class| class.flushed.keys());
+        let again = phases.map(next).min().map(Instant::from_unix_seconds);
+        self.flush_at = first.into_iter().chain(again).min();
+        self.flush_at
     }
     /// Whether anybody has failed and waits.
     pub(super) fn waits(&self) -> bool {
@@ -496,27 +563,43 @@ impl Queue {
     /// Looks who has waited too long: who could evict somebody is put in line, the others count as tried in vain.
     pub(super) fn flush(&mut self, objects: &Objects, config: &Config, lowest: Option<i32>, now: Instant) {
         self.flush_at = None;
-        self.file(objects, config);
-        let patience = self.patience();
+        self.file(objects, config, now);
+        let phase = now.as_unix_seconds().rem_euclid(PERIOD_SECONDS);
+        let able = |above: i32| lowest.is_some_and(|lowest| lowest < above);
+        let again = self.classes.iter_mut().filter(|(ask, _)| able(ask.above));
+        let again: Vec<Arc<str>> = again
+            .filter_map(|(_, class)| class.flushed.get(&phase))
+            .flat_map(|together| together.iter().map(|(.., uid)| uid.clone()))
+            .collect();
+        let patience = self.patience(now);
         let later = patience.split_off(&(now + Span::from_nanos(1)));
         let due = std::mem::replace(patience, later);
-        for uid in due.into_values().flatten() {
+        for uid in again.into_iter().chain(due.into_values().flatten()) {
             let Some(waiting) = self.pods.get(&uid) else { continue };
-            if !waiting.filed || out_of_patience(waiting.since) > now {
-                continue;
-            }
-            let evicts = |info: &Arc<PodInfo>| lowest.is_some_and(|lowest| lowest < above(info));
-            if waiting.info.as_ref().is_some_and(evicts) {
+            let flushed = waiting.flushes(now) > 0 && waiting.since(now) == now;
+            let Some(info) = waiting.info.as_ref().filter(|_| waiting.filed && flushed) else { continue };
+            let (evicts, wide) = (able(above(info)), waiting.is_wide());
+            if evicts {
                 self.unfile(&uid);
                 let Some(waiting) = self.pods.get_mut(&uid) else { continue };
                 waiting.renewed = true;
                 self.line.insert(Queue::at_once(&uid, waiting));
+            } else if wide {
+                let next = out_of_patience(now);
+                self.patience(now).entry(next).or_default().insert(uid);
             } else {
-                let against = waiting.against;
-                self.unfile(&uid);
-                self.failed(&uid, against, now);
+                self.gather(&uid, phase);
             }
         }
+    }
+    /// Puts a pod with those of its kind that are flushed together with it.
+    fn gather(&mut self, uid: &Arc<str>, phase: i64) {
+        let Some(waiting) = self.pods.get(uid) else { return };
+        let Some(info) = &waiting.info else { return };
+        let Some(class) = self.classes.get_mut(&Ask::of(info)) else { return };
+        class.remove(uid, waiting, self.backoff);
+        let together = class.flushed.entry(phase).or_default();
+        together.insert((waiting.urgency, waiting.number, uid.clone()));
     }
 }
 
@@ -542,7 +625,7 @@ mod tests {
         news.locate(cluster);
         queue.hear(&news, cluster, (&Objects::new(), &Config::default()), seconds(at));
         let mut tried = Vec::new();
-        while let Some(uid) = queue.pop(&news, cluster) {
+        while let Some(uid) = queue.pop(&news, cluster, seconds(at)) {
             tried.push(uid.to_string());
             let info = queue.pods[&uid].info.clone().unwrap();
             let fits = cluster.find("n").is_some_and(|n| noderesources::fits(&info.request, cluster.node(n)));
@@ -604,19 +687,26 @@ mod tests {
             queue.get_mut(uid).unwrap().info = Some(Arc::new(pod));
         }
         let (news, cluster) = (News::default(), Cluster::new());
-        while let Some(uid) = queue.pop(&news, &cluster) {
+        while let Some(uid) = queue.pop(&news, &cluster, seconds(12)) {
             queue.failed(&uid, Plugin::NodeResourcesFit.bit(), seconds(12));
         }
         // More than five minutes later, on the half minute.
-        assert_eq!(queue.next_flush(), Some(seconds(330)));
-        assert_eq!(queue.next_flush(), None, "one timer is enough");
+        assert_eq!(queue.next_flush(seconds(12)), Some(seconds(330)));
+        assert_eq!(queue.next_flush(seconds(12)), None, "one timer is enough");
         queue.flush(&Objects::new(), &config, Some(0), seconds(330));
-        assert_eq!(queue.pop(&news, &cluster).as_deref(), Some("urgent"));
-        assert_eq!(queue.pop(&news, &cluster), None, "nothing can have changed for the other");
-        assert_eq!(queue.pods["plain"].since, seconds(330), "but it is behind those that failed meanwhile");
-        assert_eq!((queue.pods["plain"].attempts, queue.next_flush()), (2, Some(seconds(660))));
+        let at = seconds(330);
+        assert_eq!(queue.pop(&news, &cluster, at).as_deref(), Some("urgent"));
+        assert_eq!(queue.pop(&news, &cluster, at), None, "nothing can have changed for the other");
+        assert_eq!(queue.pods["plain"].since(at), at, "but it is behind those that failed meanwhile");
+        assert_eq!(queue.pods["plain"].rested_at(queue.backoff, at), seconds(332), "and has failed twice");
+        queue.remove("urgent");
+        assert_eq!(queue.next_flush(at), Some(seconds(660)));
         queue.flush(&Objects::new(), &config, None, seconds(660));
-        assert_eq!(queue.pop(&news, &cluster), None, "nobody there to evict");
+        assert_eq!(queue.pop(&news, &cluster, seconds(660)), None, "nobody there to evict");
+        assert_eq!(queue.pods["plain"].since(seconds(989)), seconds(660));
+        assert_eq!(queue.next_flush(seconds(660)), Some(seconds(990)));
+        queue.flush(&Objects::new(), &config, Some(-1), seconds(990));
+        assert_eq!(queue.pop(&news, &cluster, seconds(990)).as_deref(), Some("plain"), "somebody there now");
         assert_eq!(
             [290, 299, 300, 329].map(|at| out_of_patience(seconds(at))),
             [600, 600, 630, 630].map(seconds)
