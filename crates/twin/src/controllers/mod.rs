@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod garbagecollector;
 pub(crate) mod job;
 pub(crate) mod kubelet;
+pub(crate) mod kubernetesservice;
 pub(crate) mod namespace;
 pub(crate) mod nodelifecycle;
 pub(crate) mod podgc;

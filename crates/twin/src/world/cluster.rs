@@ -6,6 +6,7 @@ use crate::controllers::events::EventLimit;
 use crate::controllers::garbagecollector::GarbageCollector;
 use crate::controllers::job::JobController;
 use crate::controllers::kubelet::Kubelet;
+use crate::controllers::kubernetesservice::KubernetesService;
 use crate::controllers::namespace::NamespaceController;
 use crate::controllers::nodelifecycle::{self, NodeLifecycle};
 use crate::controllers::podgc::PodGc;
@@ -43,6 +44,8 @@ pub(super) struct Cluster {
 pub(super) struct Controllers {
     namespace: NamespaceController,
     #[serde(skip)]
+    kubernetesservice: KubernetesService,
+    #[serde(default)]
     rootcacertpublisher: RootCaCertPublisher,
     #[serde(skip)]
     serviceaccounts: ServiceAccounts,
@@ -64,6 +67,7 @@ impl Controllers {
         self.namespace.observe(change);
         self.serviceaccounts.observe(change);
         self.rootcacertpublisher.observe(change);
+        self.kubernetesservice.observe(change);
         self.garbagecollector.observe(change);
         self.podgc.observe(cx, change);
         self.nodelifecycle.observe(change);
@@ -81,6 +85,7 @@ impl Controllers {
             self.namespace.run(cx),
             self.serviceaccounts.run(cx),
             self.rootcacertpublisher.run(cx),
+            self.kubernetesservice.run(cx),
             self.garbagecollector.run(cx),
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),
@@ -177,6 +182,15 @@ impl Cluster {
             Task::Binding { uid } => controllers.scheduler.give_up_binding(&mut cx, &uid),
             Task::Input(_) | Task::Demo => {}
         }
+    }
+    /// Has pods told by which certificate they know their API server; whether that is news.
+    pub(super) fn set_authority(&mut self, queue: &mut Queue, now: Instant, authority: &str) -> bool {
+        let (controllers, _, cx) = self.parts(queue, now);
+        if !controllers.rootcacertpublisher.set_authority(cx.objects, authority) {
+            return false;
+        }
+        self.settle(queue, now);
+        true
     }
     /// Stops or starts a machine; whether there is one of that name.
     pub(super) fn set_machine(
