@@ -14,6 +14,7 @@ pub(crate) mod kubernetesservice;
 pub(crate) mod namespace;
 pub(crate) mod nodelifecycle;
 pub(crate) mod podgc;
+pub(crate) mod resourcequota;
 pub(crate) mod rootcacertpublisher;
 pub mod scheduler;
 pub(crate) mod serviceaccounts;

@@ -10,6 +10,7 @@ use crate::controllers::kubernetesservice::KubernetesService;
 use crate::controllers::namespace::NamespaceController;
 use crate::controllers::nodelifecycle::{self, NodeLifecycle};
 use crate::controllers::podgc::PodGc;
+use crate::controllers::resourcequota::ResourceQuota;
 use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
@@ -60,6 +61,8 @@ pub(super) struct Controllers {
     scheduler: Scheduler,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
+    #[serde(skip)]
+    resourcequota: ResourceQuota,
 }
 
 impl Controllers {
@@ -78,6 +81,7 @@ impl Controllers {
         self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
         self.events.observe(change);
+        self.resourcequota.observe(change);
     }
     /// One round; whether any controller did something.
     fn run(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -95,6 +99,7 @@ impl Controllers {
             self.scheduler.run(cx),
             self.kubelet.run(cx),
             self.events.run(cx),
+            self.resourcequota.run(cx),
         ]
         .contains(&true)
     }
