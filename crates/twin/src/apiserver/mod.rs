@@ -32,6 +32,7 @@ mod ownership;
 pub(crate) mod quota;
 mod request;
 mod review;
+mod runtimeclass;
 mod scale;
 mod status;
 mod validation;

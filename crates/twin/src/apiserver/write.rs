@@ -8,7 +8,9 @@ use super::ownership::{self, Origin};
 use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
-use super::{Context, convert, custom, defaults, delete, limitrange, notice, patch, quota, validation};
+use super::{
+    Context, convert, custom, defaults, delete, limitrange, notice, patch, quota, runtimeclass, validation,
+};
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
@@ -186,6 +188,7 @@ fn deprecation(ctx: &Context<'_>, kind: Kind) -> Option<String> {
 /// What admission adds to a new object, from what else is in the cluster.
 fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
     if kind == Kind::Pod {
+        runtimeclass::admit(ctx.objects, doc)?;
         defaults::admit_pod(ctx, doc)?;
     }
     if kind.is("", "services") {
@@ -451,7 +454,11 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
             _ => Err(Status::not_found(resource, &request.name)),
         };
     };
-    let old = current.to_value();
+    let mut old = current.to_value();
+    if kind == Kind::Pod {
+        // As read from storage: pods that controllers made lack what is filled in for clients.
+        defaults::apply(kind, &mut old);
+    }
     let types = types_of(ctx, request);
     let shown = convert::outgoing(request.kind, old.clone());
     let (new, origin) = wanted((request, ctx.now, types.as_ref()), &shown)?;

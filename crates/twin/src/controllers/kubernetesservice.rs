@@ -1,5 +1,6 @@
 //! `kubernetesservice`: keeps the Service `kubernetes` in namespace `default`, by which pods reach their API server, with its
-//! Endpoints and EndpointSlice. The API server itself does this in a real cluster.
+//! Endpoints and EndpointSlice, and the range that Services have their addresses from. The API server itself does this in a
+//! real cluster.
 //!
 //! The address behind the Service is one of the simulated network, like a node's: nothing in a twin connects to it. Clients outside
 //! come in where the twin listens. Objects that are there already, of an imported cluster, stay as they are. Uids come from
@@ -16,14 +17,22 @@ use std::collections::BTreeMap;
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
-/// The first address of the range Services have theirs from, as everywhere.
+/// The range Services have their addresses from (`apiserver::defaults::allot`), and its first one, as everywhere.
+const SERVICE_RANGE: &str = "10.96.0.0/16";
 const SERVICE_ADDRESS: &str = "10.96.0.1";
+/// Keeps the range while Services have addresses from it.
+const RANGE_FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 /// The simulated API server's own address and port (kubeadm's default), outside the ranges of nodes, pods and Services.
 const SERVER_ADDRESS: &str = "172.31.255.1";
 const SERVER_PORT: u16 = 6443;
 
-/// The three objects: group, plural, labels, and all but their metadata.
-fn objects() -> [(&'static str, &'static str, Vec<(&'static str, &'static str)>, Value); 3] {
+/// One of the objects: group, plural, labels, and all but its metadata.
+type Kept = (&'static str, &'static str, Vec<(&'static str, &'static str)>, Value);
+
+/// The objects, made at `now`.
+fn objects(now: &str) -> [Kept; 4] {
+    let ready = json!({"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": now});
+    let range = json!({"spec": {"cidrs": [SERVICE_RANGE]}, "status": {"conditions": [ready]}});
     let endpoints = json!({"subsets": [{"addresses": [{"ip": SERVER_ADDRESS}], "ports": [{"name": "https", "port": SERVER_PORT, "protocol": "TCP"}]}]});
     let service = json!({
         "spec": {
@@ -43,6 +52,7 @@ fn objects() -> [(&'static str, &'static str, Vec<(&'static str, &'static str)>,
         ("", "services", vec![("component", "apiserver"), provider], service),
         ("", "endpoints", vec![("endpointslice.kubernetes.io/skip-mirror", "true")], endpoints),
         ("discovery.k8s.io", "endpointslices", vec![("kubernetes.io/service-name", NAME)], slice),
+        ("networking.k8s.io", "servicecidrs", Vec::new(), range),
     ]
 }
 
@@ -58,7 +68,7 @@ impl KubernetesService {
         self.lacking |= match (object.kind(), change.kind) {
             (Kind::Namespace, ChangeKind::Added) => object.name() == NAMESPACE,
             (Kind::Document(_), ChangeKind::Deleted) => {
-                object.name() == NAME && object.namespace() == NAMESPACE
+                object.name() == NAME && matches!(object.namespace(), NAMESPACE | "")
             }
             _ => false,
         };
@@ -75,20 +85,22 @@ fn make(cx: &mut Cx<'_>) -> bool {
     }
     let uid = home.object.uid().to_owned();
     let mut acted = false;
-    for (group, plural, labels, body) in objects() {
+    for (group, plural, labels, body) in objects(&cx.now.to_rfc3339_seconds()) {
         let kind = Kind::document(group, plural);
-        if cx.objects.get(kind, NAMESPACE, NAME).is_some() {
+        let namespaced = kind.resource().namespaced;
+        if cx.objects.get(kind, if namespaced { NAMESPACE } else { "" }, NAME).is_some() {
             continue;
         }
         let cause = format!("kubernetesservice/{plural}/{uid}/{}", cx.now);
         let labels: BTreeMap<String, String> =
             labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let metadata = ObjectMeta {
-            namespace: Some(NAMESPACE.to_owned()),
+            namespace: namespaced.then(|| NAMESPACE.to_owned()),
             name: Some(NAME.to_owned()),
             uid: Some(Stream::new(cx.seed, &cause).uid()),
             creation_timestamp: Some(time(cx.now)),
-            labels: Some(labels),
+            labels: (!labels.is_empty()).then_some(labels),
+            finalizers: (!namespaced).then(|| vec![RANGE_FINALIZER.to_owned()]),
             // Kubernetes counts the changes of slices, not those of Services and Endpoints.
             generation: (plural == "endpointslices").then_some(1),
             ..ObjectMeta::default()
