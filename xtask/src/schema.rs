@@ -1,10 +1,10 @@
 //! `cargo xtask schema DIR VERSION MODULES`: the table of Kubernetes' types that the twin's API server reads (`twin::apiserver::schema`),
 //! from the OpenAPI v3 documents of Kubernetes' own source tree (`api/openapi-spec/v3`) and its Go types.
 //!
-//! Only facts are kept: names, types, what is required, defaults, how lists and maps merge, what is always written. No
-//! descriptions. The same documents give the same bytes.
+//! Only facts are kept: names, types, what is required, defaults, how lists and maps merge, what is always written, numbers in
+//! protobuf. No descriptions. The same documents give the same bytes.
 
-use crate::go_types::{GoTypes, Written};
+use crate::go_types::{GoField, GoTypes, Written};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -54,13 +54,9 @@ pub fn table(dir: &Path, version: &str, modules: &Path) -> anyhow::Result<String
         for (name, schema) in schemas {
             let is_struct = |of: &str| schemas.get(of).is_some_and(|of| of.get("properties").is_some());
             let fields = go.fields(name)?;
-            let always = |field: &str, property: &Value| match fields.get(field) {
-                Some(Written::Always) => true,
-                Some(Written::IfStruct) => value_type(property).is_ok_and(|of| is_struct(&of)),
-                Some(Written::IfSet) | None => false,
-            };
+            let marks = |field: &str, property: &Value| marks(fields.get(field), property, &is_struct);
             let text =
-                type_text(name, schema, &always).with_context(|| format!("{}: {name}", path.display()))?;
+                type_text(name, schema, &marks).with_context(|| format!("{}: {name}", path.display()))?;
             if types.insert(name.clone(), text.clone()).is_some_and(|before| before != text) {
                 bail!("{}: {name} differs from another document's", path.display());
             }
@@ -73,7 +69,32 @@ pub fn table(dir: &Path, version: &str, modules: &Path) -> anyhow::Result<String
     Ok(out)
 }
 
-fn type_text(name: &str, schema: &Value, always: &dyn Fn(&str, &Value) -> bool) -> anyhow::Result<String> {
+/// What its Go type says of a field: whether it is always written, whether a scalar is a pointer, and its number in protobuf
+/// (`#2.3`: field 3 of the message in field 2, which JSON does not show).
+fn marks(field: Option<&GoField>, property: &Value, is_struct: &dyn Fn(&str) -> bool) -> String {
+    let Some(field) = field else { return String::new() };
+    let of = value_type(property).unwrap_or_default();
+    let always = match field.written {
+        Written::Always => true,
+        Written::IfStruct => is_struct(&of),
+        Written::IfSet => false,
+    };
+    let mut out = if always { " always".to_owned() } else { String::new() };
+    if field.pointer && SCALARS.contains(&of.as_str()) {
+        out += " pointer";
+    }
+    let numbers: Vec<String> = field.numbers.iter().map(u16::to_string).collect();
+    if !numbers.is_empty() {
+        out += " #";
+        out += &numbers.join(".");
+    }
+    out
+}
+
+/// Types of which protobuf says whether they are there only where Go has a pointer.
+const SCALARS: [&str; 5] = ["string", "int32", "int64", "number", "boolean"];
+
+fn type_text(name: &str, schema: &Value, marks: &dyn Fn(&str, &Value) -> String) -> anyhow::Result<String> {
     let mut out = format!("type {name}");
     let properties = schema.get("properties").and_then(Value::as_object);
     if properties.is_none() {
@@ -102,8 +123,8 @@ fn type_text(name: &str, schema: &Value, always: &dyn Fn(&str, &Value) -> bool) 
         .collect();
     for (field, property) in properties.into_iter().flatten() {
         let mark = if required.contains(&field.as_str()) { "!" } else { "" };
-        let always = always(field, property);
-        writeln!(out, " {field}{mark} {}", property_text(property, always).with_context(|| field.clone())?)?;
+        let marks = marks(field, property);
+        writeln!(out, " {field}{mark} {}", property_text(property, &marks).with_context(|| field.clone())?)?;
     }
     Ok(out)
 }
@@ -125,7 +146,7 @@ fn bare_type(name: &str, schema: &Value) -> anyhow::Result<String> {
     })
 }
 
-fn property_text(property: &Value, always: bool) -> anyhow::Result<String> {
+fn property_text(property: &Value, marks: &str) -> anyhow::Result<String> {
     let mut out = value_type(property)?;
     let text = |key: &str| property.get(key).and_then(Value::as_str);
     match text("x-kubernetes-list-type") {
@@ -147,9 +168,7 @@ fn property_text(property: &Value, always: bool) -> anyhow::Result<String> {
     if let Some(key) = text("x-kubernetes-patch-merge-key") {
         write!(out, " mergekey={key}")?;
     }
-    if always {
-        out += " always";
-    }
+    out += marks;
     // What is empty, zero or false is what an absent field is anyway.
     let says = |value: &&Value| match value {
         Value::String(text) => !text.is_empty(),

@@ -1,7 +1,7 @@
 //! POST, PUT, PATCH and DELETE: from HTTP to the twin's write requests.
 //!
-//! Bodies must be declared as JSON (or Kubernetes' protobuf): a browser cannot send that to another
-//! origin without asking first.
+//! Bodies must be declared as JSON, YAML or Kubernetes' protobuf: a browser cannot send that to another origin without asking
+//! first. One that is declared as nothing counts as JSON, as in Kubernetes, unless a browser sent it.
 
 use crate::negotiate::{Accept, Form};
 use crate::query::Query;
@@ -12,7 +12,7 @@ use crate::{access, document, protobuf, respond};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_TYPE, ORIGIN, USER_AGENT};
 use http::{HeaderMap, Method};
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,7 +23,12 @@ use twin::apiserver::{
 };
 
 fn media_type(request: &Request<Body>) -> String {
-    let header = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let headers = request.headers();
+    let Some(header) = headers.get(CONTENT_TYPE) else {
+        // Browsers say where a page comes from whenever it sends something.
+        return if headers.contains_key(ORIGIN) { String::new() } else { respond::JSON.to_owned() };
+    };
+    let header = header.to_str().unwrap_or_default();
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
@@ -187,7 +192,9 @@ pub(crate) async fn answer(
 ) -> Result<Response, Status> {
     let media = media_type(&request);
     let verb = verb(request.method(), target, &media)?;
-    let form = accept.choose(&FORMS)?;
+    // What is only asked, never kept, has no columns.
+    let kept = target.kind.resource().verbs != ["create"];
+    let form = accept.choose(if kept { &FORMS } else { &[Form::Object] })?;
     let include = include_object(query)?;
     let subresource = subresource(target)?;
     if verb == Verb::Create && subresource.is_none() && !target.name.is_empty() {

@@ -45,6 +45,16 @@ impl Ports {
         Ok(listener)
     }
 
+    /// Listens where somebody says to, and nowhere else; the port is noted for the next time.
+    ///
+    /// # Errors
+    /// When the address is taken, or is none of this machine's.
+    pub async fn bind_to(&mut self, what: String, address: SocketAddr) -> anyhow::Result<TcpListener> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        self.0.insert(what, listener.local_addr().context("read the address listened on")?.port());
+        Ok(listener)
+    }
+
     /// Notes where something listens that was told where to.
     pub fn note(&mut self, what: &str, address: SocketAddr) {
         self.0.insert(what.to_owned(), address.port());
@@ -80,20 +90,31 @@ pub struct Bound {
     address: SocketAddr,
 }
 
-/// Listens for each cluster of a fleet, from port `first` on.
+/// Listens for each cluster of a fleet: at `listen` and, for further clusters, on the ports that follow; where nothing is said,
+/// on loopback from port `first` on, or wherever it is free.
 ///
 /// # Errors
-/// When there is no free port.
+/// When an address is taken that was named, or there is no free port.
 pub async fn bind(
     fleet: &FleetSpec,
-    host: IpAddr,
+    listen: Option<SocketAddr>,
     first: u16,
     ports: &mut Ports,
 ) -> anyhow::Result<Vec<Bound>> {
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut bound = Vec::new();
     for (i, spec) in fleet.clusters.iter().enumerate() {
-        let usual = first.saturating_add(u16::try_from(i).unwrap_or(u16::MAX));
-        let listener = ports.bind(format!("cluster/{}", spec.id), host, usual).await?;
+        let place = u16::try_from(i).unwrap_or(u16::MAX);
+        let what = format!("cluster/{}", spec.id);
+        let listener = match listen {
+            // Port 0 asks for any that is free.
+            Some(address) if address.port() == 0 => ports.bind(what, address.ip(), 0).await?,
+            Some(address) => {
+                let port = address.port().checked_add(place).context("--listen: no port follows 65535")?;
+                ports.bind_to(what, SocketAddr::new(address.ip(), port)).await?
+            }
+            None => ports.bind(what, LOOPBACK, first.saturating_add(place)).await?,
+        };
         let address = listener.local_addr().context("read the API's address")?;
         bound.push(Bound { id: spec.id.clone(), listener, address });
     }
@@ -157,6 +178,11 @@ impl Served {
     /// Base address of the API at an address.
     pub fn url(&self, address: SocketAddr) -> String {
         url(address, self.pass.is_some())
+    }
+
+    /// Certificate of the authority they are served under, PEM; empty: without TLS.
+    pub fn authority(&self) -> &str {
+        self.pass.as_ref().map_or("", |pass| pass.authority.as_str())
     }
 
     /// A client of each.

@@ -9,7 +9,7 @@ use crate::up::{PORT, open_store, read_fleet};
 use crate::{kubeconfig, pacer, wall};
 use anyhow::Context;
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Span};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
@@ -117,19 +117,16 @@ pub async fn serve(options: Options) -> anyhow::Result<Running> {
         }
         None => TwinHost::passing(begin()),
     };
-    let passing = if options.state.is_none() { Some(own_directory()?) } else { None };
-    let dir = options.state.as_deref().or(passing.as_deref()).unwrap_or(Path::new("."));
-    let (ip, port) = match options.listen {
-        Some(address) => (address.ip(), address.port()),
-        // Beside `up`, or another of these, it takes what is free.
-        None => (IpAddr::V4(Ipv4Addr::LOCALHOST), PORT.saturating_add(1)),
-    };
     let mut ports = Ports::kept(store.as_ref()).await?;
-    let bound = apis::bind(&fleet, ip, port, &mut ports).await?;
+    // Beside `up`, or another of these, it takes what is free, unless it is told where to listen.
+    let bound = apis::bind(&fleet, options.listen, PORT.saturating_add(1), &mut ports).await?;
     if let Some(store) = &store {
         ports.keep(store).await?;
     }
+    let passing = if options.state.is_none() { Some(own_directory()?) } else { None };
+    let dir = options.state.as_deref().or(passing.as_deref()).unwrap_or(Path::new("."));
     let served = apis::serve(&host, bound, options.state.as_deref(), options.open)?;
+    host.set_authority(served.authority()).await?;
     let kubeconfig = kubeconfig::write(dir, &served.access())?;
     let clusters = served.addresses.iter().map(|(id, address)| (id.clone(), served.url(*address))).collect();
     let mut tasks = served.tasks;

@@ -123,6 +123,17 @@ impl TwinHost {
         self.asked.notified().await;
     }
 
+    /// Has pods told the certificate (PEM) by which they know their API server. It is kept at once: what comes after it is
+    /// brought back on top of it.
+    pub async fn set_authority(&self, authority: &str) -> anyhow::Result<()> {
+        let news = self.lock().world.set_authority(authority);
+        if news {
+            self.tick.send_modify(|n| *n += 1);
+            self.snapshot().await.context("save the twin")?;
+        }
+        Ok(())
+    }
+
     /// Names of a cluster's nodes.
     pub fn node_names(&self, cluster: &ClusterId) -> Vec<String> {
         let held = self.lock();

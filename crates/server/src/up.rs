@@ -168,6 +168,7 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let Twins { fleet, host, imported } = open_twins(origin, &options, &store).await?;
     let (console, console_address, bound) = bind(&store, &fleet, options.listen).await?;
     let served = apis::serve(&host, bound, Some(&options.state), options.open)?;
+    host.set_authority(served.authority()).await?;
     let kubeconfig = kubeconfig::write(&options.state, &served.access())?;
     let clients = served.clients()?;
     let engine = start_loop(&fleet, &options, &host, &store, &clients).await?;
@@ -348,7 +349,7 @@ async fn bind(
     };
     let address = console.local_addr().context("read the console's address")?;
     ports.note("console", address);
-    let bound = apis::bind(fleet, LOOPBACK, PORT.saturating_add(1), &mut ports).await?;
+    let bound = apis::bind(fleet, None, PORT.saturating_add(1), &mut ports).await?;
     ports.keep(store).await?;
     Ok((console, address, bound))
 }

@@ -1,7 +1,7 @@
 //! `twin serve` as its clients meet it: a kubeconfig, TLS, a token, and a cluster behind it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may fail")]
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
@@ -33,6 +33,13 @@ async fn config(running: &Running) -> kube::Config {
 
 async fn client(running: &Running) -> kube::Client {
     kube::Client::try_from(config(running).await).unwrap()
+}
+
+/// The certificates of a PEM text, DER.
+fn certificates(pem: &str) -> Vec<Vec<u8>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(|der| der.unwrap().to_vec()).collect()
 }
 
 fn pod() -> Pod {
@@ -85,6 +92,34 @@ async fn without_the_token_or_the_authority_nobody_comes_in() {
     wary.root_cert = None;
     assert_eq!(code(wary).await, 0, "a certificate nobody vouches for was taken");
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_told_where_their_api_server_is_and_how_to_know_it() {
+    let running = serve(options(None)).await.unwrap();
+    let client = client(&running).await;
+    let service = Api::<Service>::default_namespaced(client.clone()).get("kubernetes").await.unwrap();
+    assert_eq!(service.spec.unwrap().cluster_ip.as_deref(), Some("10.96.0.1"));
+    // By the certificate that pods are told a client knows the server, and by no other.
+    for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+        let data = maps.get("kube-root-ca.crt").await.unwrap().data.unwrap();
+        let mut pinned = config(&running).await;
+        pinned.root_cert = Some(certificates(&data["ca.crt"]));
+        let client = kube::Client::try_from(pinned).unwrap();
+        assert!(Api::<Node>::all(client).list(&ListParams::default()).await.is_ok(), "{namespace}");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_address_that_is_taken_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let Err(refused) = serve(Options { listen: Some(address), ..options(None) }).await else {
+        panic!("{address} was taken, and something else listened on")
+    };
+    assert!(format!("{refused:#}").starts_with(&format!("listen on {address}: ")), "{refused:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

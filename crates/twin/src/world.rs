@@ -183,6 +183,13 @@ impl World {
         found.physics.set_intensity(Some(intensity), self.now);
         true
     }
+    /// The certificate (PEM) by which pods of all clusters know their API server, for whoever serves it under TLS; whether it is
+    /// another than before.
+    pub fn set_authority(&mut self, authority: &str) -> bool {
+        let (queue, now) = (&mut self.queue, self.now);
+        let news = self.clusters.values_mut().map(|cluster| cluster.set_authority(queue, now, authority));
+        news.fold(false, |any, news| any | news)
+    }
     /// Stops or starts a machine. Doing what is already so changes nothing.
     pub fn set_node(
         &mut self,

@@ -1,7 +1,7 @@
 //! Lists: selectors, pages, and which version they show.
 //!
-//! All pages of a list show the version of its first page, rebuilt from the history; once the history
-//! no longer reaches back, the answer is 410. Leaves out the inconsistent continuation token.
+//! All pages of a list show the version of its first page, rebuilt from the history; once the history no longer reaches back,
+//! the answer is 410, with a token by which the list goes on from the same place as of now.
 
 use super::selector::Selectors;
 use super::status::{Cause, Status};
@@ -70,7 +70,15 @@ pub fn too_large(wanted: u64, current: u64) -> Status {
     status
 }
 
-const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.";
+const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+const TOO_OLD_VERSION: &str = "The resourceVersion for the provided list is too old.";
+/// The version in a token that goes on as of now.
+const NOW: &str = "-1";
+
+fn expired(after: Option<(&str, &str)>) -> Status {
+    let Some((namespace, name)) = after else { return Status::expired(TOO_OLD_VERSION) };
+    Status { continue_token: Some(format!("{NOW}.{namespace}/{name}")), ..Status::expired(TOO_OLD) }
+}
 
 /// The objects of a kind as they were at `version`.
 fn at_version(objects: &Objects, kind: Kind, version: u64) -> Option<Vec<Arc<Stored>>> {
@@ -87,9 +95,10 @@ fn at_version(objects: &Objects, kind: Kind, version: u64) -> Option<Vec<Arc<Sto
 }
 
 /// Version and key after which a token's page begins: `version.namespace/name`.
-fn parse_token(token: &str) -> Option<(u64, (&str, &str))> {
+fn parse_token(token: &str, current: u64) -> Option<(u64, (&str, &str))> {
     let (version, key) = token.split_once('.')?;
-    Some((version.parse().ok()?, key.split_once('/')?))
+    let version = if version == NOW { current } else { version.parse().ok()? };
+    Some((version, key.split_once('/')?))
 }
 
 /// Carries out a list.
@@ -107,7 +116,7 @@ pub fn list(objects: &Objects, kind: Kind, query: &ListQuery) -> Result<List, St
     let (version, after) = match token {
         Some(token) => {
             let (version, after) =
-                parse_token(token).filter(|(version, _)| *version <= current).ok_or_else(|| {
+                parse_token(token, current).filter(|(version, _)| *version <= current).ok_or_else(|| {
                     Status::bad_request("continue key is not valid: expected one of this server's")
                 })?;
             (version, Some(after))
@@ -127,7 +136,7 @@ pub fn list(objects: &Objects, kind: Kind, query: &ListQuery) -> Result<List, St
     let mut items: Vec<Arc<Stored>> = if version == current {
         objects.list(kind, query.namespace.as_deref()).cloned().collect()
     } else {
-        at_version(objects, kind, version).ok_or_else(|| Status::expired(TOO_OLD))?
+        at_version(objects, kind, version).ok_or_else(|| expired(after))?
     };
     items.retain(|s| of_namespace(s) && follows(s) && selectors.matches(s));
     let limit = query.limit.filter(|l| *l > 0).unwrap_or(usize::MAX);

@@ -2,8 +2,8 @@
 //!
 //! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
 //! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
-//! write that changes nothing gives no new version. Leaves out webhooks and quotas, and finding out who asks, which belongs
-//! to whoever binds the socket.
+//! write that changes nothing gives no new version. Leaves out webhooks, and finding out who asks, which belongs to whoever
+//! binds the socket.
 
 pub mod apply;
 pub mod custom;
@@ -25,11 +25,14 @@ mod defaults;
 mod delete;
 mod eviction;
 mod field;
+mod limitrange;
 pub(crate) mod names;
 mod notice;
 mod ownership;
+pub(crate) mod quota;
 mod request;
 mod review;
+mod runtimeclass;
 mod scale;
 mod status;
 mod validation;

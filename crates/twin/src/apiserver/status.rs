@@ -24,6 +24,9 @@ pub struct Status {
     pub causes: Vec<Cause>,
     /// For `Retry-After`.
     pub retry_after_seconds: Option<u32>,
+    /// With which a list that has expired can go on, though not as of the version it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_token: Option<String>,
 }
 
 /// What is wrong with one field.
@@ -49,6 +52,7 @@ impl Status {
             kind: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            continue_token: None,
         }
     }
     /// The request makes no sense.
@@ -108,6 +112,9 @@ impl Status {
     /// The document.
     pub fn to_value(&self) -> Value {
         let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message, "reason": self.reason, "code": self.code});
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = json!(token);
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
             if !text.is_empty() {

@@ -1,14 +1,16 @@
 //! Create, update, patch and binding.
 //!
 //! Objects are judged as documents: current state, what was sent, and what comes of both, all in the version they are
-//! stored in. Leaves out admission beyond priorities and namespaces.
+//! stored in. Admission: namespaces, limit ranges, priorities, and, last, quotas.
 
 use super::decode::{self, typed};
 use super::ownership::{self, Origin};
 use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
-use super::{Context, convert, custom, defaults, delete, notice, patch, validation};
+use super::{
+    Context, convert, custom, defaults, delete, limitrange, notice, patch, quota, runtimeclass, validation,
+};
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
@@ -186,6 +188,7 @@ fn deprecation(ctx: &Context<'_>, kind: Kind) -> Option<String> {
 /// What admission adds to a new object, from what else is in the cluster.
 fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
     if kind == Kind::Pod {
+        runtimeclass::admit(ctx.objects, doc)?;
         defaults::admit_pod(ctx, doc)?;
     }
     if kind.is("", "services") {
@@ -230,6 +233,21 @@ fn fits_schema(
     Err(Status::invalid(request.kind.resource(), text(doc, "/metadata/name"), errors.into_causes()))
 }
 
+/// Holds a write that nothing else refuses to the limits and quotas of its namespace.
+fn charge(
+    ctx: &mut Context<'_>,
+    request: &Request,
+    (old, new): (Option<&Value>, &Value),
+) -> Result<(), Status> {
+    let (kind, namespace) = (request.kind.stored(), request.namespace.as_str());
+    let resized = kind.is("", "persistentvolumeclaims") && request.subresource.is_none();
+    if old.is_none() || resized {
+        limitrange::check(ctx.objects, kind, namespace, new)?;
+    }
+    let place = (kind, namespace, text(new, "/metadata/name"));
+    quota::admit(ctx.objects, place, (old, new), request.options.dry_run)
+}
+
 /// Stores a new object.
 fn store_new(
     ctx: &mut Context<'_>,
@@ -255,6 +273,9 @@ fn store_new(
         head.remove(key);
     }
     defaults::apply(kind, &mut doc);
+    if kind == Kind::Pod {
+        limitrange::default(ctx.objects, &request.namespace, &mut doc);
+    }
     let types = types_of(ctx, request);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
     let managed = ownership::managed(managers.as_ref());
@@ -272,6 +293,7 @@ fn store_new(
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
+    charge(ctx, request, (None, &doc))?;
     let object = typed(kind, doc)?;
     if request.options.dry_run {
         let body = ownership::show(object.to_value(), managed.as_deref());
@@ -432,7 +454,11 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
             _ => Err(Status::not_found(resource, &request.name)),
         };
     };
-    let old = current.to_value();
+    let mut old = current.to_value();
+    if kind == Kind::Pod {
+        // As read from storage: pods that controllers made lack what is filled in for clients.
+        defaults::apply(kind, &mut old);
+    }
     let types = types_of(ctx, request);
     let shown = convert::outgoing(request.kind, old.clone());
     let (new, origin) = wanted((request, ctx.now, types.as_ref()), &shown)?;
@@ -468,6 +494,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         validation::update(kind, &old, &new)?;
     }
     warnings.extend(fits_schema(ctx, request, &new, Some(&old))?);
+    charge(ctx, request, (Some(&old), &new))?;
     // Whoever changes something owns it as of now, though nothing else was owned anew.
     let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };
     let object = typed(kind, new)?;

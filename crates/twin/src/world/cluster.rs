@@ -6,9 +6,11 @@ use crate::controllers::events::EventLimit;
 use crate::controllers::garbagecollector::GarbageCollector;
 use crate::controllers::job::JobController;
 use crate::controllers::kubelet::Kubelet;
+use crate::controllers::kubernetesservice::KubernetesService;
 use crate::controllers::namespace::NamespaceController;
 use crate::controllers::nodelifecycle::{self, NodeLifecycle};
 use crate::controllers::podgc::PodGc;
+use crate::controllers::resourcequota::ResourceQuota;
 use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
@@ -43,6 +45,8 @@ pub(super) struct Cluster {
 pub(super) struct Controllers {
     namespace: NamespaceController,
     #[serde(skip)]
+    kubernetesservice: KubernetesService,
+    #[serde(default)]
     rootcacertpublisher: RootCaCertPublisher,
     #[serde(skip)]
     serviceaccounts: ServiceAccounts,
@@ -57,6 +61,8 @@ pub(super) struct Controllers {
     scheduler: Scheduler,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
+    #[serde(skip)]
+    resourcequota: ResourceQuota,
 }
 
 impl Controllers {
@@ -64,6 +70,7 @@ impl Controllers {
         self.namespace.observe(change);
         self.serviceaccounts.observe(change);
         self.rootcacertpublisher.observe(change);
+        self.kubernetesservice.observe(change);
         self.garbagecollector.observe(change);
         self.podgc.observe(cx, change);
         self.nodelifecycle.observe(change);
@@ -74,6 +81,7 @@ impl Controllers {
         self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
         self.events.observe(change);
+        self.resourcequota.observe(change);
     }
     /// One round; whether any controller did something.
     fn run(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -81,6 +89,7 @@ impl Controllers {
             self.namespace.run(cx),
             self.serviceaccounts.run(cx),
             self.rootcacertpublisher.run(cx),
+            self.kubernetesservice.run(cx),
             self.garbagecollector.run(cx),
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),
@@ -90,6 +99,7 @@ impl Controllers {
             self.scheduler.run(cx),
             self.kubelet.run(cx),
             self.events.run(cx),
+            self.resourcequota.run(cx),
         ]
         .contains(&true)
     }
@@ -177,6 +187,15 @@ impl Cluster {
             Task::Binding { uid } => controllers.scheduler.give_up_binding(&mut cx, &uid),
             Task::Input(_) | Task::Demo => {}
         }
+    }
+    /// Has pods told by which certificate they know their API server; whether that is news.
+    pub(super) fn set_authority(&mut self, queue: &mut Queue, now: Instant, authority: &str) -> bool {
+        let (controllers, _, cx) = self.parts(queue, now);
+        if !controllers.rootcacertpublisher.set_authority(cx.objects, authority) {
+            return false;
+        }
+        self.settle(queue, now);
+        true
     }
     /// Stops or starts a machine; whether there is one of that name.
     pub(super) fn set_machine(

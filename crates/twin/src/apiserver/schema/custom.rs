@@ -140,6 +140,8 @@ fn plain(name: &str, shape: Shape) -> Field {
         patch: Vec::new(),
         merge_key: None,
         always: false,
+        pointer: false,
+        numbers: Box::default(),
         default: None,
     }
 }

@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! type NAME [= TYPE] [atomic] [kind=GROUP/VERSION:KIND]...
-//!  FIELD[!] TYPE [keys=A,B | set | atomic] [patch=STRATEGIES] [mergekey=KEY] [always] [default=JSON]
+//!  FIELD[!] TYPE [keys=A,B | set | atomic] [patch=STRATEGIES] [mergekey=KEY] [always] [pointer] [#NUMBERS] [default=JSON]
 //! ```
 //!
 //! A TYPE is `string`, `int32`, `int64`, `number`, `boolean`, `time`, `bytes`, `quantity`, `int-or-string`, `any`, the
 //! name of another type, or `[]TYPE` (a list) or `{}TYPE` (a map). `!` marks what is required. Lists are atomic
-//! unless they say otherwise, maps are merged key by key unless they say `atomic`.
+//! unless they say otherwise, maps are merged key by key unless they say `atomic`. `#2.3` is a field's place in protobuf: field 3
+//! of the message in field 2, of which JSON shows no trace.
 //!
 //! Invariants: every name a field mentions is there; types, and fields of a type, are sorted by name, as in the table.
 
@@ -91,6 +92,10 @@ pub struct Field {
     pub merge_key: Option<String>,
     /// Whether Kubernetes writes it whatever its value.
     pub always: bool,
+    /// Whether a scalar that is empty is told from one that is not there.
+    pub pointer: bool,
+    /// Its number in protobuf, after those of the messages around it that JSON does not show; empty: it has none.
+    pub numbers: Box<[u16]>,
     /// What an absent field counts as; scalars only.
     pub default: Option<Value>,
 }
@@ -249,6 +254,8 @@ fn field_of(text: &str, ids: &BTreeMap<&str, TypeId>) -> Result<Field, String> {
         patch: Vec::new(),
         merge_key: None,
         always: false,
+        pointer: false,
+        numbers: Box::default(),
         default,
     };
     let several = |text: &str| text.split(',').map(str::to_owned).collect();
@@ -259,8 +266,17 @@ fn field_of(text: &str, ids: &BTreeMap<&str, TypeId>) -> Result<Field, String> {
             ("keys", keys) => field.topology = Topology::Keyed(several(keys)),
             ("patch", strategies) => field.patch = several(strategies),
             ("always", "") => field.always = true,
+            ("pointer", "") => field.pointer = true,
+            (numbers, "") if numbers.starts_with('#') => {
+                let numbers: Result<_, _> = numbers[1..].split('.').map(str::parse).collect();
+                field.numbers = numbers.map_err(|_| format!("{word:?}: expected numbers after #"))?;
+            }
             ("mergekey", key) => field.merge_key = Some(key.to_owned()),
-            _ => return Err(format!("{word:?}: expected keys=, set, atomic, patch=, mergekey= or always")),
+            _ => {
+                return Err(format!(
+                    "{word:?}: expected keys=, set, atomic, patch=, mergekey=, always, pointer or #"
+                ));
+            }
         }
     }
     Ok(field)

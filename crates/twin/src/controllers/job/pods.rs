@@ -37,6 +37,9 @@ impl Sync<'_, '_> {
     }
     /// Creates up to `count` pods; whether some remain to be created.
     pub(super) fn create(&mut self, count: usize) -> bool {
+        if !self.cx.takes_new(&self.tracked.namespace) {
+            return false;
+        }
         let indexed = self.spec.completion_mode.as_deref() == Some("Indexed");
         let mut indexes = if indexed { self.missing_indexes(count) } else { Vec::new() }.into_iter();
         for _ in 0..count.min(PODS_PER_SYNC_MAX) {

@@ -158,7 +158,8 @@ impl Class {
     }
     /// Takes a pod out.
     fn remove(&mut self, uid: &Arc<str>, waiting: &Waiting, backoff: Backoff) {
-        let rank = Rank { urgency: waiting.urgency, since: waiting.since, number: waiting.number, uid: uid.clone() };
+        let rank =
+            Rank { urgency: waiting.urgency, since: waiting.since, number: waiting.number, uid: uid.clone() };
         let end = waiting.since + Span::from_seconds(backoff.seconds(waiting.attempts));
         if self.rested.remove(&rank) || self.resting.remove(&(end.as_unix_seconds(), rank)).is_some() {
             return;
@@ -356,12 +357,7 @@ impl Queue {
         self.line.is_empty()
     }
     fn rank(uid: &Arc<str>, waiting: &Waiting, now: Instant) -> Rank {
-        Rank {
-            urgency: waiting.urgency,
-            since: waiting.since(now),
-            number: waiting.number,
-            uid: uid.clone(),
-        }
+        Rank { urgency: waiting.urgency, since: waiting.since(now), number: waiting.number, uid: uid.clone() }
     }
     /// The place in line of one that is tried whatever happened.
     fn at_once(uid: &Arc<str>, waiting: &Waiting) -> Turn {
