@@ -75,8 +75,7 @@ async fn body(verb: Verb, media: &str, request: Request<Body>) -> Result<(Value,
     match media {
         protobuf::MEDIA if !patches => Ok((protobuf::decode(&bytes)?, Vec::new())),
         "application/yaml" if !patches => document::yaml(&bytes),
-        // A body whose kind is not said is JSON, as for the real server.
-        media if !patches && !media.is_empty() && media != respond::JSON => {
+        media if !patches && media != respond::JSON => {
             Err(unsupported(media, "application/json, application/yaml"))
         }
         _ => document::json(&bytes),

@@ -20,7 +20,7 @@ pub mod work;
 pub mod world;
 
 pub use apiserver::{Request, Response, Status};
-pub use controllers::scheduler;
+pub use controllers::{replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;
 pub use physics::EnergyTotals;

@@ -5,6 +5,8 @@
 //! whether it did anything. At one instant they run in a fixed order until all are quiet.
 
 mod cx;
+pub(crate) mod deployment;
+pub(crate) mod disruption;
 pub(crate) mod document;
 pub(crate) mod events;
 pub(crate) mod garbagecollector;
@@ -13,13 +15,17 @@ pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;
 pub(crate) mod namespace;
 pub(crate) mod nodelifecycle;
+pub(crate) mod owned;
+pub(crate) mod podcontrol;
 pub(crate) mod podgc;
+pub mod replicaset;
 pub(crate) mod resourcequota;
 pub(crate) mod rootcacertpublisher;
 pub mod scheduler;
 pub(crate) mod serviceaccounts;
 pub(crate) mod ttlafterfinished;
 pub(crate) mod volumes;
+pub(crate) mod workloads;
 
 pub(crate) use cx::{Cx, is_deleting, is_terminal, micro_time, phase, time};
 

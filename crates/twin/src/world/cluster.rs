@@ -15,6 +15,7 @@ use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
 use crate::controllers::volumes::{AttachDetach, Binder};
+use crate::controllers::workloads::Workloads;
 use crate::controllers::{Cx, ttlafterfinished};
 use crate::physics::Physics;
 use crate::random::Stream;
@@ -58,6 +59,8 @@ pub(super) struct Controllers {
     binder: Binder,
     #[serde(default)]
     attachdetach: AttachDetach,
+    #[serde(default)]
+    workloads: Workloads,
     scheduler: Scheduler,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
@@ -75,6 +78,7 @@ impl Controllers {
         self.podgc.observe(cx, change);
         self.nodelifecycle.observe(change);
         self.job.observe(cx, change);
+        self.workloads.observe(cx, change);
         ttlafterfinished::observe(cx, change);
         self.binder.observe(cx, change);
         self.attachdetach.observe(cx, change);
@@ -93,6 +97,7 @@ impl Controllers {
             self.garbagecollector.run(cx),
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),
+            self.workloads.run(cx),
             self.job.run(cx),
             self.binder.run(cx),
             self.attachdetach.run(cx),
@@ -180,6 +185,9 @@ impl Cluster {
                 if controllers.kubelet.notice(&node, turn) {
                     nodelifecycle::mark_unreachable(&mut cx, &node);
                 }
+            }
+            Task::Workload { kind, namespace, name } => {
+                controllers.workloads.wake(&cx, kind, (namespace, name));
             }
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
             Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),

@@ -6,6 +6,7 @@
 
 use crate::apiserver::Request;
 use crate::controllers::Place;
+use crate::kind::Kind;
 use fleet::{ClusterId, Instant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub(crate) enum Task {
     Attachment { name: Arc<str>, uid: Arc<str> },
     /// A pod has waited long enough for its claims to be bound.
     Binding { uid: Arc<str> },
+    /// A workload is to be looked at although nothing changed.
+    Workload { kind: Kind, namespace: Arc<str>, name: Arc<str> },
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use adopt::untrack;
+pub(crate) use pods::{admit, qos_class};
 pub(crate) use status::finished_at;
 use status::{Verdict, condition, has_condition, set_condition};
 use track::Tracked;

@@ -65,7 +65,7 @@ impl Sync<'_, '_> {
             None => format!("{}-", self.tracked.name),
         };
         let base: String = base.chars().take(BASE_LENGTH_MAX).collect();
-        let name = self.free_name(&base);
+        let name = self.cx.free_name(&self.tracked.namespace, &base);
         let mut meta = self.cx.new_meta(&self.tracked.namespace, name.clone());
         meta.generate_name = Some(base);
         let from = template.metadata.as_ref();
@@ -107,15 +107,6 @@ impl Sync<'_, '_> {
             self.tracked.note_new(stored.object.uid(), pod, self.cx.now);
         }
     }
-    /// A generated name no pod has; 27⁵ suffixes make a second draw rare.
-    fn free_name(&mut self, base: &str) -> String {
-        loop {
-            let name = format!("{base}{}", self.cx.names.suffix(5));
-            if self.cx.objects.get(Kind::Pod, &self.tracked.namespace, &name).is_none() {
-                return name;
-            }
-        }
-    }
 }
 
 /// `JOB_COMPLETION_INDEX` for every container, from the annotation, as the real controller does.
@@ -138,7 +129,7 @@ fn expose_index(spec: &mut PodSpec) {
 }
 
 /// What admission adds to a pod: default tolerations, and the priority of its class.
-fn admit(spec: &mut PodSpec, cx: &Cx<'_>) {
+pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) {
     let tolerations = spec.tolerations.get_or_insert_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = tolerations.iter().any(|t| {
@@ -175,7 +166,7 @@ fn is_default_class(object: &Object) -> bool {
 
 /// Quality of service: every container's limits equal its requests for CPU and memory, none states
 /// anything, or between.
-fn qos_class(spec: &PodSpec) -> &'static str {
+pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
     let (mut guaranteed, mut stated) = (true, false);
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
         let resources = container.resources.as_ref();

@@ -14,7 +14,7 @@ pub type Labels = BTreeMap<String, String>;
 
 /// How a requirement compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Operator {
+pub(crate) enum Operator {
     In,
     NotIn,
     Exists,
@@ -29,7 +29,7 @@ pub(super) enum Operator {
 
 /// One requirement on labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Requirement {
+pub(crate) struct Requirement {
     pub(super) key: String,
     pub(super) operator: Operator,
     /// In order, without duplicates.
@@ -60,7 +60,7 @@ impl Requirement {
 
 /// A label selector.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Selector {
+pub(crate) enum Selector {
     /// Matches no labels.
     Nothing,
     /// Matches labels that fulfil every requirement.
@@ -69,7 +69,7 @@ pub(super) enum Selector {
 
 impl Selector {
     /// From the API's form; `None` matches nothing.
-    pub(super) fn new(selector: Option<&LabelSelector>) -> Selector {
+    pub(crate) fn new(selector: Option<&LabelSelector>) -> Selector {
         let Some(selector) = selector else { return Selector::Nothing };
         let equal = selector.match_labels.iter().flatten();
         let mut all: Vec<Requirement> =
@@ -102,7 +102,7 @@ impl Selector {
             }
         }
     }
-    pub(super) fn matches(&self, labels: &Labels) -> bool {
+    pub(crate) fn matches(&self, labels: &Labels) -> bool {
         match self {
             Selector::Nothing => false,
             Selector::All(all) => all.iter().all(|r| r.matches(labels)),

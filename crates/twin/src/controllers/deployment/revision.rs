@@ -1,0 +1,211 @@
+//! The ReplicaSet of the current template: found, made, and marked with its revision.
+
+use super::{DESIRED, HASH, HISTORY, MAX, REVISION, SOURCE, Set, Sync, status};
+use crate::controllers::is_deleting;
+use crate::controllers::owned::{KINDS, controller, reference};
+use crate::controllers::podcontrol::annotation;
+use crate::kind::Kind;
+use crate::object::{Document, Object};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Longest history of revisions kept on a ReplicaSet, in characters.
+const HISTORY_LENGTH_MAX: usize = 2000;
+/// What of a Deployment's annotations is its own.
+const OWN: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    HISTORY,
+    DESIRED,
+    MAX,
+    "deprecated.deployment.rollback.to",
+];
+
+/// A template without what tells its pods apart, and without members that say nothing.
+fn bare(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(meta) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        if let Some(labels) = meta.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.remove(HASH);
+        }
+        meta.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
+    }
+    template
+}
+
+/// A name for a template: FNV-1a of its JSON, in letters that make no words. Kubernetes hashes how Go prints the
+/// template, which is nobody's format; only that equal templates have equal names matters.
+fn hash(template: &Value, collisions: Option<i32>) -> String {
+    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut text = bare(template).to_string();
+    if let Some(collisions) = collisions {
+        text.push_str(&collisions.to_string());
+    }
+    let fnv = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let sum = text.bytes().fold(0x811c_9dc5_u32, fnv);
+    sum.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
+}
+
+/// `a:"b"` into the object at a path of the document, where there is one or it can be made.
+fn set_label(value: &mut Value, path: &[&str], hash: &str) {
+    let mut at = value;
+    for key in path {
+        if !at.get(*key).is_some_and(Value::is_object) {
+            at[*key] = json!({});
+        }
+        at = &mut at[*key];
+    }
+    at[HASH] = json!(hash);
+}
+
+/// What a ReplicaSet's annotations become when it is the one of the current template.
+fn annotations(
+    deployment: &Object,
+    own: &BTreeMap<String, String>,
+    revision: i64,
+    exists: bool,
+) -> BTreeMap<String, String> {
+    let mut all = own.clone();
+    let copied =
+        deployment.meta().annotations.iter().flatten().filter(|(key, _)| !OWN.contains(&key.as_str()));
+    all.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
+    let before = own.get(REVISION).cloned();
+    let number = before.as_deref().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+    if number >= revision {
+        return all;
+    }
+    all.insert(REVISION.to_owned(), revision.to_string());
+    if let Some(before) = before.filter(|_| exists) {
+        let past = all.get(HISTORY).cloned().unwrap_or_default();
+        let mut history: Vec<&str> = past.split(',').filter(|part| !part.is_empty()).collect();
+        history.push(&before);
+        while history.join(",").len() > HISTORY_LENGTH_MAX && history.len() > 1 {
+            history.remove(0);
+        }
+        let history = history.join(",");
+        all.insert(HISTORY.to_owned(), history);
+    }
+    all
+}
+
+impl Sync<'_, '_> {
+    /// Finds the ReplicaSet of the current template and marks it, or makes it where `create` says so; `None` when there
+    /// is none.
+    pub(super) fn find_current(&mut self, create: bool) -> Option<()> {
+        let template = bare(&self.template);
+        let same = |set: &Set| {
+            let own = set.object().as_document().and_then(|d| d.body.get("spec")?.get("template"));
+            own.is_some_and(|own| bare(own) == template)
+        };
+        self.current = self.sets.iter().position(same);
+        let revision = self.old().iter().map(|at| self.sets[*at].revision()).max().unwrap_or(0) + 1;
+        if let Some(at) = self.current {
+            self.mark(at, revision);
+            return Some(());
+        }
+        if create && !is_deleting(self.object.meta()) { self.make(revision) } else { None }
+    }
+    /// Brings the revision, and what else is the Deployment's, onto its ReplicaSet.
+    fn mark(&mut self, at: usize, revision: i64) {
+        let deployment = self.object;
+        let min_ready = self.spec.min_ready_seconds.filter(|seconds| *seconds != 0);
+        let (namespace, name) = (deployment.namespace().to_owned(), self.sets[at].name().to_owned());
+        let written = self.cx.edit((KINDS.replica_set, &namespace, &name), |doc| {
+            let own = doc.metadata.annotations.clone().unwrap_or_default();
+            doc.metadata.annotations = Some(annotations(deployment, &own, revision, true));
+            if let Some(spec) = doc.body.get_mut("spec").and_then(Value::as_object_mut) {
+                match min_ready {
+                    Some(seconds) => spec.insert("minReadySeconds".to_owned(), json!(seconds)),
+                    None => spec.remove("minReadySeconds"),
+                };
+            }
+        });
+        if let Some(written) = written {
+            self.sets[at] = Set::new(written);
+        }
+        let marked = self.sets[at].revision().to_string();
+        if annotation(deployment, REVISION) != Some(&marked) {
+            self.revision = Some(marked);
+        }
+        if self.has_deadline() && status::condition(&self.status, status::PROGRESSING).is_none() {
+            let text = format!("Found new replica set \"{name}\"");
+            self.progressing("True", "FoundNewReplicaSet", text);
+        }
+    }
+    /// Makes the ReplicaSet of the current template. A name that is taken by another's counts as a collision, and the
+    /// next look tries the next name.
+    fn make(&mut self, revision: i64) -> Option<()> {
+        let hash = hash(&self.template, self.status.collision_count);
+        let name = format!("{}-{hash}", self.object.name());
+        let namespace = self.object.namespace().to_owned();
+        if let Some(taken) = self.cx.objects.get(KINDS.replica_set, &namespace, &name).cloned() {
+            let ours = controller(taken.object.meta()).is_some_and(|owner| owner.uid == self.object.uid());
+            if ours && is_deleting(taken.object.meta()) {
+                return None;
+            }
+            self.status.collision_count = Some(self.status.collision_count.unwrap_or(0) + 1);
+            return None;
+        }
+        let home = self.cx.objects.get(Kind::Namespace, "", &namespace)?;
+        if is_deleting(home.object.meta()) {
+            return None;
+        }
+        let wanted = self.first_size();
+        let object = self.new_set(&name, &hash, wanted, revision);
+        let stored = self.cx.objects.put(object);
+        self.sets.push(Set::new(stored));
+        self.current = Some(self.sets.len() - 1);
+        if wanted > 0 {
+            let text = format!("Scaled up replica set {name} from 0 to {wanted}");
+            self.cx.normal(&self.about, SOURCE, "ScalingReplicaSet", text);
+        }
+        self.revision = Some(revision.to_string());
+        if self.has_deadline() {
+            let text = format!("Created new replica set \"{name}\"");
+            self.progressing("True", "NewReplicaSetCreated", text);
+        }
+        Some(())
+    }
+    fn new_set(&mut self, name: &str, hash: &str, wanted: i32, revision: i64) -> Object {
+        let mut template = self.template.clone();
+        set_label(&mut template, &["metadata", "labels"], hash);
+        let spec = self.object.as_document().and_then(|d| d.body.get("spec"));
+        let mut selector = spec.and_then(|s| s.get("selector")).cloned().unwrap_or_default();
+        set_label(&mut selector, &["matchLabels"], hash);
+        let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
+        let mut body = Map::new();
+        let mut spec = json!({"replicas": wanted, "selector": selector, "template": template});
+        if let Some(seconds) = self.spec.min_ready_seconds.filter(|seconds| *seconds != 0) {
+            spec["minReadySeconds"] = json!(seconds);
+        }
+        body.insert("spec".to_owned(), spec);
+        body.insert("status".to_owned(), json!({"replicas": 0}));
+        let mut metadata = self.cx.new_meta(self.object.namespace(), name.to_owned());
+        metadata.generation = Some(1);
+        metadata.labels = serde_json::from_value(labels).ok();
+        metadata.owner_references = Some(vec![reference(self.object)]);
+        let mut annotations = annotations(self.object, &BTreeMap::new(), revision, false);
+        annotations.insert(DESIRED.to_owned(), self.wanted.to_string());
+        annotations.insert(MAX.to_owned(), (self.wanted + self.max_surge()).to_string());
+        metadata.annotations = Some(annotations);
+        let api_version = KINDS.replica_set.resource().api_version().into();
+        Object::Document(Box::new(Document { kind: KINDS.replica_set, api_version, metadata, body }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_follows_the_template_and_collisions_alone() {
+        let template = |image: &str| json!({"metadata": {"labels": {"app": "a"}}, "spec": {"image": image}});
+        let mut labelled = template("i:1");
+        labelled["metadata"]["labels"][HASH] = json!("x");
+        labelled["metadata"]["creationTimestamp"] = Value::Null;
+        assert_eq!(hash(&template("i:1"), None), hash(&labelled, None));
+        assert_ne!(hash(&template("i:1"), None), hash(&template("i:2"), None));
+        assert_ne!(hash(&template("i:1"), None), hash(&template("i:1"), Some(1)));
+        assert!((8..=10).contains(&hash(&template("i:1"), None).len()));
+    }
+}

@@ -1,0 +1,143 @@
+//! The twin's workload controllers against recorded runs of the real ones, Kubernetes 1.36.
+//!
+//! Cases are read from `$CONFORMANCE_DIR/workloads/*.jsonl.gz`, else `$KUBERCARBON_TESTDATA/conformance`; without either
+//! the tests say so and pass. A world plays each case: its controllers run, while users' actions and the pods' lives come
+//! from the case. Half a second into each second its state must be the recorded one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+
+mod agreement;
+#[path = "workloads/kubelet.rs"]
+mod kubelet;
+mod recorded;
+#[path = "workloads/shown.rs"]
+mod shown;
+
+use agreement::report;
+use fleet::{Instant, Span};
+use k8s_openapi::api::core::v1::Pod;
+use kubelet::{Kubelet, claim, home, request};
+use recorded::cases;
+use serde_json::{Value, json};
+use shown::Shown;
+use twin::apiserver::{PatchType, Verb};
+use twin::replicaset::deletion_order;
+use twin::{Kind, World};
+
+fn kind_of(name: &str) -> Kind {
+    match name {
+        "Pod" => Kind::Pod,
+        "Job" => Kind::Job,
+        "Deployment" | "StatefulSet" => Kind::of_object("apps/v1", name).unwrap(),
+        "CronJob" => Kind::of_object("batch/v1", name).unwrap(),
+        "PodDisruptionBudget" => Kind::of_object("policy/v1", name).unwrap(),
+        other => panic!("kind {other}"),
+    }
+}
+
+fn world(start: Instant) -> World {
+    let text = "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters:\n- name: kr\n  region: ap-northeast-2\n  \
+        nodeGroups: [{name: general, instanceType: m6i.large, count: 1}]\n";
+    let mut world = World::new(&fleet::file::parse(text).unwrap(), start, 7);
+    let mut create = request(
+        Verb::Create,
+        Kind::Namespace,
+        "",
+        None,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kubelet::NAMESPACE}}),
+    );
+    create.namespace = String::new();
+    world.request(&home(), &create).unwrap();
+    world
+}
+
+/// What a user does.
+fn act(world: &mut World, action: &Value) {
+    let kind = kind_of(action["kind"].as_str().unwrap());
+    let name = action["name"].as_str().unwrap();
+    let request = match action["do"].as_str().unwrap() {
+        "create" => {
+            let mut object = action["object"].clone();
+            claim(&mut object);
+            request(Verb::Create, kind, name, None, object)
+        }
+        "patch" => request(Verb::Patch(PatchType::StrategicMerge), kind, name, None, action["patch"].clone()),
+        "delete" => request(Verb::Delete, kind, name, None, Value::Null),
+        other => panic!("{other}"),
+    };
+    // One who deletes a pod that is gone is told so.
+    let answer = world.request(&home(), &request);
+    assert!(answer.is_ok() || request.verb == Verb::Delete, "{:?}\n{action}", answer.err());
+}
+
+/// Plays a case; the first second in which it differs.
+fn play(case: &Value) -> Option<String> {
+    let start = Instant::parse(case["start"].as_str().unwrap()).unwrap();
+    let mut world = world(start);
+    let mut kubelet = Kubelet::new(&case["kubelet"]);
+    let mut shown = Shown::default();
+    let mut expected = json!({});
+    for t in 0..=case["seconds"].as_i64().unwrap() {
+        let at = start + Span::from_seconds(t);
+        world.advance_to(at);
+        kubelet.note(&world, at);
+        for action in case["actions"].as_array().unwrap().iter().filter(|a| a["t"] == t) {
+            act(&mut world, action);
+        }
+        kubelet.look(&mut world);
+        world.advance_to(at + Span::from_millis(500));
+        // What a timer made since the look was made after it.
+        kubelet.note(&world, at + Span::from_millis(100));
+        if let Some(now) = case["expect"].as_array().unwrap().iter().find(|e| e["t"] == t) {
+            expected = now["state"].clone();
+        }
+        let found = shown.state(&world);
+        if let Some(difference) = shown::difference(&expected, &found) {
+            return Some(format!("case {} second {t}\n{difference}", case["id"]));
+        }
+    }
+    None
+}
+
+/// Plays the cases of a family. Those that may differ are named with the reason; any other difference fails.
+fn agree(part: &str, explained: &[(i64, &str)]) {
+    let Some(cases) = cases("workloads", part) else { return };
+    let only = std::env::var("CONFORMANCE_CASE").ok().and_then(|id| id.parse::<i64>().ok());
+    let chosen: Vec<&Value> = cases.iter().filter(|c| only.is_none_or(|id| c["id"] == id)).collect();
+    let (mut unexplained, mut total) = (Vec::new(), chosen.len());
+    for case in &chosen {
+        let Some(difference) = play(case) else { continue };
+        match explained.iter().find(|(id, _)| case["id"] == *id) {
+            Some((id, why)) => {
+                println!("workloads {part}: case {id} differs: {why}");
+                total -= 1;
+            }
+            None => unexplained.push(difference),
+        }
+    }
+    report(&format!("workloads {part}"), unexplained, total, 0);
+}
+
+#[test]
+fn deployments_roll_out_alike() {
+    let uids =
+        "two pods are of about one age, so their uids say which goes, and the uids are the world's own";
+    agree("-deployments", &[(25, uids)]);
+}
+
+#[test]
+fn pods_are_deleted_in_the_same_order() {
+    let Some(cases) = cases("workloads", "-rank") else { return };
+    let total = cases.len();
+    let differ = |case: &Value| {
+        let pods: Vec<Pod> = serde_json::from_value(case["pods"].clone()).unwrap();
+        let ranks: Vec<usize> = serde_json::from_value(case["ranks"].clone()).unwrap();
+        let now = Instant::parse(case["now"].as_str().unwrap()).unwrap();
+        let all: Vec<&Pod> = pods.iter().collect();
+        let order = deletion_order(&all, &ranks, now);
+        let found: Vec<&str> = order.iter().filter_map(|p| p.metadata.name.as_deref()).collect();
+        (json!(found) != case["expect"]).then(|| format!("found {found:?}\n    {case}"))
+    };
+    let differences = cases.iter().filter_map(differ).collect();
+    report("workloads -rank", differences, total, 0);
+}

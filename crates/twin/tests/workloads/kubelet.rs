@@ -1,0 +1,197 @@
+//! The kubelet of the recorded runs: it looks at all pods once a second, and does with each what its image says.
+//!
+//! It works on a world from outside, by the API. Pods are made from templates that name a scheduler nobody is and carry a
+//! finalizer, so that the world's own scheduler and kubelet leave them alone and this one says when they are gone.
+
+use fleet::{ClusterId, Instant, Span};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use twin::apiserver::{Options, Request, Subresource, Verb};
+use twin::{Kind, World};
+
+pub const NAMESPACE: &str = "prod";
+const HOLD: &str = "recorded.example.com/kubelet";
+
+pub fn home() -> ClusterId {
+    ClusterId::new("kr").unwrap()
+}
+
+/// A request of this verb about an object of the namespace.
+pub fn request(verb: Verb, kind: Kind, name: &str, subresource: Option<Subresource>, body: Value) -> Request {
+    let name = if verb == Verb::Create && subresource.is_none() { "" } else { name };
+    Request {
+        verb,
+        kind,
+        namespace: NAMESPACE.to_owned(),
+        name: name.to_owned(),
+        subresource,
+        body,
+        options: Options::default(),
+    }
+}
+
+/// Has the pods of a workload's template left to this kubelet.
+pub fn claim(object: &mut Value) {
+    for path in ["/spec/template", "/spec/jobTemplate/spec/template"] {
+        if let Some(template) = object.pointer_mut(path) {
+            template["metadata"]["finalizers"] = json!([HOLD]);
+            template["spec"]["schedulerName"] = json!("recorded");
+        }
+    }
+}
+
+/// What this kubelet remembers of a pod.
+#[derive(Default)]
+struct Seen {
+    created: Option<Instant>,
+    bound: bool,
+    running: Option<Instant>,
+    ready: bool,
+    deleted: Option<Instant>,
+    exit: Option<i64>,
+}
+
+/// The kubelet.
+pub struct Kubelet {
+    behaviour: Value,
+    /// Version of the world's objects at the last note; nothing is new while it stands.
+    noted: u64,
+    pods: BTreeMap<String, Seen>,
+    /// How many pods of an owner, and of one of its indexes, have been started.
+    started: BTreeMap<String, usize>,
+}
+
+impl Kubelet {
+    pub fn new(behaviour: &Value) -> Kubelet {
+        Kubelet { behaviour: behaviour.clone(), noted: 0, pods: BTreeMap::new(), started: BTreeMap::new() }
+    }
+    /// Takes note of pods that are new at `at`.
+    pub fn note(&mut self, world: &World, at: Instant) {
+        let version = world.objects(&home()).unwrap().version();
+        if std::mem::replace(&mut self.noted, version) == version {
+            return;
+        }
+        for pod in pods(world) {
+            let uid = text(&pod, "/metadata/uid");
+            if self.pods.contains_key(&uid) {
+                continue;
+            }
+            let codes = self.of(&pod)["exit"].as_array().cloned().unwrap_or_default();
+            let count = self.started.entry(owner(&pod)).or_default();
+            let exit = codes.get(*count).or(codes.last()).and_then(Value::as_i64);
+            *count += 1;
+            self.pods.insert(uid, Seen { created: Some(at), exit, ..Seen::default() });
+        }
+    }
+    fn of(&self, pod: &Value) -> Value {
+        let image = text(pod, "/spec/containers/0/image");
+        self.behaviour.get(image.as_str()).unwrap_or(&self.behaviour["*"]).clone()
+    }
+    /// One look at all pods.
+    pub fn look(&mut self, world: &mut World) {
+        let now = world.now();
+        self.note(world, now);
+        for pod in pods(world) {
+            for request in self.one(&pod, now) {
+                world.schedule(now, &home(), request);
+            }
+        }
+        world.advance_to(now);
+        self.note(world, now);
+    }
+    /// What is to be written about one pod.
+    fn one(&mut self, pod: &Value, now: Instant) -> Vec<Request> {
+        let behaviour = self.of(pod);
+        let seconds = |key: &str| behaviour[key].as_i64().unwrap_or(0);
+        let seen = self.pods.get_mut(&text(pod, "/metadata/uid")).unwrap();
+        let name = text(pod, "/metadata/name");
+        let age = |since: Option<Instant>| since.map_or(-1, |since| (now - since).as_nanos());
+        let passed = |since: Option<Instant>, key: &str| {
+            seconds(key) >= 0 && age(since) >= Span::from_seconds(seconds(key)).as_nanos()
+        };
+        let mut next = pod.clone();
+        next["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        let ended = matches!(text(pod, "/status/phase").as_str(), "Succeeded" | "Failed");
+        let update = |part, body: &Value| request(Verb::Update, Kind::Pod, &name, part, body.clone());
+        if pod["metadata"].get("deletionTimestamp").is_some() {
+            seen.deleted.get_or_insert(now);
+            if !passed(seen.deleted, "terminate") {
+                return Vec::new();
+            }
+            let mut all = Vec::new();
+            if owner_kind(pod) == "Job" && !ended {
+                end(&mut next, 143);
+                all.push(update(Some(Subresource::Status), &next));
+            }
+            next["metadata"].as_object_mut().unwrap().remove("finalizers");
+            all.push(update(None, &next));
+            return all;
+        }
+        if ended {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        let mut changed = false;
+        // A container that takes time to start is not started by the look that binds its pod.
+        let may_start = seen.bound || seconds("start") == 0;
+        if !seen.bound {
+            seen.bound = true;
+            let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": "recorded"}});
+            all.push(request(Verb::Create, Kind::Pod, &name, Some(Subresource::Binding), body));
+        }
+        if may_start && seen.running.is_none() && passed(seen.created, "start") {
+            seen.running = Some(now);
+            next["status"]["phase"] = json!("Running");
+            changed = true;
+        }
+        if seen.running.is_some() && !seen.ready && passed(seen.running, "ready") {
+            seen.ready = true;
+            changed = true;
+        }
+        if seen.ready && changed {
+            next["status"]["conditions"] =
+                json!([{"type": "Ready", "status": "True", "lastTransitionTime": now.to_rfc3339_seconds()}]);
+        }
+        if behaviour.get("run").is_some() && seen.running.is_some() && passed(seen.running, "run") {
+            end(&mut next, seen.exit.unwrap_or(0));
+            changed = true;
+        }
+        if changed {
+            all.push(update(Some(Subresource::Status), &next));
+        }
+        all
+    }
+}
+
+/// The containers of a pod have ended.
+fn end(pod: &mut Value, code: i64) {
+    let name = text(pod, "/spec/containers/0/name");
+    let image = text(pod, "/spec/containers/0/image");
+    pod["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
+    pod["status"]["containerStatuses"] = json!([{"name": name, "image": image, "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]);
+    if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != "Ready");
+    }
+}
+
+pub fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn owner_kind(pod: &Value) -> String {
+    text(pod, "/metadata/ownerReferences/0/kind")
+}
+
+/// Whose pods are counted together.
+fn owner(pod: &Value) -> String {
+    let index = pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"].clone();
+    format!("{}/{}", text(pod, "/metadata/ownerReferences/0/uid"), index.as_str().unwrap_or_default())
+}
+
+/// All pods, by name.
+pub fn pods(world: &World) -> Vec<Value> {
+    let all = world.objects(&home()).unwrap().list(Kind::Pod, Some(NAMESPACE));
+    all.map(|stored| stored.object.to_value()).collect()
+}
