@@ -1,6 +1,7 @@
 //! What may happen to any provider, tried on each: refusals, waits, faults, half answers, changing clocks.
 
-use crate::service::{Reply, Service, at, hasty, hours, limits, now, place};
+use crate::place;
+use crate::service::{Reply, Service, at, hasty, hours, limits, now};
 use connect::observe::provider::{
     Answer, Basis, CarbonAwareSdk, ElectricityMaps, Error, Guarded, Limits, Provider, Secret, UkCarbon,
     WattTime,
@@ -77,7 +78,7 @@ async fn a_wait_is_taken_in_seconds_and_as_a_date() {
                 }
                 let service = Service::start({
                     let headers = headers.clone();
-                    move |_, _| Reply::Heads(status, headers.clone())
+                    move |_, _| Reply::With(status, headers.clone(), String::new())
                 })
                 .await;
                 let mut guarded = Guarded::new(provider(name, &service.url, limits()));

@@ -1,6 +1,7 @@
 //! Servers of the Carbon Aware SDK.
 
-use crate::service::{Asked, Reply, Service, ask, at, hours, limits, now, place, wrong};
+use crate::service::{Asked, Reply, Service, at, hours, limits, now};
+use crate::{ask, place, wrong};
 use connect::observe::provider::{Basis, CarbonAwareSdk, Guarded, Provider};
 use fleet::{Instant, SignalKind, Span};
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! Electricity Maps, v3 and v4.
 
-use crate::service::{Asked, Reply, Service, ask, at, hours, limits, now, place, wrong};
+use crate::service::{Asked, Reply, Service, at, hours, limits, now};
+use crate::{ask, place, wrong};
 use connect::observe::provider::{Basis, ElectricityMaps, Guarded, Provider, Secret};
 use fleet::{Instant, SignalKind, Span};
 use serde_json::{Value, json};
@@ -233,7 +234,7 @@ async fn a_range_that_fails_leaves_what_there_is() {
     assert_eq!(ask(&mut em, "DE").await.unwrap().past.figures.len(), 25);
     // Who is asked to wait waits: no forecast is asked for after that.
     let script = |asked: &Asked, _| match asked.path.contains("/past-range") {
-        true => Reply::With(429, ("retry-after", "90"), String::new()),
+        true => Reply::With(429, vec![("retry-after", "90")], String::new()),
         false => good(asked),
     };
     let (service, mut em) = provider(script).await;

@@ -1,6 +1,7 @@
 //! Providers behind a proxy.
 
-use crate::service::{ask, limits};
+use crate::ask;
+use crate::service::limits;
 use connect::observe::provider::{Limits, Proxies, Reach, Secret, UkCarbon, WattTime};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,7 @@
 //! UK Carbon Intensity: half hours of Great Britain.
 
-use crate::service::{Reply, Service, ask, at, hasty, hours, limits, now, place, wrong};
+use crate::service::{Reply, Service, at, hasty, hours, limits, now};
+use crate::{ask, place, wrong};
 use connect::observe::provider::{Error, Guarded, Limits, Provider, UkCarbon};
 use fleet::{Instant, SignalKind, Span};
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ async fn what_cannot_succeed_is_not() {
         (Reply::Text(400, error.to_string()), "400: zone GB: \"Please enter a valid date\": expected 200"),
         (Reply::Text(404, page), "404: zone GB: expected 200"),
         (
-            Reply::With(302, ("location", "https://elsewhere.example/"), String::new()),
+            Reply::With(302, vec![("location", "https://elsewhere.example/")], String::new()),
             "302: zone GB: expected 200",
         ),
         (Reply::Text(200, " ".repeat(70_000)), "an answer of more than 65536 bytes"),
@@ -169,7 +170,7 @@ async fn what_cannot_succeed_is_not() {
 async fn who_is_asked_to_wait_waits() {
     let busy = |before| {
         if before == 0 {
-            Reply::With(429, ("retry-after", "120"), String::new())
+            Reply::With(429, vec![("retry-after", "120")], String::new())
         } else {
             Reply::json(&good())
         }

@@ -1,6 +1,7 @@
 //! WattTime v3: sign-in, regions, marginal figures in pounds.
 
-use crate::service::{Asked, Reply, Service, ask, at, hours, limits, now, place, wrong};
+use crate::service::{Asked, Reply, Service, at, hours, limits, now};
+use crate::{ask, place, wrong};
 use connect::observe::provider::{Basis, Error, Provider, Secret, WattTime};
 use fleet::{Instant, SignalKind, Span};
 use serde_json::{Value, json};

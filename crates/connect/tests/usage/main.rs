@@ -4,8 +4,7 @@
 
 mod metrics;
 mod prometheus;
-#[allow(dead_code, reason = "shared with the tests of carbon providers")]
-#[path = "../provider/service.rs"]
+#[path = "../service/mod.rs"]
 mod service;
 
 use connect::observe::usage::{Pace, Poller, Prometheus};

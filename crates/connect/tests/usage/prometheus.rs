@@ -207,7 +207,7 @@ async fn a_bad_day_is_said_and_the_metrics_server_stands_in() {
             "Prometheus: pods' CPU: no answer at 3 tries: status 503",
         ),
         (
-            Reply::With(429, ("retry-after", "7"), String::new()),
+            Reply::With(429, vec![("retry-after", "7")], String::new()),
             "Prometheus: 429: too many requests: it asks to be left alone for 7 s",
         ),
         (Reply::Cut("{\"status\":".to_owned()), "Prometheus: pods' CPU: no answer at 3 tries"),

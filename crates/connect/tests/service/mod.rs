@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use connect::observe::provider::{Answer, Error, Limits, Place, Provider};
-use fleet::{GridZone, Instant, Span};
+use connect::observe::provider::Limits;
+use fleet::{Instant, Span};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,10 +23,8 @@ pub struct Asked {
 pub enum Reply {
     /// Status and body.
     Text(u16, String),
-    /// The same, with a header.
-    With(u16, (&'static str, &'static str), String),
-    /// Status and headers.
-    Heads(u16, Vec<(&'static str, &'static str)>),
+    /// The same, with headers.
+    With(u16, Vec<(&'static str, &'static str)>, String),
     /// Never, as far as anybody waits.
     Nothing,
     /// A beginning, then the connection is cut.
@@ -92,13 +90,10 @@ async fn answer(asked: Asked, script: &Script, log: &Mutex<Vec<Asked>>) -> Respo
     let builder = Response::builder();
     match script(&asked, before) {
         Reply::Text(status, body) => builder.status(status).body(Body::from(body)).unwrap(),
-        Reply::With(status, (name, value), body) => {
-            builder.status(status).header(name, value).body(Body::from(body)).unwrap()
-        }
-        Reply::Heads(status, headers) => {
+        Reply::With(status, headers, body) => {
             let all =
                 headers.into_iter().fold(builder.status(status), |b, (name, value)| b.header(name, value));
-            all.body(Body::empty()).unwrap()
+            all.body(Body::from(body)).unwrap()
         }
         Reply::Nothing => std::future::pending().await,
         Reply::Cut(text) => {
@@ -134,22 +129,4 @@ pub fn now() -> Instant {
 
 pub fn hours(count: i64) -> Span {
     Span::HOUR.scaled(count, 1)
-}
-
-pub fn place(zone: &str) -> Place {
-    Place { zone: GridZone::new(zone).unwrap(), position: Some((37.77, -122.42)) }
-}
-
-pub async fn ask(provider: &mut impl Provider, zone: &str) -> Result<Answer, Error> {
-    let answer = provider.ask(&place(zone), None, now()).await;
-    if let Err(error) = &answer {
-        let text = error.to_string();
-        assert!(!text.contains("hunter2") && text.len() < 1000 && !text.contains('\n'), "{text}");
-    }
-    answer
-}
-
-/// The text of an error that must be.
-pub async fn wrong(provider: &mut impl Provider, zone: &str) -> String {
-    ask(provider, zone).await.unwrap_err().to_string()
 }
