@@ -1,5 +1,6 @@
 //! Carbon intensity from providers over HTTP: WattTime, Electricity Maps, UK Carbon Intensity, and (experimental)
-//! servers of the Carbon Aware SDK.
+//! Energy-Charts, Energi Data Service and servers of the Carbon Aware SDK. ENTSO-E and EIA are none: they have what is
+//! generated of what, and no carbon; factors of our own would be another method, not their figure.
 //!
 //! A provider knows one service: addresses, sign-in, fields, units, how long an answer is good. What they
 //! share is here once: [`ask`] carries a request out within bounds of time, size and tries; [`points`] takes
@@ -13,6 +14,8 @@
 pub mod ask;
 pub mod carbon_aware_sdk;
 pub mod electricity_maps;
+pub mod energi_data_service;
+pub mod energy_charts;
 pub mod guard;
 pub mod points;
 pub mod saved;
@@ -23,6 +26,8 @@ pub use crate::proxy::Proxies;
 pub use ask::{Ask, Limits, Reach, Secret};
 pub use carbon_aware_sdk::CarbonAwareSdk;
 pub use electricity_maps::ElectricityMaps;
+pub use energi_data_service::EnergiDataService;
+pub use energy_charts::EnergyCharts;
 pub use guard::{Guarded, Known, Standing};
 pub use points::Steps;
 pub use saved::Saved;
