@@ -18,7 +18,7 @@ use crate::wall;
 use anyhow::Context;
 use connect::observe::carbon::{self, CarbonFile};
 pub use connect::observe::provider::Basis;
-use connect::observe::provider::{Known, Place, Standing};
+use connect::observe::provider::{Error, Known, Place, Standing};
 pub use connect::observe::table::plain;
 use control::Event;
 use errors::{ForecastError, Forecaster, ZoneErrors};
@@ -41,9 +41,11 @@ const HISTORY: Span = Span::from_seconds(30 * 86_400);
 
 /// How often live sources are looked at: the shortest time any of their answers lasts.
 const REFRESH: Span = Span::from_seconds(300);
+/// The same while zones wait for their turn with a provider that wants its requests apart.
+const REFRESH_QUEUE: Span = Span::from_seconds(10);
 /// How far a twin's clock may be from the wall's and still follow it: less than two steps of most figures.
 const APART_MAX: Span = Span::from_seconds(600);
-/// Why a live source is not used at the start, which waits for no network.
+/// Why a live source is not used at the start, which waits for no network; how the reason begins while it is to be asked.
 pub const NOT_YET: &str = "not asked yet";
 
 /// Reads a file whole, within [`FILE_MAX`].
@@ -251,15 +253,13 @@ impl Chain {
             let known = match (&mut source.provider, live) {
                 (Err(why), _) => Err(why.clone()),
                 (Ok(_), Err(why)) => Err(why.clone()),
-                (Ok(provider), Ok(())) => provider.known(place, now).await.map_err(|e| e.to_string()),
-            };
-            // The chain names the source itself.
-            let plain = |why: String| {
-                why.strip_prefix(&format!("{}: ", source.name)).map(str::to_owned).unwrap_or(why)
+                (Ok(provider), Ok(())) => {
+                    provider.known(place, now).await.map_err(|error| said(source.name, &error))
+                }
             };
             let (note, known) = match known {
                 Ok(known) => (known.note.clone(), Some(known)),
-                Err(why) => (Some(plain(why)), None),
+                Err(why) => (Some(without_name(source.name, why)), None),
             };
             let mut state = SourceState::new(source.name, source.basis, known.is_some(), note);
             state.as_of = known.as_ref().map(|known| known.actual_from.as_of);
@@ -360,6 +360,12 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether zones wait for their turn with some provider.
+    pub fn has_queue(&self, now: Instant) -> bool {
+        let mut set_up = self.live.iter().filter_map(|source| source.provider.as_ref().ok());
+        set_up.any(|provider| provider.has_queue(now))
+    }
+
     /// Takes in once what an earlier run left of a zone. What providers told is of the wall's time, so it waits until
     /// the fleet's clock follows that.
     async fn restore(&mut self, zone: &GridZone, now: Instant, asked: bool) {
@@ -408,11 +414,25 @@ impl Chain {
         };
         let said = |state: &SourceState| before.iter().any(|earlier| earlier.says_what(state));
         for state in states.iter().filter(|state| !said(state) && set_up(state)) {
-            if let Some(why) = &state.why {
+            if let Some(why) = state.why.as_ref().filter(|why| !why.starts_with(NOT_YET)) {
                 tracing::warn!(%zone, source = state.source, used = state.used, "{why}");
             }
         }
     }
+}
+
+/// Why a provider has no answer.
+fn said(name: &str, error: &Error) -> String {
+    let why = error.to_string();
+    match error {
+        Error::Turn { .. } => format!("{NOT_YET}: {}", without_name(name, why)),
+        _ => why,
+    }
+}
+
+/// The chain names the source itself.
+fn without_name(name: &str, why: String) -> String {
+    why.strip_prefix(&format!("{name}: ")).map(str::to_owned).unwrap_or(why)
 }
 
 /// What a provider knows, as the loop is told. Where its forecast ends, or it has none, the profile of what
@@ -471,7 +491,8 @@ pub async fn run(
         let now = clock.now();
         let live = follows_wall(throttle.as_ref().map(|throttle| throttle.get()), now, wall::now());
         let hour = now.floor_to(Span::HOUR) > told.floor_to(Span::HOUR);
-        let due = live.is_ok() && now >= told + REFRESH;
+        let refresh = if chain.has_queue(now) { REFRESH_QUEUE } else { REFRESH };
+        let due = live.is_ok() && now >= told + refresh;
         if hour || live != before || due || chain.places.any_fresh() {
             (told, before) = (now, live);
             if chain.tell(&engine, now, &before).await.is_err() {

@@ -96,7 +96,12 @@ impl World {
     /// A chain of all providers at this address.
     fn at(more: &[(&str, &str)], file: Option<CarbonFile>, url: &str) -> Chain {
         let mut set: BTreeMap<&str, &str> = more.iter().copied().collect();
-        for name in [sources::ELECTRICITYMAPS_URL, sources::WATTTIME_URL, sources::UK_CARBON_URL] {
+        for name in [
+            sources::ELECTRICITYMAPS_URL,
+            sources::WATTTIME_URL,
+            sources::UK_CARBON_URL,
+            sources::ENERGY_CHARTS_URL,
+        ] {
             set.insert(name, url);
         }
         let lookup = |name: &str| Ok(set.get(name).map(|value| (*value).to_owned()));
@@ -279,6 +284,58 @@ async fn live_sources_are_asked_only_while_the_clock_follows_the_wall() {
     assert_eq!(names, ["Electricity Maps", "WattTime", "UK Carbon Intensity", "typical year"]);
     assert_eq!(states[2].why.as_deref(), Some("it runs at 600x"));
     assert_eq!(world.asked.load(Ordering::Relaxed), 0);
+}
+
+/// Energy-Charts for any country: quarter hours up to the present, and a day ahead.
+fn energy_charts(path: &str) -> Response {
+    if path != "/co2eq" {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let times: Vec<Instant> = (-96..96).map(|i| hour(0) + Span::from_seconds(900 * i)).collect();
+    let each = |value: &dyn Fn(Instant) -> Value| times.iter().map(|at| value(*at)).collect::<Value>();
+    let body = json!({"unix_seconds": each(&|at| json!(at.as_unix_seconds())),
+        "co2eq": each(&|at| if at < hour(0) { json!(300.0) } else { Value::Null }),
+        "co2eq_forecast": each(&|at| if at < hour(0) { Value::Null } else { json!(250.0) }), "deprecated": false});
+    body.to_string().into_response()
+}
+
+#[tokio::test]
+async fn a_country_has_figures_without_a_key_and_countries_take_turns() {
+    let mut world = World::new(&[], None).await;
+    world.answers(energy_charts);
+    let (signal, states) = world.signal("DE", now()).await;
+    assert_eq!(
+        signal.actual_from.source,
+        "Energy-Charts de (Fraunhofer ISE, CC BY 4.0; average, experimental)"
+    );
+    assert_eq!(
+        (signal.actual_from.kind, signal.forecast_from.kind),
+        (SignalKind::Measured, SignalKind::Forecast)
+    );
+    assert_eq!(
+        (signal.actual.at(hour(-1)).as_grams_f64(), signal.forecast.at(hour(1)).as_grams_f64()),
+        (300.0, 250.0)
+    );
+    let names: Vec<&str> = states.iter().map(|state| state.source.as_str()).collect();
+    assert_eq!(
+        names,
+        ["Electricity Maps", "WattTime", "Energy-Charts"],
+        "those that may know the zone, in order"
+    );
+    let (signal, states) = world.signal("FR", now()).await;
+    assert_eq!(signal.actual_from.kind, SignalKind::Assumed, "the typical year, until its turn");
+    assert_eq!(
+        states[2].why.as_deref(),
+        Some("not asked yet: it takes one request every 30 s, and other zones came first")
+    );
+    assert!(world.chain.has_queue(now()));
+    let (signal, _) = world.signal("FR", now() + Span::from_seconds(30)).await;
+    assert!(signal.actual_from.source.starts_with("Energy-Charts fr ("));
+    assert_eq!((world.asked.load(Ordering::Relaxed), world.chain.has_queue(now())), (2, false));
+    // Denmark's own service is there for who asks for it, and says so.
+    let (_, states) = world.signal("DK-DK1", now()).await;
+    assert_eq!(states[2].source, "Energi Data Service");
+    assert!(states[2].why.as_ref().unwrap().starts_with("no word from you: "), "{states:?}");
 }
 
 /// A clock that shows what a test says.

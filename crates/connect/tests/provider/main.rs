@@ -5,6 +5,8 @@
 mod bad_days;
 mod carbon_aware_sdk;
 mod electricity_maps;
+mod energi_data_service;
+mod energy_charts;
 mod proxy;
 #[path = "../service/mod.rs"]
 mod service;

@@ -44,7 +44,7 @@ async fn a_provider_is_reached_through_the_proxy_and_secrets_stay_inside_the_tun
     let url = "https://carbon.example";
     let mut provider = WattTime::new(url, "freddo", password, through).unwrap();
     let error = ask(&mut provider, "US-CAL-CISO").await.unwrap_err().to_string();
-    assert!(error.starts_with("WattTime: sign-in: no answer at 1 tries: "), "{error}");
+    assert!(error.starts_with("WattTime: sign-in: no answer at 1 try: "), "{error}");
     let heads = heads.lock().unwrap().join("");
     assert!(heads.starts_with("CONNECT carbon.example:443 HTTP/1.1\r\n"), "{heads}");
     // "me:pass@word"; neither the account's name nor its password is in the request to the proxy.

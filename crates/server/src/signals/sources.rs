@@ -5,8 +5,9 @@
 //! in the chain stands in. No secret is in a text made here. All names of variables are here.
 
 use connect::observe::provider::{
-    Basis, CarbonAwareSdk, ElectricityMaps, Guarded, Limits, Provider, Proxies, Reach, Secret, UkCarbon,
-    WattTime, carbon_aware_sdk, electricity_maps, uk_carbon, watttime,
+    Basis, CarbonAwareSdk, ElectricityMaps, EnergiDataService, EnergyCharts, Guarded, Limits, Provider,
+    Proxies, Reach, Secret, UkCarbon, WattTime, carbon_aware_sdk, electricity_maps, energi_data_service,
+    energy_charts, uk_carbon, watttime,
 };
 use fleet::GridZone;
 use std::path::Path;
@@ -25,6 +26,10 @@ pub const ELECTRICITYMAPS_TOKEN: &str = "KUBERCARBON_ELECTRICITYMAPS_TOKEN";
 pub const ELECTRICITYMAPS_URL: &str = "KUBERCARBON_ELECTRICITYMAPS_URL";
 /// UK Carbon Intensity's address.
 pub const UK_CARBON_URL: &str = "KUBERCARBON_UK_CARBON_URL";
+/// Energi Data Service's address (experimental); setting it is asking for it.
+pub const ENERGI_DATA_SERVICE_URL: &str = "KUBERCARBON_ENERGI_DATA_SERVICE_URL";
+/// Energy-Charts' address (experimental).
+pub const ENERGY_CHARTS_URL: &str = "KUBERCARBON_ENERGY_CHARTS_URL";
 /// A Carbon Aware SDK server's address (experimental).
 pub const CARBON_AWARE_SDK_URL: &str = "KUBERCARBON_CARBON_AWARE_SDK_URL";
 /// What its data source counts: `average` or `marginal`. Its answers do not say.
@@ -33,8 +38,8 @@ pub const CARBON_AWARE_SDK_BASIS: &str = "KUBERCARBON_CARBON_AWARE_SDK_BASIS";
 const FILE: &str = "_FILE";
 
 /// Without a word on it: average before marginal, because ledger lines are location-based averages; what
-/// somebody has a key for before what needs none.
-const ORDER: &str = "electricity-maps,watttime,uk-carbon,carbon-aware-sdk";
+/// somebody has a key for before what needs none; a country's own service before one of many countries.
+const ORDER: &str = "electricity-maps,watttime,uk-carbon,energi-data-service,energy-charts,carbon-aware-sdk";
 /// How the reason begins where nobody has set anything up, which is no mistake.
 const NOTHING: &str = "no ";
 /// Largest file with a secret, in bytes.
@@ -46,8 +51,8 @@ pub struct LiveSource {
     pub name: &'static str,
     /// What its figures count.
     pub basis: Basis,
-    /// The one zone it knows; `None`: it may know any.
-    pub only: Option<&'static str>,
+    /// Which zones it knows, where that is known; `None`: it may know any.
+    pub covers: Option<fn(&GridZone) -> bool>,
     /// How it is asked, or why it cannot be.
     pub provider: Result<Guarded, String>,
 }
@@ -55,7 +60,7 @@ pub struct LiveSource {
 impl LiveSource {
     /// Whether it may know a zone.
     pub fn may_know(&self, zone: &GridZone) -> bool {
-        self.only.is_none_or(|only| only == zone.as_str())
+        self.covers.is_none_or(|covers| covers(zone))
     }
 }
 
@@ -110,6 +115,8 @@ pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
             "electricity-maps" => electricity_maps_source(lookup),
             "watttime" => watttime_source(lookup),
             "uk-carbon" => uk_carbon_source(lookup),
+            "energi-data-service" => energi_data_service_source(lookup, stated),
+            "energy-charts" => energy_charts_source(lookup),
             "carbon-aware-sdk" => {
                 let source = carbon_aware_sdk_source(lookup);
                 // Experimental: only who asks for it hears of it.
@@ -141,7 +148,7 @@ pub fn read(lookup: Lookup<'_>, limits: Limits) -> Vec<LiveSource> {
 /// Average and marginal figures do not compare, and plans compare zones: what counts otherwise than the first
 /// source that is set up for any zone is not asked.
 fn keep_to_one_basis(sources: &mut [LiveSource]) {
-    let first = sources.iter().find(|source| source.only.is_none() && source.provider.is_ok());
+    let first = sources.iter().find(|source| source.covers.is_none() && source.provider.is_ok());
     let basis = first.map_or(Basis::Average, |source| source.basis);
     for source in sources.iter_mut().filter(|source| source.basis != basis && source.provider.is_ok()) {
         let own = source.basis;
@@ -160,7 +167,7 @@ fn electricity_maps_source(means: &Means<'_>) -> LiveSource {
         means.make(|reach| ElectricityMaps::new(&url, key, reach))
     };
     let (name, basis) = (electricity_maps::NAME, Basis::Average);
-    LiveSource { name, basis, only: None, provider: provider() }
+    LiveSource { name, basis, covers: None, provider: provider() }
 }
 
 fn watttime_source(means: &Means<'_>) -> LiveSource {
@@ -176,7 +183,7 @@ fn watttime_source(means: &Means<'_>) -> LiveSource {
         means.make(|reach| WattTime::new(&url, &user, password, reach))
     };
     let (name, basis) = (watttime::NAME, Basis::Marginal);
-    LiveSource { name, basis, only: None, provider: provider() }
+    LiveSource { name, basis, covers: None, provider: provider() }
 }
 
 fn uk_carbon_source(means: &Means<'_>) -> LiveSource {
@@ -185,7 +192,32 @@ fn uk_carbon_source(means: &Means<'_>) -> LiveSource {
         means.make(|reach| UkCarbon::new(&url, reach))
     };
     let (name, basis) = (uk_carbon::NAME, Basis::Average);
-    LiveSource { name, basis, only: Some(uk_carbon::ZONE), provider: provider() }
+    LiveSource { name, basis, covers: Some(UkCarbon::covers), provider: provider() }
+}
+
+/// Its terms: free of charge, but no source for every installation of a vendor's program. So a person asks for it.
+fn energi_data_service_source(means: &Means<'_>, stated: bool) -> LiveSource {
+    let provider = || {
+        let url = (means.lookup)(ENERGI_DATA_SERVICE_URL)?;
+        let url = url.or_else(|| stated.then(|| energi_data_service::URL.to_owned())).ok_or_else(|| {
+            format!(
+                "{NOTHING}word from you: its terms keep programs from asking by themselves: set {ENERGI_DATA_SERVICE_URL}={}, or name energi-data-service in {PROVIDERS}",
+                energi_data_service::URL
+            )
+        })?;
+        means.make(|reach| EnergiDataService::new(&url, reach))
+    };
+    let (name, basis) = (energi_data_service::NAME, Basis::Average);
+    LiveSource { name, basis, covers: Some(EnergiDataService::covers), provider: provider() }
+}
+
+fn energy_charts_source(means: &Means<'_>) -> LiveSource {
+    let provider = || {
+        let url = means.url(ENERGY_CHARTS_URL, energy_charts::URL)?;
+        means.make(|reach| EnergyCharts::new(&url, reach))
+    };
+    let (name, basis) = (energy_charts::NAME, Basis::Average);
+    LiveSource { name, basis, covers: Some(EnergyCharts::covers), provider: provider() }
 }
 
 fn carbon_aware_sdk_source(means: &Means<'_>) -> LiveSource {
@@ -206,7 +238,7 @@ fn carbon_aware_sdk_source(means: &Means<'_>) -> LiveSource {
         means.make(|reach| CarbonAwareSdk::new(&url, basis, reach))
     };
     let name = carbon_aware_sdk::NAME;
-    LiveSource { name, basis: basis().unwrap_or(Basis::Average), only: None, provider: provider() }
+    LiveSource { name, basis: basis().unwrap_or(Basis::Average), covers: None, provider: provider() }
 }
 
 /// A variable's value, or what is in the file that `…_FILE` names.
@@ -252,6 +284,7 @@ mod tests {
         );
         assert!(none[1].1.as_deref().unwrap().starts_with("no account: set KUBERCARBON_WATTTIME_USER and"));
         assert_eq!(none[2], ("UK Carbon Intensity", None));
+        assert_eq!(none[4], ("Energy-Charts", None));
         let half = sources(&[(WATTTIME_USER, "freddo"), (PROVIDERS, "watttime")]);
         assert!(half[0].1.as_deref().unwrap().starts_with("no account"));
     }
@@ -263,7 +296,7 @@ mod tests {
         let usable = |set: &[(&str, &str)]| -> Vec<_> {
             sources(set).into_iter().filter(|s| s.1.is_none()).map(|s| s.0).collect()
         };
-        assert_eq!(usable(&both), ["Electricity Maps", "UK Carbon Intensity"]);
+        assert_eq!(usable(&both), ["Electricity Maps", "UK Carbon Intensity", "Energy-Charts"]);
         assert_eq!(usable(&watttime), ["WattTime"]);
         let first = [&both[..], &[(PROVIDERS, "watttime,electricity-maps")]].concat();
         assert_eq!(usable(&first), ["WattTime"]);
@@ -284,11 +317,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_carbon_aware_sdk_server_counts_as_it_is_said_to() {
-        assert_eq!(sources(&[]).len(), 3, "who did not ask for it does not hear of it");
+        assert_eq!(sources(&[]).len(), 5, "who did not ask for it does not hear of it");
         let asked = sources(&[(PROVIDERS, "carbon-aware-sdk")]);
         assert_eq!(asked[0].1.as_deref(), Some("no address: set KUBERCARBON_CARBON_AWARE_SDK_URL"));
         let at = (CARBON_AWARE_SDK_URL, "http://localhost:8080");
-        let unknown = sources(&[at]).remove(3).1.unwrap();
+        let unknown = sources(&[at]).remove(5).1.unwrap();
         assert!(
             unknown.starts_with("KUBERCARBON_CARBON_AWARE_SDK_BASIS: found nothing: expected"),
             "{unknown}"
@@ -297,8 +330,36 @@ mod tests {
             let all = sources(&[at, (CARBON_AWARE_SDK_BASIS, basis)]);
             all.into_iter().filter(|s| s.1.is_none()).map(|s| s.0).collect()
         };
-        assert_eq!(usable("average"), ["UK Carbon Intensity", "Carbon Aware SDK"]);
+        assert_eq!(usable("average"), ["UK Carbon Intensity", "Energy-Charts", "Carbon Aware SDK"]);
         assert_eq!(usable("marginal"), ["Carbon Aware SDK"], "and is not mixed");
+    }
+
+    #[tokio::test]
+    async fn energi_data_service_is_asked_when_a_person_says_so() {
+        let why =
+            |set: &[(&str, &str)]| sources(set).into_iter().find(|s| s.0 == "Energi Data Service").unwrap().1;
+        assert_eq!(
+            why(&[]).as_deref(),
+            Some(
+                "no word from you: its terms keep programs from asking by themselves: set KUBERCARBON_ENERGI_DATA_SERVICE_URL=https://api.energidataservice.dk, or name energi-data-service in KUBERCARBON_CARBON_PROVIDERS"
+            )
+        );
+        assert_eq!(why(&[(PROVIDERS, "energy-charts,energi-data-service")]), None);
+        assert_eq!(why(&[(ENERGI_DATA_SERVICE_URL, "http://mirror.example")]), None, "a mirror of one's own");
+        assert!(why(&[(ENERGI_DATA_SERVICE_URL, "mirror")]).unwrap().contains("has no host"));
+    }
+
+    #[tokio::test]
+    async fn zones_are_offered_to_those_that_know_them() {
+        let lookup = |_: &str| Ok(None);
+        let all = read(&lookup, Limits::default());
+        let of = |zone: &str| -> Vec<&str> {
+            let zone = GridZone::new(zone).unwrap();
+            all.iter().filter(|s| s.covers.is_some() && s.may_know(&zone)).map(|s| s.name).collect()
+        };
+        assert_eq!(of("GB"), ["UK Carbon Intensity"]);
+        assert_eq!(of("DK-DK1"), ["Energi Data Service"]);
+        assert_eq!((of("DE"), of("KR")), (vec!["Energy-Charts"], vec![]));
     }
 
     #[tokio::test]
@@ -307,7 +368,7 @@ mod tests {
             sources(&[("HTTPS_PROXY", "socks5://me:hunter2@proxy:1080"), (ELECTRICITYMAPS_TOKEN, "k")])
         {
             let why = why.unwrap();
-            let said = why.starts_with("HTTPS_PROXY: a proxy of \"socks5\"") || why.starts_with("no account");
+            let said = why.starts_with("HTTPS_PROXY: a proxy of \"socks5\"") || why.starts_with(NOTHING);
             assert!(said && !why.contains("hunter2"), "{why}");
         }
         let good = sources(&[("HTTPS_PROXY", "http://me:hunter2@proxy:3128"), (ELECTRICITYMAPS_TOKEN, "k")]);

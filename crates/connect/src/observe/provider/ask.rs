@@ -61,6 +61,14 @@ pub struct Reach {
     pub proxies: Proxies,
 }
 
+impl Reach {
+    /// The same with one try a request, for services that count requests by the minute.
+    pub fn tried_once(mut self) -> Reach {
+        self.limits.tries = 1;
+        self
+    }
+}
+
 impl From<Limits> for Reach {
     /// Directly.
     fn from(limits: Limits) -> Reach {

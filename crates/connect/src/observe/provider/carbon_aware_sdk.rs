@@ -7,10 +7,8 @@
 
 use super::ask::{Ask, Reach};
 use super::points::{self, Raw};
-use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
+use super::{Ahead, Answer, Basis, Error, Field, Place, Service, Terms};
 use fleet::{GridZone, Instant, SignalKind, Span};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -164,13 +162,6 @@ impl CarbonAwareSdk {
         }
         Ok(Ahead { steps: points::check(field, &raw, step)?, made })
     }
-
-    async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
-        let location = self.location(place, now).await?;
-        let from = since.unwrap_or(now - PAST).max(now - points::HISTORY);
-        let past = self.past(&place.zone, &location, from, now).await?;
-        Ok(Answer { past, ahead: self.ahead(&place.zone, &location, now).await })
-    }
 }
 
 /// 204 is how the server says that it has nothing; says what a denial means.
@@ -224,30 +215,22 @@ fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
     2.0 * EARTH_KM * (half(b.0 - a.0) + across).clamp(0.0, 1.0).sqrt().asin()
 }
 
-impl Provider for CarbonAwareSdk {
-    fn name(&self) -> &'static str {
-        NAME
+impl Service for CarbonAwareSdk {
+    fn terms(&self) -> Terms {
+        Terms { name: NAME, basis: self.basis, lasts: LASTS, apart: Span::ZERO }
+    }
+    fn asks(&self) -> &Ask {
+        &self.ask
     }
     fn source(&self, zone: &GridZone) -> String {
         let location = self.chosen.get(zone).map_or(zone.as_str(), String::as_str);
         format!("{NAME} {location} ({}, experimental)", self.basis)
     }
-    fn address(&self) -> &str {
-        self.ask.address()
-    }
-    fn basis(&self) -> Basis {
-        self.basis
-    }
-    fn lasts(&self) -> Span {
-        LASTS
-    }
-    fn ask<'a>(
-        &'a mut self,
-        place: &'a Place,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> BoxFuture<'a, Result<Answer, Error>> {
-        self.answer(place, since, now).boxed()
+    async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
+        let location = self.location(place, now).await?;
+        let from = since.unwrap_or(now - PAST).max(now - points::HISTORY);
+        let past = self.past(&place.zone, &location, from, now).await?;
+        Ok(Answer { past, ahead: self.ahead(&place.zone, &location, now).await })
     }
 }
 

@@ -9,10 +9,8 @@
 
 use super::ask::{Ask, Reach, Secret};
 use super::points::{self, Raw};
-use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
+use super::{Ahead, Answer, Basis, Error, Field, Place, Service, Terms};
 use fleet::{GridZone, Instant, SignalKind, Span};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use http::HeaderName;
 use serde::Deserialize;
 
@@ -286,36 +284,22 @@ impl Point {
     }
 }
 
-impl Provider for ElectricityMaps {
-    fn name(&self) -> &'static str {
-        NAME
+impl Service for ElectricityMaps {
+    fn terms(&self) -> Terms {
+        Terms { name: NAME, basis: Basis::Average, lasts: LASTS, apart: Span::ZERO }
+    }
+    fn asks(&self) -> &Ask {
+        &self.ask
     }
     fn source(&self, zone: &GridZone) -> String {
         format!("{NAME} v{} {zone} (average, life cycle)", self.version)
     }
-    fn address(&self) -> &str {
-        self.ask.address()
-    }
-    fn basis(&self) -> Basis {
-        Basis::Average
-    }
-    fn lasts(&self) -> Span {
-        LASTS
-    }
-    fn ask<'a>(
-        &'a mut self,
-        place: &'a Place,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> BoxFuture<'a, Result<Answer, Error>> {
-        async move {
-            let (past, busy) = self.past(&place.zone, since, now).await?;
-            let ahead = match busy {
-                Some(busy) => Err(busy),
-                None => self.ahead(&place.zone, now).await,
-            };
-            Ok(Answer { past, ahead })
-        }
-        .boxed()
+    async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
+        let (past, busy) = self.past(&place.zone, since, now).await?;
+        let ahead = match busy {
+            Some(busy) => Err(busy),
+            None => self.ahead(&place.zone, now).await,
+        };
+        Ok(Answer { past, ahead })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A provider that gave no answer [`FAILURES_MAX`] times in a row is not asked for [`REST`]; then one request
 //! tries it. 429 says itself for how long. What it denies is not asked for again for [`DENIED`]. Meanwhile the
-//! last answer stands in, as old as it says it is, until it is older than [`STALE`]. `now` is the wall's.
+//! last answer stands in, as old as it says it is, until it is older than [`STALE`]. Where a provider takes one
+//! request every so often, zones have their turns. `now` is the wall's.
 
 use super::points::Memory;
 use super::saved::{Restored, Saved};
@@ -22,6 +23,8 @@ pub const DENIED: Span = Span::HOUR;
 pub const UNCOVERED: Span = Span::DAY;
 /// Oldest figure that stands for the present: as long as a gap may be that is filled.
 pub const STALE: Span = Span::from_seconds(3600 * FILL_MAX);
+/// A zone that waits for its turn and is not looked at for so long is not wanted any more: another source answers for it.
+const WAITS: Span = Span::MINUTE;
 /// How far back an answer corrects what was known: estimates become measurements within a day.
 const CORRECTED: Span = Span::DAY;
 
@@ -84,12 +87,24 @@ pub struct Guarded {
     rest: Option<(Instant, Error)>,
     /// Zones of which something new was told since they were last saved.
     changed: BTreeSet<GridZone>,
+    /// When it was asked last, whatever the zone.
+    last: Option<Instant>,
+    /// Zones whose turn to be asked about has not come, and when they were last looked at.
+    queue: BTreeMap<GridZone, Instant>,
 }
 
 impl Guarded {
     /// Guards `provider`.
     pub fn new(provider: Box<dyn Provider>) -> Guarded {
-        Guarded { provider, zones: BTreeMap::new(), failures: 0, rest: None, changed: BTreeSet::new() }
+        Guarded {
+            provider,
+            zones: BTreeMap::new(),
+            failures: 0,
+            rest: None,
+            changed: BTreeSet::new(),
+            last: None,
+            queue: BTreeMap::new(),
+        }
     }
 
     /// What is known of a zone as it is kept over a restart, where that is more than was last saved.
@@ -123,6 +138,7 @@ impl Guarded {
         kept.ahead = ahead.map(Ok);
         // Never longer than the provider's answers last, whatever stands there.
         kept.asked = Some((asked.0, asked.1.min(asked.0 + self.provider.lasts())));
+        self.last = self.last.max(Some(asked.0));
         if let Some(until) = busy_until.filter(|until| *until > now && self.rest.is_none()) {
             let wait = Duration::from_nanos(u64::try_from((until - now).as_nanos()).unwrap_or(0));
             let busy = Error::Busy { provider: self.provider.name(), status: 429, wait };
@@ -143,25 +159,45 @@ impl Guarded {
         }
     }
 
+    /// Whether zones wait for their turn, so that looking again soon is worth it.
+    pub fn has_queue(&self, now: Instant) -> bool {
+        self.queue.values().any(|looked| now >= *looked && now - *looked <= WAITS)
+    }
+
+    /// Whether it was asked too short a time ago to be asked now.
+    fn too_soon(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now >= last && now - last < self.provider.apart())
+    }
+
     /// What the provider says of a place: as kept, while that is good, else asked anew.
     ///
     /// # Errors
     /// Why it has no answer that can be used.
     pub async fn known(&mut self, place: &Place, now: Instant) -> Result<Known, Error> {
+        let too_soon = self.too_soon(now);
         let kept = self.zones.entry(place.zone.clone()).or_default();
         // A clock that was set back makes an answer of the future, which says nothing.
         let wait = kept.asked.is_some_and(|(asked, until)| now >= asked && now < until);
         if !wait {
+            let rests =
+                matches!(&self.rest, Some((until, _)) if now < *until && *until - now <= DENIED.max(REST));
+            if !rests && too_soon {
+                let (provider, apart) = (self.provider.name(), self.provider.apart());
+                let first = kept.asked.is_none();
+                self.queue.insert(place.zone.clone(), now);
+                let kept = self.as_kept(&place.zone, now);
+                return kept.map_err(|error| if first { Error::Turn { provider, apart } } else { error });
+            }
+            self.queue.remove(&place.zone);
             let asked = match &self.rest {
-                Some((until, because)) if now < *until && *until - now <= DENIED.max(REST) => {
-                    Err(Error::Resting {
-                        provider: self.provider.name(),
-                        until: Instant::from_unix_seconds(until.as_unix_seconds()),
-                        because: because.to_string(),
-                    })
-                }
+                Some((until, because)) if rests => Err(Error::Resting {
+                    provider: self.provider.name(),
+                    until: Instant::from_unix_seconds(until.as_unix_seconds()),
+                    because: because.to_string(),
+                }),
                 _ => {
                     let since = kept.memory.end().map(|end| end - CORRECTED);
+                    self.last = Some(now);
                     let answer = self.provider.ask(place, since, now).await;
                     self.heed(&place.zone, answer.as_ref().err(), now);
                     // A wait asked for at the second request holds for all.
@@ -190,6 +226,8 @@ impl Guarded {
         let lasts = match error {
             Some(Error::Denied { .. }) => DENIED,
             Some(Error::Uncovered { .. }) => UNCOVERED,
+            // Else the first zone would take every turn for as long as it fails.
+            Some(Error::Unanswered { .. }) if self.provider.apart() > Span::ZERO => REST,
             Some(Error::Unanswered { .. } | Error::Busy { .. }) => Span::ZERO,
             _ => self.provider.lasts(),
         };
@@ -292,9 +330,9 @@ mod tests {
         Place { zone: GridZone::new(zone).unwrap(), position: None }
     }
 
-    /// Fails as it is told, and counts; the second: its forecast alone.
+    /// Fails as it is told, and counts; the second: its forecast alone; the third: how far requests are apart.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<(Option<Error>, u32)>>, Arc<Mutex<Option<Error>>>);
+    struct Told(Arc<Mutex<(Option<Error>, u32)>>, Arc<Mutex<Option<Error>>>, Span);
 
     impl Told {
         fn fail(&self, error: Option<Error>) {
@@ -320,6 +358,9 @@ mod tests {
         }
         fn lasts(&self) -> Span {
             Span::from_seconds(1800)
+        }
+        fn apart(&self) -> Span {
+            self.2
         }
         fn ask<'a>(
             &'a mut self,
@@ -458,6 +499,48 @@ mod tests {
         );
         let known = guarded.known(&place("A"), at(190)).await.unwrap();
         assert!(known.forecast.is_none() && known.note.unwrap().contains("left alone for 600 s"));
+    }
+
+    #[tokio::test]
+    async fn zones_take_turns_where_requests_are_to_be_apart() {
+        let told = Told(Arc::default(), Arc::default(), Span::from_seconds(120));
+        let mut guarded = Guarded::new(Box::new(told.clone()));
+        let zones = ["A", "B", "C"];
+        // Looked at every minute: one request every second time, each zone once in half an hour.
+        let mut first = Vec::new();
+        for minutes in 0..30 {
+            for zone in zones {
+                match guarded.known(&place(zone), at(minutes)).await {
+                    Ok(known) => assert_eq!(known.note, None),
+                    Err(error) => {
+                        assert_eq!(error, Error::Turn { provider: "Test", apart: Span::from_seconds(120) });
+                        assert!(guarded.has_queue(at(minutes)));
+                        continue;
+                    }
+                }
+                if !first.iter().any(|(known, _)| *known == zone) {
+                    first.push((zone, minutes));
+                }
+            }
+        }
+        assert_eq!(first, [("A", 0), ("B", 2), ("C", 4)]);
+        assert_eq!((told.asked(), guarded.has_queue(at(29))), (3, false));
+        for zone in zones {
+            assert_eq!(guarded.known(&place(zone), at(40)).await.unwrap().note, None, "the last answer does");
+        }
+        assert_eq!((told.asked(), guarded.has_queue(at(40))), (4, true));
+        assert!(!guarded.has_queue(at(42)), "nobody looks any more");
+        // Who fails is not asked sooner for it, and takes no other zone's turn.
+        told.fail(Some(unanswered()));
+        for minutes in 41..60 {
+            for zone in zones {
+                guarded.known(&place(zone), at(minutes)).await.unwrap();
+            }
+        }
+        assert_eq!(told.asked(), 4 + FAILURES_MAX + 2, "three in a row, then one every five minutes");
+        told.fail(None);
+        guarded.known(&place("A"), at(-60)).await.unwrap();
+        assert_eq!(told.asked(), 4 + FAILURES_MAX + 3, "a clock set back stops nothing");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Carbon intensity from providers over HTTP: WattTime, Electricity Maps, UK Carbon Intensity, and (experimental)
-//! servers of the Carbon Aware SDK.
+//! Energy-Charts, Energi Data Service and servers of the Carbon Aware SDK. ENTSO-E and EIA are none: they have what is
+//! generated of what, and no carbon; factors of our own would be another method, not their figure.
 //!
 //! A provider knows one service: addresses, sign-in, fields, units, how long an answer is good. What they
 //! share is here once: [`ask`] carries a request out within bounds of time, size and tries; [`points`] takes
@@ -13,6 +14,8 @@
 pub mod ask;
 pub mod carbon_aware_sdk;
 pub mod electricity_maps;
+pub mod energi_data_service;
+pub mod energy_charts;
 pub mod guard;
 pub mod points;
 pub mod saved;
@@ -23,6 +26,8 @@ pub use crate::proxy::Proxies;
 pub use ask::{Ask, Limits, Reach, Secret};
 pub use carbon_aware_sdk::CarbonAwareSdk;
 pub use electricity_maps::ElectricityMaps;
+pub use energi_data_service::EnergiDataService;
+pub use energy_charts::EnergyCharts;
 pub use guard::{Guarded, Known, Standing};
 pub use points::Steps;
 pub use saved::Saved;
@@ -30,6 +35,7 @@ pub use uk_carbon::UkCarbon;
 pub use watttime::WattTime;
 
 use fleet::{GridZone, Instant, Span};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::time::Duration;
@@ -84,7 +90,38 @@ pub struct Ahead {
     pub made: Instant,
 }
 
-/// A service that knows the carbon intensity of grid zones.
+/// What holds for every answer of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Its name, as people know it.
+    pub name: &'static str,
+    /// What its figures count.
+    pub basis: Basis,
+    /// How long an answer is good: by the service's terms, and because it says nothing new before.
+    pub lasts: Span,
+    /// Shortest time between two requests for answers, whatever the zone; zero: none is asked for.
+    pub apart: Span,
+}
+
+/// A service over HTTP, as its own file knows it: what there is to say of it, and how an answer is come by.
+/// [`Provider`] is made of it here, once.
+pub trait Service: Send {
+    /// What holds for every answer.
+    fn terms(&self) -> Terms;
+    /// How it is asked.
+    fn asks(&self) -> &Ask;
+    /// See [`Provider::source`].
+    fn source(&self, zone: &GridZone) -> String;
+    /// See [`Provider::ask`].
+    fn answer(
+        &mut self,
+        place: &Place,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send;
+}
+
+/// A service that knows the carbon intensity of grid zones, as [`guard`] holds it.
 pub trait Provider: Send {
     /// Its name, as people know it.
     fn name(&self) -> &'static str;
@@ -96,6 +133,10 @@ pub trait Provider: Send {
     fn basis(&self) -> Basis;
     /// How long an answer is good: by the provider's terms, and because it says nothing new before.
     fn lasts(&self) -> Span;
+    /// Shortest time from one time it is asked to the next, whatever the zone.
+    fn apart(&self) -> Span {
+        Span::ZERO
+    }
     /// Asks. `since`: what was before is known already; `None`: nothing is.
     fn ask<'a>(
         &'a mut self,
@@ -103,6 +144,35 @@ pub trait Provider: Send {
         since: Option<Instant>,
         now: Instant,
     ) -> BoxFuture<'a, Result<Answer, Error>>;
+}
+
+impl<S: Service> Provider for S {
+    fn name(&self) -> &'static str {
+        self.terms().name
+    }
+    fn source(&self, zone: &GridZone) -> String {
+        Service::source(self, zone)
+    }
+    fn address(&self) -> &str {
+        self.asks().address()
+    }
+    fn basis(&self) -> Basis {
+        self.terms().basis
+    }
+    fn lasts(&self) -> Span {
+        self.terms().lasts
+    }
+    fn apart(&self) -> Span {
+        self.terms().apart
+    }
+    fn ask<'a>(
+        &'a mut self,
+        place: &'a Place,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        self.answer(place, since, now).boxed()
+    }
 }
 
 /// Why a provider has no answer.
@@ -133,7 +203,7 @@ pub enum Error {
         wait: Duration,
     },
     /// No answer, half of one, or a server's fault, at every try.
-    #[error("{provider}: {what}: no answer at {tries} tries: {why}")]
+    #[error("{provider}: {what}: no answer at {tries} {}: {why}", if *.tries == 1 { "try" } else { "tries" })]
     Unanswered {
         /// Who.
         provider: &'static str,
@@ -179,6 +249,14 @@ pub enum Error {
         found: String,
         /// What should have.
         expected: String,
+    },
+    /// Another zone was asked about just now.
+    #[error("{provider}: it takes one request every {} s, and other zones came first", .apart.as_seconds())]
+    Turn {
+        /// Who.
+        provider: &'static str,
+        /// How far requests must be apart.
+        apart: Span,
     },
     /// It failed so often that it is left alone.
     #[error("{provider}: not asked until {until}, after: {because}")]
@@ -248,6 +326,24 @@ impl<'a> Field<'a> {
         Instant::parse(&whole)
             .map_err(|_| self.bad(format!("{text:?}"), "a time with an offset such as 2026-05-02T10:00:00Z"))
     }
+}
+
+/// Says what a denial of a service without keys means: it is about how often one asks, or from where.
+fn keyless(error: Error) -> Error {
+    match error {
+        Error::Denied { provider, status, what, said, .. } => {
+            let hint = "it needs no key, and keeps out who asks too often: another program at this address may, or a gateway on the way refuses";
+            Error::Denied { provider, status, what, said, hint: hint.to_owned() }
+        }
+        other => other,
+    }
+}
+
+/// To the minute, UTC, without a suffix: `2026-05-02T10:00`.
+fn to_minutes(at: Instant) -> String {
+    let mut text = at.floor_to(Span::MINUTE).to_rfc3339_seconds();
+    text.truncate("2026-05-02T10:00".len());
+    text
 }
 
 /// A text of a provider as it may be repeated: one line, bounded.

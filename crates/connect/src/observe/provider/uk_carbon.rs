@@ -6,10 +6,8 @@
 
 use super::ask::{Ask, Reach};
 use super::points::{self, Raw};
-use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
+use super::{Ahead, Answer, Basis, Error, Field, Place, Service, Terms, keyless, to_minutes};
 use fleet::{GridZone, Instant, SignalKind, Span};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde::Deserialize;
 
 /// Where it is.
@@ -58,14 +56,30 @@ impl UkCarbon {
         Ok(UkCarbon { ask: Ask::new(NAME, base, reach)? })
     }
 
+    /// Whether it covers a zone.
+    pub fn covers(zone: &GridZone) -> bool {
+        zone.as_str() == ZONE
+    }
+}
+
+impl Service for UkCarbon {
+    fn terms(&self) -> Terms {
+        Terms { name: NAME, basis: Basis::Average, lasts: SLOT, apart: Span::ZERO }
+    }
+    fn asks(&self) -> &Ask {
+        &self.ask
+    }
+    fn source(&self, _: &GridZone) -> String {
+        format!("{NAME} (NESO, CC BY 4.0; average, direct)")
+    }
     async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
-        if place.zone.as_str() != ZONE {
+        if !UkCarbon::covers(&place.zone) {
             let said = format!("it covers {ZONE} alone");
             return Err(Error::Uncovered { provider: NAME, zone: place.zone.clone(), said });
         }
         let from = since.unwrap_or(now - PAST).max(now - PAST).floor_to(SLOT);
-        let path = format!("/intensity/{}/{}", minutes(from), minutes(now.floor_to(SLOT) + AHEAD));
-        let body = self.ask.get("zone GB", &path, None).await.map_err(explained)?;
+        let path = format!("/intensity/{}Z/{}Z", to_minutes(from), to_minutes(now.floor_to(SLOT) + AHEAD));
+        let body = self.ask.get("zone GB", &path, None).await.map_err(keyless)?;
         let field = Field { provider: NAME, zone: &place.zone, field: "data" };
         let reply: Reply = field.parse(&body)?;
         let (mut past, mut ahead) = (Vec::new(), Vec::new());
@@ -87,48 +101,5 @@ impl UkCarbon {
         let past = points::check(field.at("data[].intensity.actual"), &past, Some(SLOT))?;
         let steps = points::check(field.at("data[].intensity.forecast"), &ahead, Some(SLOT));
         Ok(Answer { past, ahead: steps.map(|steps| Ahead { steps, made: now }) })
-    }
-}
-
-/// Says what a denial means: there is no key, so it is about how often one asks, or from where.
-fn explained(error: Error) -> Error {
-    match error {
-        Error::Denied { provider, status, what, said, .. } => {
-            let hint = "it needs no key, and keeps out who asks too often: another program at this address may, or a gateway on the way refuses";
-            Error::Denied { provider, status, what, said, hint: hint.to_owned() }
-        }
-        other => other,
-    }
-}
-
-/// As the service takes times: `2026-05-02T10:00Z`.
-fn minutes(at: Instant) -> String {
-    let text = at.floor_to(Span::MINUTE).to_rfc3339_seconds();
-    text.strip_suffix(":00Z").map_or_else(|| text.clone(), |minutes| format!("{minutes}Z"))
-}
-
-impl Provider for UkCarbon {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-    fn source(&self, _: &GridZone) -> String {
-        format!("{NAME} (NESO, CC BY 4.0; average, direct)")
-    }
-    fn address(&self) -> &str {
-        self.ask.address()
-    }
-    fn basis(&self) -> Basis {
-        Basis::Average
-    }
-    fn lasts(&self) -> Span {
-        SLOT
-    }
-    fn ask<'a>(
-        &'a mut self,
-        place: &'a Place,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> BoxFuture<'a, Result<Answer, Error>> {
-        self.answer(place, since, now).boxed()
     }
 }

@@ -7,10 +7,8 @@
 
 use super::ask::{Ask, Reach, Secret, base64};
 use super::points::{self, Raw};
-use super::{Ahead, Answer, Basis, Error, Field, Place, Provider};
+use super::{Ahead, Answer, Basis, Error, Field, Place, Service, Terms};
 use fleet::{GridZone, Instant, SignalKind, Span};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -226,7 +224,19 @@ impl WattTime {
         let value = reply.data.first()?.value?;
         (reply.meta.units == "percentile" && (0.0..=100.0).contains(&value)).then_some(value)
     }
+}
 
+impl Service for WattTime {
+    fn terms(&self) -> Terms {
+        Terms { name: NAME, basis: Basis::Marginal, lasts: LASTS, apart: Span::ZERO }
+    }
+    fn asks(&self) -> &Ask {
+        &self.ask
+    }
+    fn source(&self, zone: &GridZone) -> String {
+        let region = self.regions.get(zone).map_or(zone.as_str(), |(region, _)| region);
+        format!("{NAME} v3 {SIGNAL} {region} (marginal)")
+    }
     async fn answer(&mut self, place: &Place, since: Option<Instant>, now: Instant) -> Result<Answer, Error> {
         let zone = &place.zone;
         let region = self.region(place, now).await?;
@@ -247,32 +257,5 @@ impl WattTime {
         let horizon = format!("&horizon_hours={HORIZON}");
         let ahead = self.figures(zone, ("forecast", &region), &horizon, now).await;
         Ok(Answer { past, ahead: ahead.map(|(steps, made)| Ahead { steps, made }) })
-    }
-}
-
-impl Provider for WattTime {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-    fn source(&self, zone: &GridZone) -> String {
-        let region = self.regions.get(zone).map_or(zone.as_str(), |(region, _)| region);
-        format!("{NAME} v3 {SIGNAL} {region} (marginal)")
-    }
-    fn address(&self) -> &str {
-        self.ask.address()
-    }
-    fn basis(&self) -> Basis {
-        Basis::Marginal
-    }
-    fn lasts(&self) -> Span {
-        LASTS
-    }
-    fn ask<'a>(
-        &'a mut self,
-        place: &'a Place,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> BoxFuture<'a, Result<Answer, Error>> {
-        self.answer(place, since, now).boxed()
     }
 }
