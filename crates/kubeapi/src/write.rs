@@ -24,12 +24,10 @@ use twin::apiserver::{
 
 fn media_type(request: &Request<Body>) -> String {
     let headers = request.headers();
-    let Some(header) = headers.get(CONTENT_TYPE) else {
-        // Browsers say where a page comes from whenever it sends something.
-        return if headers.contains_key(ORIGIN) { String::new() } else { respond::JSON.to_owned() };
-    };
-    let header = header.to_str().unwrap_or_default();
-    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let header = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media = header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // Browsers say where a page comes from whenever it sends something.
+    if media.is_empty() && !headers.contains_key(ORIGIN) { respond::JSON.to_owned() } else { media }
 }
 
 fn unsupported(found: &str, accepted: &str) -> Status {

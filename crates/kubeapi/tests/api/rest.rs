@@ -416,6 +416,42 @@ async fn discovery_says_what_there_is() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_expired_goes_on_as_of_now() {
+    let twin = Memory::new();
+    let maps = "/api/v1/namespaces/work/configmaps";
+    for name in ["a", "b", "c"] {
+        call(&twin, "POST", maps, JSON, &json!({"metadata": {"name": name}})).await;
+    }
+    let (_, first) = get(&twin, &format!("{maps}?limit=1"), JSON).await;
+    let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
+    // More changes than are remembered.
+    for n in 0..=twin::store::HISTORY_MAX {
+        let body = json!({"data": {"n": n.to_string()}});
+        let patched = call(&twin, "PATCH", &format!("{maps}/c"), "application/merge-patch+json", &body).await;
+        assert_eq!(patched.0, 200);
+    }
+    let (code, gone) = get(&twin, &format!("{maps}?limit=1&continue={token}"), JSON).await;
+    assert_eq!((code, &gone["reason"]), (410, &json!("Expired")));
+    let token = gone["metadata"]["continue"].as_str().unwrap();
+    let (code, rest) = get(&twin, &format!("{maps}?continue={token}"), JSON).await;
+    let names: Vec<&Value> =
+        rest["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!((code, names), (200, vec![&json!("b"), &json!("c")]));
+    assert_ne!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn what_is_only_asked_has_no_columns() {
+    let twin = Memory::new();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let table = Request::post(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let body = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let asked = table.header("content-type", JSON).body(Body::from(body.to_string())).unwrap();
+    assert_eq!(send(&twin, asked).await.status(), 406);
+    assert_eq!(call(&twin, "POST", path, JSON, &body).await.0, 201);
+}
+
+#[tokio::test]
 async fn bodies_are_bounded_and_typed() {
     let twin = Memory::new();
     let big = json!({"metadata": {"name": "big"}, "data": {"k": "x".repeat(2 << 20)}});
@@ -425,6 +461,13 @@ async fn bodies_are_bounded_and_typed() {
     let (code, refusal) = call(&twin, "POST", maps, JSON, &huge).await;
     assert_eq!((code, &refusal["reason"]), (413, &json!("RequestEntityTooLarge")));
     assert_eq!(call(&twin, "POST", maps, "text/plain", &job("a")).await.0, 415);
+    // The Python client does not say what it sends: that is JSON.
+    let unsaid = json!({"metadata": {"name": "unsaid"}});
+    assert_eq!(call(&twin, "POST", maps, "", &unsaid).await.0, 201);
+    // What a page of another origin can send without being asked is not.
+    let page = Request::post(maps).header("origin", "https://elsewhere.example");
+    let page = page.body(Body::from(json!({"metadata": {"name": "page"}}).to_string())).unwrap();
+    assert_eq!(send(&twin, page).await.status(), 415);
     let apply = format!("{maps}/a");
     assert_eq!(call(&twin, "PATCH", &apply, "application/apply-patch+yaml", &json!({})).await.0, 422);
     let (code, dry) =
