@@ -9,6 +9,7 @@ pub mod functions;
 pub mod go_types;
 pub mod lexer;
 pub mod resources;
+pub mod roles;
 pub mod schema;
 pub mod sources;
 pub mod texts;

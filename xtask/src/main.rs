@@ -4,6 +4,7 @@
 //! `cargo xtask schema DIR VERSION MODULES`: prints the table of Kubernetes' types, from the OpenAPI documents in DIR and the
 //! Go modules in MODULES.
 //! `cargo xtask resources DIR VERSION`: prints the table of resources, from the discovery documents in DIR.
+//! `cargo xtask roles DIR VERSION`: prints the table of roles, from the documents in DIR that Kubernetes' tests read.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,10 +17,11 @@ fn main() -> ExitCode {
         ["schema", dir, version, modules] => {
             print(xtask::schema::table(Path::new(dir), version, Path::new(modules)))
         }
+        ["roles", dir, version] => print(xtask::roles::table(Path::new(dir), version)),
         ["resources", dir, version] => print(xtask::resources::table(Path::new(dir), version)),
         _ => {
             eprintln!(
-                "usage: cargo xtask tidy | cargo xtask schema DIR VERSION MODULES | cargo xtask resources DIR VERSION"
+                "usage: cargo xtask tidy | cargo xtask schema DIR VERSION MODULES | cargo xtask resources DIR VERSION | cargo xtask roles DIR VERSION"
             );
             ExitCode::from(1)
         }

@@ -222,6 +222,10 @@ pub struct Up {
     /// Serve the twins' APIs over plain HTTP, to anyone on this machine; else TLS, and a token in the kubeconfig
     #[arg(long, env = "KUBERCARBON_NO_TLS")]
     pub no_tls: bool,
+    /// Who may do what is said by Roles and bindings, which there are from the start as on a cluster; else whoever comes in
+    /// may do everything. Who has the kubeconfig still may
+    #[arg(long, env = "KUBERCARBON_RBAC")]
+    pub rbac: bool,
 }
 
 #[derive(Debug, Args)]
@@ -468,6 +472,10 @@ pub struct Serve {
     /// Plain HTTP, to anyone who reaches it; else TLS, and a token in the kubeconfig
     #[arg(long, env = "KUBERCARBON_NO_TLS")]
     pub no_tls: bool,
+    /// Who may do what is said by Roles and bindings, which there are from the start as on a cluster; else whoever comes in
+    /// may do everything. Who has the kubeconfig still may
+    #[arg(long, env = "KUBERCARBON_RBAC")]
+    pub rbac: bool,
 }
 
 #[derive(Debug, Subcommand)]

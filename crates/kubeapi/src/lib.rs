@@ -7,6 +7,7 @@
 //! belong to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
 
 mod access;
+mod authorize;
 mod document;
 mod meta;
 mod negotiate;

@@ -1,6 +1,7 @@
 //! The service: from an HTTP request to the part that answers it.
 
 use crate::access::{self, Access};
+use crate::authorize::{self, Attributes};
 use crate::negotiate::Accept;
 use crate::query::Query;
 use crate::route::{Route, Target};
@@ -70,9 +71,11 @@ async fn serve(State(cluster): State<Cluster>, request: Request<Body>) -> Respon
 async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, Status> {
     let mut caller = access::caller(cluster, request.uri().path(), request.headers())?;
     if let Some(wanted) = access::impersonation(request.headers())? {
-        caller.user = wanted.user;
+        caller.user = authorize::impersonate(cluster, &caller, wanted)?;
     }
     let query = Query::parse(request.uri())?;
+    let attributes = Attributes::of(request.method(), request.uri().path(), &query);
+    authorize::check(cluster, &caller, &attributes)?;
     let accept = Accept::parse(request.headers());
     let method = request.method().clone();
     let find = |group: &str, version: &str, plural: &str| {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use connect::Clients;
 use fleet::{ClusterId, FleetSpec};
 use kube::config::AuthInfo;
+use kubeapi::Twin;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -82,6 +83,45 @@ pub(crate) async fn bind_one(host: IpAddr, kept: Option<u16>, usual: u16) -> any
     anyhow::bail!("listen on {host}: no free port")
 }
 
+/// Who may come to the APIs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Everybody, without TLS.
+    pub open: bool,
+    /// Roles say who may do what.
+    pub rbac: bool,
+}
+
+impl Gate {
+    /// Gives the clusters of `host` the roles they lack, where roles rule.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn furnish(self, host: &TwinHost, fleet: &FleetSpec) -> anyhow::Result<()> {
+        if !self.rbac {
+            return Ok(());
+        }
+        let mut written = Vec::new();
+        for spec in &fleet.clusters {
+            for request in twin::apiserver::rbac::bootstrap::requests() {
+                let name = request.body["metadata"]["name"].as_str().unwrap_or_default();
+                let mut there = false;
+                host.read(&spec.id, &mut |objects, _| {
+                    there = objects.get(request.kind, &request.namespace, name).is_some();
+                });
+                if !there {
+                    written.push(host.write(&spec.id, request));
+                }
+            }
+        }
+        // All wait for the disk together.
+        for answer in futures::future::join_all(written).await {
+            answer.context("make the roles every cluster has")?;
+        }
+        Ok(())
+    }
+}
+
 /// A cluster's API, not yet served.
 pub struct Bound {
     /// The cluster.
@@ -121,7 +161,7 @@ pub async fn bind(
     Ok(bound)
 }
 
-/// Serves the APIs of `host` until its tasks are aborted; under TLS and to those who bring a token, unless `open`. The keys are
+/// Serves the APIs of `host` until its tasks are aborted; under TLS and to those who bring a token, unless they are open. The keys are
 /// those of `state`.
 ///
 /// # Errors
@@ -130,7 +170,7 @@ pub fn serve(
     host: &Arc<TwinHost>,
     bound: Vec<Bound>,
     state: Option<&Path>,
-    open: bool,
+    gate: Gate,
 ) -> anyhow::Result<Served> {
     let listened: Vec<IpAddr> = bound.iter().map(|api| api.address.ip()).collect();
     let door = Door::open(state, &listened)?;
@@ -138,15 +178,15 @@ pub fn serve(
     for Bound { id, listener, address } in bound {
         let access = kubeapi::Access {
             authority: Some(door.keys()),
-            locked: !open,
-            rbac: false,
-            address: url(address, !open),
+            locked: !gate.open,
+            rbac: gate.rbac,
+            address: url(address, !gate.open),
         };
         let router = kubeapi::router_for(host.clone(), id.clone(), access);
-        tasks.extend(door::serve(listener, address, router, (!open).then_some(&door)));
+        tasks.extend(door::serve(listener, address, router, (!gate.open).then_some(&door)));
         addresses.push((id, address));
     }
-    Ok(Served { addresses, pass: (!open).then(|| door.pass().clone()), tasks })
+    Ok(Served { addresses, pass: (!gate.open).then(|| door.pass().clone()), tasks })
 }
 
 fn url(address: SocketAddr, tls: bool) -> String {

@@ -2,7 +2,7 @@
 //!
 //! No loop, no console, no carbon: a cluster that is there at once, and gone with the process unless it is to be kept.
 
-use crate::apis::{self, Ports};
+use crate::apis::{self, Gate, Ports};
 use crate::backend::Speed;
 use crate::twin_host::TwinHost;
 use crate::up::{PORT, open_store, read_fleet};
@@ -47,6 +47,8 @@ pub struct Options {
     pub fresh: bool,
     /// Without TLS, to anyone.
     pub open: bool,
+    /// Roles say who may do what; else everybody who comes in may do everything.
+    pub rbac: bool,
 }
 
 /// Twins that are served.
@@ -125,7 +127,9 @@ pub async fn serve(options: Options) -> anyhow::Result<Running> {
     }
     let passing = if options.state.is_none() { Some(own_directory()?) } else { None };
     let dir = options.state.as_deref().or(passing.as_deref()).unwrap_or(Path::new("."));
-    let served = apis::serve(&host, bound, options.state.as_deref(), options.open)?;
+    let gate = Gate { open: options.open, rbac: options.rbac };
+    gate.furnish(&host, &fleet).await?;
+    let served = apis::serve(&host, bound, options.state.as_deref(), gate)?;
     host.set_authority(served.authority()).await?;
     let kubeconfig = kubeconfig::write(dir, &served.access())?;
     let clusters = served.addresses.iter().map(|(id, address)| (id.clone(), served.url(*address))).collect();

@@ -1,6 +1,6 @@
 //! `kubercarbon up`: the whole product in one process, on twins.
 
-use crate::apis::{self, Bound, Ports};
+use crate::apis::{self, Bound, Gate, Ports};
 use crate::backend::Speed;
 use crate::engine::{self, Engine, FleetClock};
 use crate::kubeconfig::{self, ServerFile};
@@ -63,6 +63,8 @@ pub struct Options {
     pub fresh: bool,
     /// Serve the twins' APIs without TLS and to anyone.
     pub open: bool,
+    /// Roles say who may do what; else everybody who comes in may do everything.
+    pub rbac: bool,
 }
 
 /// A running product.
@@ -167,7 +169,9 @@ pub async fn up(options: Options) -> anyhow::Result<Running> {
     let store = open_store(&options.state, options.fresh).await?;
     let Twins { fleet, host, imported } = open_twins(origin, &options, &store).await?;
     let (console, console_address, bound) = bind(&store, &fleet, options.listen).await?;
-    let served = apis::serve(&host, bound, Some(&options.state), options.open)?;
+    let gate = Gate { open: options.open, rbac: options.rbac };
+    gate.furnish(&host, &fleet).await?;
+    let served = apis::serve(&host, bound, Some(&options.state), gate)?;
     host.set_authority(served.authority()).await?;
     let kubeconfig = kubeconfig::write(&options.state, &served.access())?;
     let clients = served.clients()?;

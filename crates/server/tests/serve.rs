@@ -23,6 +23,7 @@ fn options(state: Option<&Path>) -> Options {
         start: None,
         fresh: false,
         open: false,
+        rbac: false,
     }
 }
 

@@ -147,11 +147,7 @@ impl Objects {
         self.kinds.get(&kind.stored())?.get(&(Arc::from(namespace), Arc::from(name)))
     }
     /// Objects of a kind in order of namespace and name; `namespace` `None` means all.
-    pub fn list<'a>(
-        &'a self,
-        kind: Kind,
-        namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Arc<Stored>> + 'a {
+    pub fn list<'a>(&'a self, kind: Kind, namespace: Option<&str>) -> impl Iterator<Item = &'a Arc<Stored>> {
         let from: Key = (Arc::from(namespace.unwrap_or_default()), Arc::from(""));
         self.kinds
             .get(&kind.stored())

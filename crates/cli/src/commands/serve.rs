@@ -30,6 +30,7 @@ pub fn run(common: &Common, options: &Serve) -> anyhow::Result<()> {
         start: options.from,
         fresh: options.fresh,
         open: options.no_tls,
+        rbac: options.rbac,
     };
     let quiet = common.quiet;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -33,6 +33,7 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
         mode: options.mode.unwrap_or(fleet::Mode::Auto),
         fresh: options.fresh,
         open: options.no_tls,
+        rbac: options.rbac,
     };
     let quiet = common.quiet;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -7,5 +7,6 @@ mod kinds;
 mod kubectl;
 mod memory;
 mod rest;
+mod roles;
 mod rules;
 mod watches;

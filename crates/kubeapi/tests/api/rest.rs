@@ -391,7 +391,10 @@ async fn discovery_says_what_there_is() {
     let batch = apis["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "batch").unwrap();
     assert_eq!(batch["versions"][0]["resources"][1]["responseKind"]["kind"], "Job");
     let (_, apis) = get(&twin, "/apis", JSON).await;
-    assert_eq!(apis["groups"].as_array().unwrap().len(), 20);
+    assert_eq!(apis["groups"].as_array().unwrap().len(), 21);
+    assert!(apis["groups"].as_array().unwrap().iter().any(|group| group["name"] == "metrics.k8s.io"));
+    let (_, measured) = get(&twin, "/apis/metrics.k8s.io/v1beta1/nodes", JSON).await;
+    assert_eq!(measured["items"][0]["usage"], json!({"cpu": "0n", "memory": "0Ki"}));
     let scaling = apis["groups"].as_array().unwrap().iter().find(|g| g["name"] == "autoscaling").unwrap();
     assert_eq!(scaling["preferredVersion"]["version"], "v2");
     let (_, core) = get(&twin, "/api/v1", JSON).await;

@@ -107,9 +107,9 @@ fn told(resource: &Resource) -> Told {
     }
 }
 
-/// Subresources there are here: others need a running container, or tokens.
-const SERVED: [&str; 8] =
-    ["approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "scale", "status"];
+/// Subresources there are here: others need a running container.
+const SERVED: [&str; 9] =
+    ["approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "scale", "status", "token"];
 
 fn told_custom(defined: &Defined, version: &str) -> Option<Told> {
     let facts = defined.facts(version)?;

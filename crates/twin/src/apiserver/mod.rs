@@ -12,6 +12,7 @@ pub mod list;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;
+pub mod rbac;
 pub mod resources;
 pub mod schema;
 pub mod selector;
@@ -19,6 +20,7 @@ pub mod table;
 pub mod token;
 pub mod user;
 
+mod certificates;
 mod convert;
 mod decode;
 mod defaults;
@@ -108,7 +110,7 @@ pub fn write(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     let changes = matches!(request.verb, Verb::Update | Verb::Patch(_));
     match (request.verb, request.subresource) {
         (Verb::Create, None) if request.kind.is("", "bindings") => write::bind_named(ctx, request),
-        (Verb::Create, None) if resource.verbs == ["create"] => review::answer(request),
+        (Verb::Create, None) if resource.verbs == ["create"] => review::answer(ctx.objects, request),
         (verb, None) if !resource.allows(verb.as_str()) => Err(Status::method_not_allowed()),
         (Verb::Create, None) => write::create(ctx, request),
         (Verb::Create, Some(Subresource::Binding)) => write::bind(ctx, request),

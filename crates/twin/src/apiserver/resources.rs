@@ -39,7 +39,8 @@ pub fn amounts(list: Option<&List>) -> Resources {
     }
 }
 
-fn container(container: &Container) -> Resources {
+/// What a container asks for.
+pub(crate) fn container(container: &Container) -> Resources {
     let Some(resources) = &container.resources else { return Resources::ZERO };
     let (requests, limits) = (resources.requests.as_ref(), resources.limits.as_ref());
     // A limit without a request is a request: defaulting does this for served objects, templates included.

@@ -1,12 +1,14 @@
 //! Reviews: questions that are answered and not kept. Tokens are reviewed in [`super::token`].
 
+use super::rbac;
 use super::request::{Request, Response};
 use super::status::Status;
 use super::user::Caller;
+use crate::store::Objects;
 use serde_json::{Value, json};
 
 /// Answers a review.
-pub(super) fn answer(request: &Request) -> Result<Response, Status> {
+pub(super) fn answer(objects: &Objects, request: &Request) -> Result<Response, Status> {
     let resource = request.kind.resource();
     let mut body = request.body.clone();
     if !body.is_object() {
@@ -21,13 +23,9 @@ pub(super) fn answer(request: &Request) -> Result<Response, Status> {
     let caller = request.options.caller.as_deref().unwrap_or(&admin);
     let status: Value = match resource.plural {
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            json!({"allowed": true, "reason": "this twin lets everybody do everything"})
+            rbac::review::access(objects, request, caller)?
         }
-        "selfsubjectrulesreviews" => json!({
-            "incomplete": false,
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        }),
+        "selfsubjectrulesreviews" => rbac::review::rules(objects, request, caller)?,
         "selfsubjectreviews" => json!({"userInfo": caller.user.to_value()}),
         _ => return Err(Status::method_not_allowed()),
     };

@@ -9,7 +9,8 @@ use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
 use super::{
-    Context, convert, custom, defaults, delete, limitrange, notice, patch, quota, runtimeclass, validation,
+    Context, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota, rbac, runtimeclass,
+    validation,
 };
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
@@ -288,6 +289,8 @@ fn store_new(
     }
     defaults::at_create(kind, &mut doc, &uid);
     admit(ctx, kind, &mut doc)?;
+    certificates::create(request, &mut doc);
+    rbac::escalation::check(ctx.objects, request, None, &doc)?;
     validation::create(kind, &doc)?;
     warnings.extend(fits_schema(ctx, request, &doc, None)?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
@@ -467,6 +470,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     place(resource, &mut new, &request.namespace)?;
     check_preconditions(resource, &old, &new)?;
     keep(request, &old, &mut new);
+    certificates::update(ctx, request, &old, &mut new)?;
     defaults::apply(kind, &mut new);
     if kind.is("", "services") {
         defaults::allot_service(ctx, Some(&old), &mut new)?;
@@ -484,6 +488,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if new == old && managed == current.managed {
         return Ok(Response { code: 200, body: respond(current.to_value()), warnings });
     }
+    rbac::escalation::check(ctx.objects, request, Some(&old), &new)?;
     if has_generation(kind) && counted_differs(&old, &new) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         meta(&mut new).insert("generation".to_owned(), json!(generation + 1));

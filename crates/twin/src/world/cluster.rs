@@ -2,6 +2,7 @@
 
 use super::{NodeChange, Queue, Task, Timers, machine, write};
 use crate::apiserver::{Context, Request, Response, Status};
+use crate::controllers::clusterroleaggregation::ClusterRoleAggregation;
 use crate::controllers::events::EventLimit;
 use crate::controllers::garbagecollector::GarbageCollector;
 use crate::controllers::job::JobController;
@@ -51,6 +52,8 @@ pub(super) struct Controllers {
     rootcacertpublisher: RootCaCertPublisher,
     #[serde(skip)]
     serviceaccounts: ServiceAccounts,
+    #[serde(skip)]
+    clusterroleaggregation: ClusterRoleAggregation,
     pub(super) garbagecollector: GarbageCollector,
     podgc: PodGc,
     nodelifecycle: NodeLifecycle,
@@ -72,6 +75,7 @@ impl Controllers {
     fn observe(&mut self, cx: &mut Cx<'_>, change: &Change) {
         self.namespace.observe(change);
         self.serviceaccounts.observe(change);
+        self.clusterroleaggregation.observe(change);
         self.rootcacertpublisher.observe(change);
         self.kubernetesservice.observe(change);
         self.garbagecollector.observe(change);
@@ -92,6 +96,7 @@ impl Controllers {
         [
             self.namespace.run(cx),
             self.serviceaccounts.run(cx),
+            self.clusterroleaggregation.run(cx),
             self.rootcacertpublisher.run(cx),
             self.kubernetesservice.run(cx),
             self.garbagecollector.run(cx),

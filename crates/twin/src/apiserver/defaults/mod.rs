@@ -5,6 +5,7 @@
 
 mod allot;
 mod documents;
+mod serviceaccount;
 
 pub(crate) use allot::service as allot_service;
 
@@ -281,6 +282,7 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
 
 /// Admission of a new pod: its priority, and its tolerations of nodes that fail.
 pub(crate) fn admit_pod(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
+    serviceaccount::admit(ctx, doc)?;
     let name = doc.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(spec) = doc.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     let wanted = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -1,0 +1,140 @@
+//! CertificateSigningRequests: who asked is written down, who approves and signs must be allowed to.
+//!
+//! Nothing is signed here: certificates come from whoever signs for the signer named.
+
+use super::Context;
+use super::rbac::{Asked, decide};
+use super::request::{Request, Subresource};
+use super::status::Status;
+use super::user::{Caller, User};
+use crate::kind::Kind;
+use serde_json::{Map, Value, json};
+
+const GROUP: &str = "certificates.k8s.io";
+/// Conditions that only `approval` adds.
+const VERDICTS: [&str; 2] = ["Approved", "Denied"];
+
+fn is_request(kind: Kind) -> bool {
+    kind.is(GROUP, "certificatesigningrequests")
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Writes down who asks, and that nothing is decided.
+pub(super) fn create(request: &Request, doc: &mut Value) {
+    if !is_request(request.kind) {
+        return;
+    }
+    let admin = Caller::admin();
+    let user = &request.options.caller.as_deref().unwrap_or(&admin).user;
+    if let Some(spec) = doc["spec"].as_object_mut() {
+        for key in ["username", "uid", "groups", "extra"] {
+            spec.remove(key);
+        }
+        let Value::Object(mut info) = user.to_value() else { return };
+        spec.append(&mut info);
+    }
+    doc["status"] = json!({});
+}
+
+/// Keeps what a write may not change, and lets pass who may approve or sign.
+pub(super) fn update(
+    ctx: &Context<'_>,
+    request: &Request,
+    old: &Value,
+    new: &mut Value,
+) -> Result<(), Status> {
+    if !is_request(request.kind) {
+        return Ok(());
+    }
+    let part = request.subresource;
+    let signer = text(&old["spec"], "signerName");
+    let certificate = |doc: &Value| doc["status"].get("certificate").cloned();
+    match part {
+        Some(Subresource::Approval) => {
+            allowed(ctx, request, "approve", signer)?;
+            let kept = certificate(old);
+            if let Some(status) = new["status"].as_object_mut() {
+                status.remove("certificate");
+                status.extend(kept.map(|kept| ("certificate".to_owned(), kept)));
+            }
+        }
+        Some(Subresource::Status) => {
+            if certificate(old) != certificate(new) {
+                allowed(ctx, request, "sign", signer)?;
+            }
+            keep_verdicts(request, old, new)?;
+        }
+        _ => new["spec"] = old["spec"].clone(),
+    }
+    if part.is_some() {
+        date(ctx, old, new);
+    }
+    Ok(())
+}
+
+/// Whether the caller may `verb` for a signer, by its name or by its domain.
+fn allowed(ctx: &Context<'_>, request: &Request, verb: &str, signer: &str) -> Result<(), Status> {
+    let Some(caller) = request.options.caller.as_deref().filter(|caller| caller.rbac) else { return Ok(()) };
+    let may = |user: &User, name: &str| {
+        let asked =
+            Asked::Objects { group: GROUP, resource: "signers", subresource: "", namespace: "", name };
+        decide(ctx.objects, user, verb, &asked).allowed
+    };
+    let domain = format!("{}/*", signer.split('/').next().unwrap_or_default());
+    if may(&caller.user, signer) || may(&caller.user, &domain) {
+        return Ok(());
+    }
+    let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
+    Err(Status::forbidden(request.kind.resource(), &request.name, &why))
+}
+
+fn conditions(doc: &Value) -> &[Value] {
+    doc["status"]["conditions"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Verdicts stay as they are where they are as many, and are refused where they are not.
+fn keep_verdicts(request: &Request, old: &Value, new: &mut Value) -> Result<(), Status> {
+    for verdict in VERDICTS {
+        let of = |doc: &Value| -> Vec<Value> {
+            conditions(doc).iter().filter(|c| text(c, "type") == verdict).cloned().collect()
+        };
+        let (before, after) = (of(old), of(new));
+        if before.len() != after.len() {
+            let mut errors = super::field::Errors::default();
+            let done = if before.len() < after.len() { "add" } else { "remove" };
+            let why = format!("updates may not {done} a condition of type {verdict:?}");
+            errors.forbidden("status.conditions", &why);
+            return Err(Status::invalid(request.kind.resource(), &request.name, errors.into_causes()));
+        }
+        let mut before = before.into_iter();
+        let all = new["status"]["conditions"].as_array_mut().into_iter().flatten();
+        for condition in all.filter(|c| text(c, "type") == verdict) {
+            *condition = before.next().unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
+/// Dates conditions that bear no date.
+fn date(ctx: &Context<'_>, old: &Value, new: &mut Value) {
+    let now = json!(ctx.now.to_rfc3339_seconds());
+    for condition in new["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        let same = conditions(old).iter().find(|before| {
+            text(before, "type") == text(condition, "type")
+                && text(before, "status") == text(condition, "status")
+        });
+        let since = same.and_then(|before| before.get("lastTransitionTime")).filter(|time| !time.is_null());
+        let since = since.unwrap_or(&now).clone();
+        let Some(map) = condition.as_object_mut() else { continue };
+        let absent = |map: &Map<String, Value>, key: &str| map.get(key).is_none_or(Value::is_null);
+        if absent(map, "lastUpdateTime") {
+            map.insert("lastUpdateTime".to_owned(), now.clone());
+        }
+        if absent(map, "lastTransitionTime") {
+            map.insert("lastTransitionTime".to_owned(), since);
+        }
+    }
+}

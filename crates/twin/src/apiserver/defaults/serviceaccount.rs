@@ -1,0 +1,286 @@
+//! `ServiceAccount` admission: each pod runs as a service account of its namespace and, unless it or the account opts out,
+//! finds a token of it mounted.
+//!
+//! A namespace's account `default` that is not there counts as one that says nothing: its controller makes it at the same
+//! instant. Facts: <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#serviceaccount>.
+
+use crate::apiserver::Context;
+use crate::apiserver::status::Status;
+use crate::kind::Kind;
+use crate::object::Document;
+use crate::random::Stream;
+use serde_json::{Map, Value, json};
+
+/// The account of pods that name none.
+const DEFAULT: &str = "default";
+/// Before the name of the volume that holds the token.
+const VOLUME: &str = "kube-api-access-";
+/// Where containers find it.
+const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Seconds the token is asked for.
+const SECONDS: i64 = 60 * 60 + 7;
+/// Mode of its files: 0644.
+const MODE: i64 = 0o644;
+/// Characters behind the volume's name.
+const SUFFIX_LENGTH: usize = 5;
+/// Says that a pod is a static one of its node's.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Says that pods of an account may have no Secrets but the account's own.
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn entries<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> + use<'v> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Admits a new pod.
+pub(super) fn admit(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
+    let (name, namespace) =
+        (text(&doc["metadata"], "name").to_owned(), text(&doc["metadata"], "namespace").to_owned());
+    let forbidden = |why: &str| Status::forbidden(Kind::Pod.resource(), &name, why);
+    if doc["metadata"]["annotations"].get(MIRROR).is_some() {
+        return mirror(&doc["spec"]).map_err(forbidden);
+    }
+    let uid = text(&doc["metadata"], "uid").to_owned();
+    let Some(spec) = doc["spec"].as_object_mut() else { return Ok(()) };
+    let wanted = spec.get("serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let wanted = wanted.unwrap_or(DEFAULT).to_owned();
+    spec.insert("serviceAccountName".to_owned(), json!(wanted));
+    spec.insert("serviceAccount".to_owned(), json!(wanted));
+    let stored = ctx.objects.get(Kind::document("", "serviceaccounts"), &namespace, &wanted);
+    let account = stored.and_then(|stored| stored.object.as_document());
+    if account.is_none() && wanted != DEFAULT {
+        let why = format!(
+            "error looking up service account {namespace}/{wanted}: serviceaccount {wanted:?} not found"
+        );
+        return Err(forbidden(&why));
+    }
+    let empty = Map::new();
+    let says = account.map_or(&empty, |account| &account.body);
+    let flag = |map: &Map<String, Value>| map.get("automountServiceAccountToken").and_then(Value::as_bool);
+    if flag(spec).or_else(|| flag(says)).unwrap_or(true) {
+        mount(spec, &uid);
+    }
+    let pulls = |map: &Map<String, Value>| {
+        map.get("imagePullSecrets")
+            .filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
+            .cloned()
+    };
+    if let (None, Some(secrets)) = (pulls(spec), pulls(says)) {
+        spec.insert("imagePullSecrets".to_owned(), secrets);
+    }
+    match account.filter(|account| is_strict(account)) {
+        Some(account) => own_secrets(account, &doc["spec"]).map_err(|why| forbidden(&why)),
+        None => Ok(()),
+    }
+}
+
+/// A static pod's copy may refer to nothing the API server keeps.
+fn mirror(spec: &Value) -> Result<(), &'static str> {
+    if !text(spec, "serviceAccountName").is_empty() {
+        return Err("a mirror pod may not reference service accounts");
+    }
+    if secrets(spec).next().is_some() {
+        return Err("a mirror pod may not reference secrets");
+    }
+    let mut sources = entries(spec, "volumes").flat_map(|volume| entries(&volume["projected"], "sources"));
+    if sources.any(|source| !source["serviceAccountToken"].is_null()) {
+        return Err("a mirror pod may not use ServiceAccountToken volume projections");
+    }
+    Ok(())
+}
+
+fn containers(spec: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    [("initContainers", "init container"), ("containers", "container")]
+        .into_iter()
+        .flat_map(|(key, what)| entries(spec, key).map(move |container| (what, container)))
+}
+
+/// Secrets a pod refers to, each with the sentence that refuses it; the account's name goes at the end.
+fn secrets(spec: &Value) -> impl Iterator<Item = (&str, String)> {
+    let volumes = entries(spec, "volumes").filter_map(|volume| {
+        let name = volume["secret"]["secretName"].as_str()?;
+        Some((name, format!("volume with secret.secretName=\"{name}\"")))
+    });
+    let variables = containers(spec).flat_map(|(what, container)| {
+        let own = text(container, "name");
+        let single = entries(container, "env").filter_map(move |variable| {
+            let name = variable["valueFrom"]["secretKeyRef"]["name"].as_str()?;
+            let variable = text(variable, "name");
+            let why = format!("{what} {own} with envVar {variable} referencing secret.secretName=\"{name}\"");
+            Some((name, why))
+        });
+        let whole = entries(container, "envFrom").filter_map(move |source| {
+            let name = source["secretRef"]["name"].as_str()?;
+            Some((name, format!("{what} {own} with envFrom referencing secret.secretName=\"{name}\"")))
+        });
+        single.chain(whole)
+    });
+    volumes.chain(variables)
+}
+
+fn is_strict(account: &Document) -> bool {
+    let annotations = account.metadata.annotations.as_ref();
+    let value = annotations.and_then(|all| all.get(ENFORCE)).map(String::as_str);
+    matches!(value, Some("1" | "t" | "T" | "true" | "True" | "TRUE"))
+}
+
+/// Lets pass a pod all of whose Secrets are its account's.
+fn own_secrets(account: &Document, spec: &Value) -> Result<(), String> {
+    let name = account.metadata.name.as_deref().unwrap_or_default();
+    let lists = |key: &str, wanted: &str| {
+        let list = account.body.get(key).and_then(Value::as_array).into_iter().flatten();
+        list.into_iter().any(|entry| text(entry, "name") == wanted)
+    };
+    if let Some((_, what)) = secrets(spec).find(|(secret, _)| !lists("secrets", secret)) {
+        return Err(format!(
+            "{what} is not allowed because service account {name} does not reference that secret"
+        ));
+    }
+    let mut pulled = entries(spec, "imagePullSecrets").enumerate();
+    match pulled.find(|(_, secret)| !lists("imagePullSecrets", text(secret, "name"))) {
+        Some((n, secret)) => Err(format!(
+            "imagePullSecrets[{n}].name=\"{}\" is not allowed because service account {name} does not reference that imagePullSecret",
+            text(secret, "name")
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Mounts the token into every container that has nothing at its place.
+fn mount(spec: &mut Map<String, Value>, uid: &str) {
+    let volumes = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    let there = volumes.map(|volume| text(volume, "name")).find(|name| name.starts_with(VOLUME));
+    // From the pod's own stream: what others draw does not shift.
+    let name = there.map_or_else(
+        || format!("{VOLUME}{}", Stream::new(0, &format!("{VOLUME}{uid}")).suffix(SUFFIX_LENGTH)),
+        str::to_owned,
+    );
+    let is_new = there.is_none();
+    let mut mounted = false;
+    for key in ["initContainers", "containers"] {
+        for container in spec.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+            if entries(container, "volumeMounts").any(|mount| text(mount, "mountPath") == PATH) {
+                continue;
+            }
+            if !container["volumeMounts"].is_array() {
+                container["volumeMounts"] = json!([]);
+            }
+            if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+                mounts.push(json!({"name": name, "readOnly": true, "mountPath": PATH}));
+                mounted = true;
+            }
+        }
+    }
+    if !(mounted && is_new) {
+        return;
+    }
+    let volumes = spec.entry("volumes").or_insert_with(|| json!([]));
+    if !volumes.is_array() {
+        *volumes = json!([]);
+    }
+    if let Some(volumes) = volumes.as_array_mut() {
+        volumes.push(json!({"name": name, "projected": {"defaultMode": MODE, "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": SECONDS}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [
+                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+            ]}},
+        ]}}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Object;
+    use crate::store::Objects;
+    use fleet::Instant;
+
+    fn cluster(accounts: &[Value]) -> Objects {
+        let mut objects = Objects::new();
+        for account in accounts {
+            let mut account = account.clone();
+            account["metadata"]["namespace"] = json!("a");
+            (account["kind"], account["apiVersion"]) = (json!("ServiceAccount"), json!("v1"));
+            objects.put(Object::from_value(Kind::document("", "serviceaccounts"), &account).unwrap());
+        }
+        objects
+    }
+
+    fn admitted(objects: &mut Objects, spec: Value) -> Result<Value, String> {
+        let mut doc = json!({"metadata": {"name": "p", "namespace": "a", "uid": "u"}, "spec": spec});
+        let mut names = Stream::new(1, "names");
+        let ctx = Context { objects, now: Instant::from_unix_seconds(0), names: &mut names };
+        admit(&ctx, &mut doc).map_err(|status| status.message)?;
+        Ok(doc["spec"].clone())
+    }
+
+    fn bare() -> Value {
+        json!({"containers": [{"name": "c"}], "initContainers": [{"name": "i", "volumeMounts": [{"mountPath": PATH, "name": "own"}]}]})
+    }
+
+    #[test]
+    fn a_pod_finds_its_accounts_token_unless_it_opts_out() {
+        let mut objects = cluster(&[
+            json!({"metadata": {"name": "shy"}, "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "pull"}]}),
+        ]);
+        let spec = admitted(&mut objects, bare()).unwrap();
+        assert_eq!(
+            (&spec["serviceAccountName"], &spec["serviceAccount"]),
+            (&json!("default"), &json!("default"))
+        );
+        let volume = &spec["volumes"][0];
+        assert!(text(volume, "name").starts_with(VOLUME) && text(volume, "name").len() == VOLUME.len() + 5);
+        assert_eq!(volume["projected"]["defaultMode"], 420);
+        assert_eq!(volume["projected"]["sources"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            spec["containers"][0]["volumeMounts"],
+            json!([{"name": volume["name"], "readOnly": true, "mountPath": PATH}])
+        );
+        assert_eq!(spec["initContainers"][0]["volumeMounts"].as_array().unwrap().len(), 1);
+        for (account, pod, mounted) in
+            [("default", Some(false), false), ("shy", None, false), ("shy", Some(true), true)]
+        {
+            let mut spec = bare();
+            spec["serviceAccountName"] = json!(account);
+            if let Some(pod) = pod {
+                spec["automountServiceAccountToken"] = json!(pod);
+            }
+            let spec = admitted(&mut objects, spec).unwrap();
+            assert_eq!(spec["volumes"].is_array(), mounted, "{account} {pod:?}");
+            assert_eq!(spec["imagePullSecrets"].is_array(), account == "shy");
+        }
+    }
+
+    #[test]
+    fn what_an_account_does_not_let_a_pod_have_is_refused() {
+        let strict = json!({"metadata": {"name": "strict", "annotations": {ENFORCE: "true"}}, "secrets": [{"name": "mine"}]});
+        let mut objects = cluster(&[strict]);
+        let mut ask = |patch: Value| {
+            let mut spec = bare();
+            spec["serviceAccountName"] = json!("strict");
+            for (key, value) in patch.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            admitted(&mut objects, spec)
+        };
+        assert!(ask(json!({"volumes": [{"name": "v", "secret": {"secretName": "mine"}}]})).is_ok());
+        assert_eq!(
+            ask(json!({"volumes": [{"name": "v", "secret": {"secretName": "other"}}]})).unwrap_err(),
+            "pods \"p\" is forbidden: volume with secret.secretName=\"other\" is not allowed because service account strict does not reference that secret"
+        );
+        let env = json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}]}]});
+        assert!(ask(env).unwrap_err().contains("container c with envVar E referencing"));
+        assert!(
+            ask(json!({"imagePullSecrets": [{"name": "x"}]})).unwrap_err().contains("imagePullSecrets[0]")
+        );
+        assert_eq!(
+            ask(json!({"serviceAccountName": "none"})).unwrap_err(),
+            "pods \"p\" is forbidden: error looking up service account a/none: serviceaccount \"none\" not found"
+        );
+    }
+}

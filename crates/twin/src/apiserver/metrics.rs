@@ -1,0 +1,232 @@
+//! `metrics.k8s.io`: what nodes and pods use, as metrics-server tells it.
+//!
+//! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), so both say the same.
+//! As of a real server, a pod is told of once it ran for one window. Units: nanocores, kibibytes.
+
+use super::resources;
+use super::selector::Selectors;
+use super::status::Status;
+use crate::kind::{Kind, Resource};
+use crate::store::{Objects, Stored};
+use fleet::{Instant, Resources, Span};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// The group, and its one version.
+pub const GROUP: &str = "metrics.k8s.io";
+/// Its one version.
+pub const VERSION: &str = "v1beta1";
+/// What an average is over: metrics-server's manifests ask as often.
+const WINDOW: Span = Span::from_seconds(15);
+
+static RESOURCES: LazyLock<[Resource; 2]> = LazyLock::new(|| {
+    [("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)].map(|(plural, name, namespaced)| {
+        Resource {
+            group: GROUP,
+            version: VERSION,
+            name,
+            plural,
+            singular: "",
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced,
+            verbs: vec!["get", "list"],
+            status: false,
+            scale: false,
+            subresources: Vec::new(),
+            custom: false,
+        }
+    })
+});
+
+/// What discovery says of them. They are no kinds: nothing of them is kept.
+pub fn resources() -> &'static [Resource] {
+    &*RESOURCES
+}
+
+/// What is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// `nodes` or `pods`.
+    pub plural: String,
+    /// Of one namespace.
+    pub namespace: Option<String>,
+    /// Of one object; empty: of all.
+    pub name: String,
+    /// Label selector.
+    pub label_selector: String,
+    /// Field selector, as of the objects measured.
+    pub field_selector: String,
+}
+
+/// The refusal of what is not there.
+fn not_found(plural: &str, name: &str) -> Status {
+    Status {
+        name: name.to_owned(),
+        group: GROUP.to_owned(),
+        kind: plural.to_owned(),
+        ..Status::new(404, "NotFound", format!("{plural}.{GROUP} {name:?} not found"))
+    }
+}
+
+/// Answers, at `now`.
+///
+/// # Errors
+/// When there is no such resource or object, or a selector is no good.
+pub fn answer(objects: &Objects, now: Instant, question: &Question) -> Result<Value, Status> {
+    let resource = resources().iter().find(|resource| resource.plural == question.plural);
+    let resource = resource.filter(|resource| resource.namespaced || question.namespace.is_none());
+    let resource = resource
+        .ok_or_else(|| Status::new(404, "NotFound", "the server could not find the requested resource"))?;
+    let kind = if resource.namespaced { Kind::Pod } else { Kind::Node };
+    let selectors = Selectors::of(objects, kind, &question.label_selector, &question.field_selector)?;
+    let namespace = question.namespace.as_deref();
+    let use_of_nodes = if kind == Kind::Node { by_node(objects, now) } else { BTreeMap::new() };
+    let measured = |stored: &Stored| match stored.object.as_pod() {
+        Some(pod) => pod_metrics(pod, now),
+        None => Some(node_metrics(stored, now, &use_of_nodes)),
+    };
+    if !question.name.is_empty() {
+        let found = objects.get(kind, namespace.unwrap_or_default(), &question.name);
+        return found
+            .and_then(|stored| measured(stored))
+            .ok_or_else(|| not_found(resource.plural, &question.name));
+    }
+    let all = objects.list(kind, namespace).filter(|stored| selectors.matches(stored));
+    let items: Vec<Value> = all.filter_map(|stored| measured(stored)).collect();
+    Ok(json!({
+        "kind": format!("{}List", resource.name), "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {}, "items": items,
+    }))
+}
+
+fn head(
+    stored: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    kind: &str,
+    now: Instant,
+) -> Value {
+    let now = now.to_rfc3339_seconds();
+    let mut meta = json!({"name": stored.name, "creationTimestamp": now});
+    if let Some(namespace) = &stored.namespace {
+        meta["namespace"] = json!(namespace);
+    }
+    if let Some(labels) = stored.labels.as_ref().filter(|labels| !labels.is_empty()) {
+        meta["labels"] = json!(labels);
+    }
+    json!({
+        "kind": kind, "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": meta, "timestamp": now,
+        "window": format!("{}s", WINDOW.as_seconds()),
+    })
+}
+
+fn usage(used: Resources) -> Value {
+    json!({"cpu": format!("{}n", used.cpu.as_nanos()), "memory": format!("{}Ki", used.memory.as_bytes() / 1024)})
+}
+
+/// The containers of a pod that run, by name, with what they use; `None`: it does not run, or not for long enough.
+fn containers(pod: &Pod, now: Instant) -> Option<Vec<(&str, Resources)>> {
+    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
+    let since = Instant::from_jiff(status.start_time.as_ref()?.0);
+    if status.phase.as_deref() != Some("Running") || since + WINDOW > now {
+        return None;
+    }
+    let statuses = || status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    let runs = |name: &str| {
+        let own = statuses().find(|own| own.name == name);
+        own.and_then(|own| own.state.as_ref()).is_some_and(|state| state.running.is_some())
+    };
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let running = all.filter(|container| runs(&container.name));
+    Some(running.map(|container| (container.name.as_str(), resources::container(container))).collect())
+}
+
+fn pod_metrics(pod: &Pod, now: Instant) -> Option<Value> {
+    let containers = containers(pod, now)?;
+    let mut metrics = head(&pod.metadata, "PodMetrics", now);
+    let all = containers.iter().map(|(name, used)| json!({"name": name, "usage": usage(*used)}));
+    metrics["containers"] = all.collect();
+    Some(metrics)
+}
+
+/// What the pods on each node use.
+fn by_node(objects: &Objects, now: Instant) -> BTreeMap<String, Resources> {
+    let mut all: BTreeMap<String, Resources> = BTreeMap::new();
+    for pod in objects.list(Kind::Pod, None).filter_map(|stored| stored.object.as_pod()) {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+        if let (Some(node), Some(containers)) = (node, containers(pod, now)) {
+            let used: Resources = containers.iter().map(|(_, used)| *used).sum();
+            *all.entry(node.clone()).or_insert(Resources::ZERO) += used;
+        }
+    }
+    all
+}
+
+fn node_metrics(stored: &Stored, now: Instant, used: &BTreeMap<String, Resources>) -> Value {
+    let mut metrics = head(stored.object.meta(), "NodeMetrics", now);
+    metrics["usage"] = usage(used.get(stored.object.name()).copied().unwrap_or(Resources::ZERO));
+    metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Object;
+
+    const START: &str = "2026-05-01T09:00:00Z";
+
+    fn cluster() -> Objects {
+        let mut objects = Objects::new();
+        for node in ["n", "m"] {
+            let node = json!({"metadata": {"name": node, "labels": {"name": node}}});
+            objects.put(Object::from_value(Kind::Node, &node).unwrap());
+        }
+        let container = |name: &str, cpu: &str| json!({"name": name, "resources": {"requests": {"cpu": cpu, "memory": "3Mi"}}});
+        for (name, phase) in [("p", "Running"), ("q", "Running"), ("r", "Succeeded")] {
+            let pod = json!({"metadata": {"name": name, "namespace": "a", "labels": {"name": name}},
+                "spec": {"nodeName": "n", "containers": [container("c", "250m"), container("d", "1")]},
+                "status": {"phase": phase, "startTime": START, "containerStatuses": [
+                    {"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {"startedAt": START}}},
+                    {"name": "d", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}]}});
+            objects.put(Object::from_value(Kind::Pod, &pod).unwrap());
+        }
+        objects
+    }
+
+    fn ask(plural: &str, name: &str, labels: &str, seconds: i64) -> Result<Value, u16> {
+        let namespace = (plural == "pods").then(|| "a".to_owned());
+        let question = Question {
+            plural: plural.to_owned(),
+            namespace,
+            name: name.to_owned(),
+            label_selector: labels.to_owned(),
+            field_selector: String::new(),
+        };
+        let now = Instant::parse(START).unwrap() + Span::from_seconds(seconds);
+        answer(&cluster(), now, &question).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn what_runs_uses_what_it_asks_for() {
+        let pod = ask("pods", "p", "", 15).unwrap();
+        assert_eq!(
+            pod["containers"],
+            json!([{"name": "c", "usage": {"cpu": "250000000n", "memory": "3072Ki"}}])
+        );
+        assert_eq!(ask("pods", "p", "", 14), Err(404), "it has not run for a window");
+        assert_eq!(ask("pods", "r", "", 100), Err(404), "it is over");
+        let names = |list: Value| -> Vec<String> {
+            let items = list["items"].as_array().unwrap();
+            items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(ask("pods", "", "", 15).unwrap()), ["p", "q"]);
+        assert_eq!(names(ask("pods", "", "name=q", 15).unwrap()), ["q"]);
+        assert_eq!(names(ask("nodes", "", "", 15).unwrap()), ["m", "n"]);
+        assert_eq!(
+            ask("nodes", "n", "", 15).unwrap()["usage"],
+            json!({"cpu": "500000000n", "memory": "6144Ki"})
+        );
+        assert_eq!(ask("nodes", "m", "", 15).unwrap()["usage"]["cpu"], "0n");
+        assert_eq!((ask("nodes", "x", "", 15), ask("jobs", "", "", 15)), (Err(404), Err(404)));
+    }
+}
