@@ -6,6 +6,7 @@ mod answers;
 mod kinds;
 mod kubectl;
 mod memory;
+mod policies;
 mod rest;
 mod rules;
 mod watches;

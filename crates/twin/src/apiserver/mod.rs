@@ -2,7 +2,7 @@
 //!
 //! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
 //! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
-//! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas.
+//! write that changes nothing gives no new version. Leaves out authentication, webhooks and quotas; admission policies are asked.
 
 pub mod apply;
 pub mod custom;
@@ -16,6 +16,7 @@ pub mod schema;
 pub mod selector;
 pub mod table;
 
+mod admission;
 mod convert;
 mod decode;
 mod defaults;

@@ -14,7 +14,10 @@ pub(super) fn about(kind: Kind) -> Option<String> {
             "no controller in this twin fills in its status, so evictions it covers are refused until somebody does"
         }
         ("", "resourcequotas" | "limitranges") => "it is kept, and this twin does not hold anybody to it",
-        ("admissionregistration.k8s.io", _) => "it is kept, and this twin does not ask it",
+        (
+            "admissionregistration.k8s.io",
+            "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
+        ) => "it is kept, and this twin does not ask it",
         ("apiregistration.k8s.io", _) => "it is kept, and this twin passes no requests on to it",
         _ => return None,
     };

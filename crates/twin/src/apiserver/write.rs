@@ -1,14 +1,14 @@
 //! Create, update, patch and binding.
 //!
 //! Objects are judged as documents: current state, what was sent, and what comes of both, all in the version they are
-//! stored in. Leaves out admission beyond priorities and namespaces.
+//! stored in. Of admission there are priorities, namespaces and policies (`admission`).
 
 use super::decode::{self, typed};
 use super::ownership::{self, Origin};
 use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
-use super::{Context, convert, custom, defaults, delete, notice, patch, validation};
+use super::{Context, admission, convert, custom, defaults, delete, notice, patch, validation};
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
@@ -194,6 +194,9 @@ fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         custom::establish(doc, ctx.now);
     }
+    if kind.is("admissionregistration.k8s.io", "validatingadmissionpolicies") {
+        admission::establish(ctx, doc);
+    }
     Ok(())
 }
 
@@ -255,6 +258,8 @@ fn store_new(
         head.remove(key);
     }
     defaults::apply(kind, &mut doc);
+    admission::mutate(ctx, request, &mut doc, None)?;
+    defaults::apply(kind, &mut doc);
     let types = types_of(ctx, request);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
     let managed = ownership::managed(managers.as_ref());
@@ -269,6 +274,7 @@ fn store_new(
     admit(ctx, kind, &mut doc)?;
     validation::create(kind, &doc)?;
     warnings.extend(fits_schema(ctx, request, &doc, None)?);
+    warnings.extend(admission::validate(ctx, request, Some(&doc), None)?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
@@ -448,6 +454,8 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         custom::establish(&mut new, ctx.now);
     }
+    admission::mutate(ctx, request, &mut new, Some(&old))?;
+    defaults::apply(kind, &mut new);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &old, &new, origin);
     let managed = match &managers {
         Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),
@@ -462,12 +470,17 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         meta(&mut new).insert("generation".to_owned(), json!(generation + 1));
     }
+    let is_policy = kind.is("admissionregistration.k8s.io", "validatingadmissionpolicies");
+    if is_policy && request.subresource.is_none() {
+        admission::establish(ctx, &mut new);
+    }
     if request.subresource == Some(Subresource::Status) {
         validation::update_status(kind, &old, &new)?;
     } else {
         validation::update(kind, &old, &new)?;
     }
     warnings.extend(fits_schema(ctx, request, &new, Some(&old))?);
+    warnings.extend(admission::validate(ctx, request, Some(&new), Some(&old))?);
     // Whoever changes something owns it as of now, though nothing else was owned anew.
     let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };
     let object = typed(kind, new)?;
