@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 mod answers;
+mod fuzz;
 mod kinds;
 mod kubectl;
 mod memory;
