@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 mod answers;
+mod fuzz;
 mod kinds;
 mod kubectl;
 mod memory;
+mod policies;
 mod rest;
 mod roles;
 mod rules;

@@ -7,7 +7,7 @@
 use super::request::{DeleteOptions, Propagation, Request, Response};
 use super::selector::Selectors;
 use super::status::Status;
-use super::{Context, convert, list};
+use super::{Context, admission, convert, list};
 use crate::kind::{Defined, Kind, Resource};
 use crate::object::Object;
 use crate::store::Stored;
@@ -273,10 +273,11 @@ pub(super) fn delete(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
         return Err(Status::not_found(resource, &request.name));
     };
     let options = &request.options.delete;
+    let warnings = admission::validate_delete(ctx, request, &stored)?;
     if request.options.dry_run {
         check_preconditions(resource, &stored.object, options)?;
         let body = convert::shown_value(request.kind, &stored);
-        return Ok(Response { code: 200, body, warnings: Vec::new() });
+        return Ok(Response { code: 200, body, warnings });
     }
     let (object, gone) = delete_one(ctx, &stored, options)?;
     // A pod is answered with itself, as the API server does, other kinds with a Status.
@@ -285,7 +286,7 @@ pub(super) fn delete(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     } else {
         convert::shown_value(request.kind, &object)
     };
-    Ok(Response { code: 200, body, warnings: Vec::new() })
+    Ok(Response { code: 200, body, warnings })
 }
 
 /// DELETE of all objects the selectors match.
@@ -300,8 +301,9 @@ pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Res
     let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
     let matching: Vec<_> =
         ctx.objects.list(kind, namespace).filter(|s| selectors.matches(s)).cloned().collect();
-    let mut items = Vec::new();
+    let (mut items, mut warnings) = (Vec::new(), Vec::new());
     for stored in &matching {
+        warnings.extend(admission::validate_delete(ctx, request, stored)?);
         if request.options.dry_run {
             items.push(convert::shown_value(request.kind, stored));
             continue;
@@ -310,5 +312,5 @@ pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Res
         items.push(convert::shown_value(request.kind, &object));
     }
     let body = list::document(resource, ctx.objects.version(), None, None, items);
-    Ok(Response { code: 200, body, warnings: Vec::new() })
+    Ok(Response { code: 200, body, warnings })
 }

@@ -2,8 +2,8 @@
 //!
 //! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
 //! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
-//! write that changes nothing gives no new version. Leaves out webhooks, and finding out who asks, which belongs to whoever
-//! binds the socket.
+//! write that changes nothing gives no new version. Admission policies are asked. Leaves out webhooks, and finding out who asks,
+//! which belongs to whoever binds the socket.
 
 pub mod apply;
 pub mod custom;
@@ -20,6 +20,7 @@ pub mod table;
 pub mod token;
 pub mod user;
 
+mod admission;
 mod certificates;
 mod convert;
 mod decode;

@@ -10,7 +10,10 @@ pub(super) fn about(kind: Kind) -> Option<String> {
             "no controller in this twin acts on it, so it makes no pods by itself"
         }
         ("autoscaling", _) => "no controller in this twin acts on it, so it scales nothing by itself",
-        ("admissionregistration.k8s.io", _) => "it is kept, and this twin does not ask it",
+        (
+            "admissionregistration.k8s.io",
+            "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
+        ) => "it is kept, and this twin does not ask it",
         ("apiregistration.k8s.io", _) => "it is kept, and this twin passes no requests on to it",
         _ => return None,
     };

@@ -32,11 +32,13 @@ pub struct Status {
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// `FieldValueInvalid`, `FieldValueRequired`…
+    /// `FieldValueInvalid`, `FieldValueRequired`…; empty: none is named.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// For people.
     pub message: String,
-    /// Path of the field.
+    /// Path of the field; empty: it is about no field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
 

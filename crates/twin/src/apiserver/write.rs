@@ -1,7 +1,7 @@
 //! Create, update, patch and binding.
 //!
 //! Objects are judged as documents: current state, what was sent, and what comes of both, all in the version they are
-//! stored in. Admission: namespaces, limit ranges, priorities, and, last, quotas.
+//! stored in. Admission: namespaces, limit ranges, priorities, policies (`admission`), and, last, quotas.
 
 use super::decode::{self, typed};
 use super::ownership::{self, Origin};
@@ -9,8 +9,8 @@ use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
 use super::{
-    Context, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota, rbac, runtimeclass,
-    validation,
+    Context, admission, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota,
+    rbac, runtimeclass, validation,
 };
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
@@ -198,6 +198,9 @@ fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         custom::establish(doc, ctx.now);
     }
+    if kind.is("admissionregistration.k8s.io", "validatingadmissionpolicies") {
+        admission::establish(ctx, doc);
+    }
     Ok(())
 }
 
@@ -277,6 +280,8 @@ fn store_new(
     if kind == Kind::Pod {
         limitrange::default(ctx.objects, &request.namespace, &mut doc);
     }
+    admission::mutate(ctx, request, &mut doc, None)?;
+    defaults::apply(kind, &mut doc);
     let types = types_of(ctx, request);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
     let managed = ownership::managed(managers.as_ref());
@@ -293,6 +298,7 @@ fn store_new(
     rbac::escalation::check(ctx.objects, request, None, &doc)?;
     validation::create(kind, &doc)?;
     warnings.extend(fits_schema(ctx, request, &doc, None)?);
+    warnings.extend(admission::validate(ctx, request, Some(&doc), None)?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
@@ -478,6 +484,8 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         custom::establish(&mut new, ctx.now);
     }
+    admission::mutate(ctx, request, &mut new, Some(&old))?;
+    defaults::apply(kind, &mut new);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &old, &new, origin);
     let managed = match &managers {
         Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),
@@ -493,12 +501,17 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         meta(&mut new).insert("generation".to_owned(), json!(generation + 1));
     }
+    let is_policy = kind.is("admissionregistration.k8s.io", "validatingadmissionpolicies");
+    if is_policy && request.subresource.is_none() {
+        admission::establish(ctx, &mut new);
+    }
     if request.subresource == Some(Subresource::Status) {
         validation::update_status(kind, &old, &new)?;
     } else {
         validation::update(kind, &old, &new)?;
     }
     warnings.extend(fits_schema(ctx, request, &new, Some(&old))?);
+    warnings.extend(admission::validate(ctx, request, Some(&new), Some(&old))?);
     charge(ctx, request, (Some(&old), &new))?;
     // Whoever changes something owns it as of now, though nothing else was owned anew.
     let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };

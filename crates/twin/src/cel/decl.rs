@@ -103,6 +103,10 @@ impl Decl {
         let kind = Type::map(Type::String, of.ty());
         Decl { element: Some(of), ..Decl::simple(kind, Reading::Plain, most, 2) }
     }
+    /// A value of a type that an expression gives.
+    pub fn of(kind: Type) -> Decl {
+        Decl { kind, ..Decl::dynamic() }
+    }
     /// A simple type of OpenAPI.
     pub fn of_type(name: &str) -> Decl {
         match name {
@@ -117,7 +121,7 @@ impl Decl {
     }
     /// Its type.
     pub fn ty(self: &Arc<Self>) -> Type {
-        if self.name.is_empty() { self.kind.clone() } else { Type::Object(self.clone()) }
+        if self.name.is_empty() { self.kind.clone() } else { Type::Object(Arc::clone(self)) }
     }
     /// Whether it is an object with named fields.
     pub fn is_object(&self) -> bool {

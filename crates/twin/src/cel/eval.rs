@@ -7,6 +7,7 @@ use super::ast::{Expr, Fold, GATHERED, Kind, Literal};
 use super::cost;
 use super::library::{self, Patterns};
 use super::program::Program;
+use super::trial::CALL_COST_MAX;
 use super::types::{self, Type};
 use super::value::{Eval, Fault, Key, Map, Meter, Text, Value};
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ pub(crate) struct Bindings<'a> {
     /// Expressions that are named `variables.NAME`: evaluated once, when they are first asked for.
     variables: Vec<(String, &'a Program)>,
     known: RefCell<BTreeMap<String, Eval<'a>>>,
+    spent: Cell<u64>,
     depth: Cell<u32>,
     patterns: Patterns,
 }
@@ -33,12 +35,29 @@ impl<'a> Bindings<'a> {
         self.values.insert(name, value);
     }
 
-    fn variable(&self, name: &str, meter: &Meter) -> Option<Eval<'a>> {
+    /// Lets `variables.NAME` stand for an expression.
+    pub fn name(&mut self, name: &str, program: &'a Program) {
+        self.variables.push((name.to_owned(), program));
+    }
+    /// What named expressions have cost since this was last asked.
+    pub fn take_spent(&self) -> u64 {
+        self.spent.take()
+    }
+
+    fn variable(&self, name: &str) -> Option<Eval<'a>> {
         if let Some(known) = self.known.borrow().get(name) {
             return Some(known.clone());
         }
         let (_, program) = self.variables.iter().find(|(known, _)| known == name)?;
-        let value = program.evaluate(self, meter);
+        // Each may cost as much as one evaluation may.
+        let meter = Meter::new(CALL_COST_MAX);
+        let value = program.evaluate(self, &meter).map_err(|fault| match fault {
+            Fault::Error(why) => {
+                Fault::error(format!("composited variable {name:?} fails to evaluate: {why}"))
+            }
+            Fault::Cancelled => Fault::Cancelled,
+        });
+        self.spent.set(self.spent.get().saturating_add(meter.cost()));
         self.known.borrow_mut().insert(name.to_owned(), value.clone());
         Some(value)
     }
@@ -113,7 +132,7 @@ impl<'p, 'a> Evaluator<'p, 'a> {
         if name != "variables" || self.locals.iter().any(|(local, _)| local == name) {
             return None;
         }
-        let value = self.bindings.variable(field, self.meter)?;
+        let value = self.bindings.variable(field)?;
         Some(self.meter.charge(2 * cost::SELECT).and(value))
     }
 

@@ -14,6 +14,7 @@ mod cost;
 mod decl;
 mod estimate;
 mod eval;
+mod json;
 mod lexer;
 mod library;
 mod macros;
@@ -24,7 +25,7 @@ mod types;
 mod value;
 
 pub(crate) use check::Scope;
-pub(crate) use decl::{Decl, Entries, entries};
+pub(crate) use decl::{Decl, Entries, entries, escape};
 pub(crate) use eval::Bindings;
 pub(crate) use program::{Program, Refusal};
 pub(crate) use trial::CALL_COST_MAX;

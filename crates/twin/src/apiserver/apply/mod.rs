@@ -70,6 +70,24 @@ impl Writer<'_> {
     }
 }
 
+/// A configuration laid over an object of a kind (`apiVersion`, `kind`), which nobody then owns: what it says counts.
+/// `own`: the types of a custom resource. The error names lists, maps and objects in it that are replaced as a whole,
+/// which may not be laid over.
+pub(super) fn lay_over(
+    (api_version, kind): (&str, &str),
+    own: Option<&(Schema, Shape)>,
+    live: &Value,
+    config: &Value,
+) -> Result<Value, String> {
+    let writer =
+        Writer { manager: "", api_version, kind, subresource: "", now: Instant::default(), types: own };
+    let whole = writer.root().wholes(config);
+    if !whole.is_empty() {
+        return Err(format!("may not mutate atomic arrays, maps or structs: {}", whole.join(", ")));
+    }
+    Ok(writer.root().merge(Some(live), Some(config)).unwrap_or_else(|| live.clone()))
+}
+
 /// The object without `managedFields`.
 pub fn unmanaged(object: &Value) -> Value {
     let mut object = object.clone();

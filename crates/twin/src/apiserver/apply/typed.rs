@@ -90,6 +90,33 @@ impl<'a> At<'a> {
         entries.map(|shape| self.element(shape))
     }
 
+    /// Paths of what a document sets that is replaced as a whole: atomic lists, maps and objects.
+    pub fn wholes(self, value: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        self.find_wholes(value, "", &mut found);
+        found
+    }
+
+    fn find_wholes(self, value: &Value, path: &str, found: &mut Vec<String>) {
+        match (self.atom(Some(value)), value) {
+            (Atom::List(Some(_), Topology::Atomic), Value::Array(_))
+            | (Atom::Map { atomic: true, .. }, Value::Object(_)) => found.push(path.to_owned()),
+            (Atom::List(Some(of), _), Value::Array(items)) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.element(of).find_wholes(item, &format!("{path}[{i}]"), found);
+                }
+            }
+            (Atom::Map { fields, entries, .. }, Value::Object(map)) => {
+                for (name, inner) in map {
+                    if let Some(at) = self.entry(fields, entries, name) {
+                        at.find_wholes(inner, &format!("{path}.{name}"), found);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// What tells an element of a list from the others.
     fn item_element(
         self,

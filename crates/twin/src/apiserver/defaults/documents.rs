@@ -60,6 +60,14 @@ fn own(kind: Kind, doc: &mut Doc) {
         ("admissionregistration.k8s.io", "validatingadmissionpolicies" | "mutatingadmissionpolicies") => {
             policy(doc)
         }
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
+        ) => {
+            if let Some(spec) = child(doc, "spec") {
+                matches(spec, "matchResources");
+            }
+        }
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
             if let Some(spec) = child(doc, "spec") {
                 set(spec, "matchingPrecedence", json!(1000));
@@ -395,7 +403,11 @@ fn webhooks(doc: &mut Doc, mutating: bool) {
 fn policy(doc: &mut Doc) {
     let Some(spec) = child(doc, "spec") else { return };
     set(spec, "failurePolicy", json!("Fail"));
-    if let Some(matches) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) {
+    matches(spec, "matchConstraints");
+}
+
+fn matches(spec: &mut Doc, key: &str) {
+    if let Some(matches) = spec.get_mut(key).and_then(Value::as_object_mut) {
         for (key, value) in [
             ("namespaceSelector", json!({})),
             ("objectSelector", json!({})),

@@ -3,7 +3,7 @@
 use super::super::field::Errors;
 use super::super::names::{check_labels, label_problems, subdomain_problems};
 use super::{config_map, list, not_negative, one_of, pod, text, value};
-use crate::apiserver::custom;
+use crate::apiserver::{admission, custom};
 use crate::kind::Kind;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -33,6 +33,14 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
             role(errors, doc, resource.plural == "roles")
         }
         ("apiextensions.k8s.io", _) => custom::judge(errors, doc),
+        ("admissionregistration.k8s.io", plural) => {
+            let mutates = plural.starts_with("mutating");
+            match plural.trim_start_matches("mutating").trim_start_matches("validating") {
+                "admissionpolicies" => admission::policy(errors, doc, mutates),
+                "admissionpolicybindings" => admission::binding(errors, doc, mutates),
+                _ => {}
+            }
+        }
         _ => {}
     }
 }
