@@ -7,5 +7,6 @@ mod kinds;
 mod kubectl;
 mod memory;
 mod rest;
+mod rollout;
 mod rules;
 mod watches;
