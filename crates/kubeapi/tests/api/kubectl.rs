@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-struct Kubectl<'a> {
-    home: &'a Path,
+pub struct Kubectl<'a> {
+    pub home: &'a Path,
 }
 
 impl Kubectl<'_> {
@@ -26,7 +26,7 @@ impl Kubectl<'_> {
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), text)
     }
-    fn run(&self, args: &[&str], input: &str) -> String {
+    pub fn run(&self, args: &[&str], input: &str) -> String {
         let (done, text) = self.try_run(args, input);
         assert!(done, "kubectl {}: {text}", args.join(" "));
         text
@@ -38,7 +38,7 @@ impl Kubectl<'_> {
     }
 }
 
-fn has(text: &str, parts: &[&str]) {
+pub fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "expected {part:?} in:\n{text}");
     }

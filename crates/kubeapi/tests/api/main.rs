@@ -10,5 +10,6 @@ mod memory;
 mod policies;
 mod rest;
 mod roles;
+mod rollout;
 mod rules;
 mod watches;

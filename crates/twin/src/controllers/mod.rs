@@ -5,12 +5,15 @@
 //! whether it did anything. At one instant they run in a fixed order until all are quiet.
 
 pub(crate) mod clusterroleaggregation;
+pub(crate) mod cronjob;
 mod cx;
+pub(crate) mod daemonset;
 pub(crate) mod deployment;
 pub(crate) mod disruption;
 pub(crate) mod document;
 pub(crate) mod events;
 pub(crate) mod garbagecollector;
+pub(crate) mod history;
 pub(crate) mod job;
 pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;
@@ -24,6 +27,7 @@ pub(crate) mod resourcequota;
 pub(crate) mod rootcacertpublisher;
 pub mod scheduler;
 pub(crate) mod serviceaccounts;
+pub(crate) mod statefulset;
 pub(crate) mod ttlafterfinished;
 pub(crate) mod volumes;
 pub(crate) mod workloads;

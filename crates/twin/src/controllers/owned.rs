@@ -14,6 +14,10 @@ use std::sync::{Arc, LazyLock};
 
 /// The kinds that make or manage pods, and what they keep beside them.
 pub(crate) struct Kinds {
+    pub(crate) cron_job: Kind,
+    pub(crate) daemon_set: Kind,
+    pub(crate) stateful_set: Kind,
+    pub(crate) claim: Kind,
     pub(crate) deployment: Kind,
     pub(crate) replica_set: Kind,
     pub(crate) replication_controller: Kind,
@@ -23,6 +27,10 @@ pub(crate) struct Kinds {
 
 /// Looked up once: the table of resources is long.
 pub(crate) static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds {
+    daemon_set: Kind::document("apps", "daemonsets"),
+    cron_job: Kind::document("batch", "cronjobs"),
+    stateful_set: Kind::document("apps", "statefulsets"),
+    claim: Kind::document("", "persistentvolumeclaims"),
     deployment: Kind::document("apps", "deployments"),
     replica_set: Kind::document("apps", "replicasets"),
     replication_controller: Kind::document("", "replicationcontrollers"),

@@ -3,10 +3,13 @@
 //! All of it follows from the objects, but for the timers that are set: those are kept, so that a world that was saved
 //! sets none twice.
 
+use super::cronjob::CronJobs;
+use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::disruption::Disruption;
 use super::owned::{KINDS, Owned, controller, place};
 use super::replicaset::{ReplicaSets, selector, selects};
+use super::statefulset::StatefulSets;
 use super::{Cx, Place, is_deleting};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -26,6 +29,12 @@ pub(crate) struct Workloads {
     replica_sets: ReplicaSets,
     #[serde(skip)]
     deployments: Deployments,
+    #[serde(skip)]
+    stateful_sets: StatefulSets,
+    #[serde(skip)]
+    daemon_sets: DaemonSets,
+    #[serde(skip)]
+    cron_jobs: CronJobs,
     #[serde(skip)]
     disruption: Disruption,
 }
@@ -105,12 +114,22 @@ impl Workloads {
         self.owned.observe(change);
         self.deployments.observe(cx, change);
         self.replica_sets.observe(cx, change);
+        self.stateful_sets.observe(cx, change);
+        self.daemon_sets.observe(cx, change);
+        self.cron_jobs.observe(cx, change);
         self.disruption.observe(cx, change);
     }
     /// After loading: state may be of a program that did not know all these controllers.
     fn look_at_all(&mut self, cx: &Cx<'_>) {
-        let kinds = [KINDS.deployment, KINDS.replica_set, KINDS.replication_controller, KINDS.budget];
-        for kind in kinds {
+        for kind in [
+            KINDS.deployment,
+            KINDS.replica_set,
+            KINDS.replication_controller,
+            KINDS.stateful_set,
+            KINDS.daemon_set,
+            KINDS.cron_job,
+            KINDS.budget,
+        ] {
             for stored in cx.objects.list(kind, None) {
                 self.look(kind, place(&stored.object));
             }
@@ -121,6 +140,12 @@ impl Workloads {
             self.deployments.look(place);
         } else if kind == KINDS.replica_set || kind == KINDS.replication_controller {
             self.replica_sets.look(kind, place);
+        } else if kind == KINDS.stateful_set {
+            self.stateful_sets.look(place);
+        } else if kind == KINDS.daemon_set {
+            self.daemon_sets.look(place);
+        } else if kind == KINDS.cron_job {
+            self.cron_jobs.look(place);
         } else if kind == KINDS.budget {
             self.disruption.look(place);
         }
@@ -135,10 +160,22 @@ impl Workloads {
         self.look(kind, key.1);
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
-        let Workloads { wakes, owned, replica_sets, deployments, disruption } = self;
+        let Workloads {
+            wakes,
+            owned,
+            replica_sets,
+            deployments,
+            stateful_sets,
+            daemon_sets,
+            cron_jobs,
+            disruption,
+        } = self;
         let mut look = Look { cx, owned, wakes };
         let mut acted = deployments.run(&mut look);
         acted |= replica_sets.run(&mut look);
+        acted |= stateful_sets.run(&mut look);
+        acted |= daemon_sets.run(&mut look);
+        acted |= cron_jobs.run(&mut look);
         acted |= disruption.run(&mut look);
         acted
     }

@@ -47,7 +47,6 @@ struct Seen {
     bound: bool,
     running: Option<Instant>,
     ready: bool,
-    deleted: Option<Instant>,
     exit: Option<i64>,
 }
 
@@ -57,13 +56,26 @@ pub struct Kubelet {
     /// Version of the world's objects at the last note; nothing is new while it stands.
     noted: u64,
     pods: BTreeMap<String, Seen>,
+    /// When the deletion of a pod of this name was first seen. The recorded kubelet remembered it by name, so that a second
+    /// pod of a StatefulSet's name is gone at once.
+    deleted: BTreeMap<String, Instant>,
     /// How many pods of an owner, and of one of its indexes, have been started.
     started: BTreeMap<String, usize>,
 }
 
 impl Kubelet {
     pub fn new(behaviour: &Value) -> Kubelet {
-        Kubelet { behaviour: behaviour.clone(), noted: 0, pods: BTreeMap::new(), started: BTreeMap::new() }
+        Kubelet {
+            behaviour: behaviour.clone(),
+            noted: 0,
+            pods: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            started: BTreeMap::new(),
+        }
+    }
+    /// Whether this kubelet has looked at a pod.
+    pub fn has_bound(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|seen| seen.bound)
     }
     /// Takes note of pods that are new at `at`.
     pub fn note(&mut self, world: &World, at: Instant) {
@@ -106,16 +118,20 @@ impl Kubelet {
         let seen = self.pods.get_mut(&text(pod, "/metadata/uid")).unwrap();
         let name = text(pod, "/metadata/name");
         let age = |since: Option<Instant>| since.map_or(-1, |since| (now - since).as_nanos());
+        // The real Job controller looks a second after its pods change, the world's at once: so what becomes of its pods
+        // comes to it a second later.
+        let late = i64::from(owner_kind(pod) == "Job");
         let passed = |since: Option<Instant>, key: &str| {
-            seconds(key) >= 0 && age(since) >= Span::from_seconds(seconds(key)).as_nanos()
+            let late = if key == "ready" || key == "run" { 0 } else { late };
+            seconds(key) >= 0 && age(since) >= Span::from_seconds(seconds(key) + late).as_nanos()
         };
         let mut next = pod.clone();
         next["metadata"].as_object_mut().unwrap().remove("resourceVersion");
         let ended = matches!(text(pod, "/status/phase").as_str(), "Succeeded" | "Failed");
         let update = |part, body: &Value| request(Verb::Update, Kind::Pod, &name, part, body.clone());
         if pod["metadata"].get("deletionTimestamp").is_some() {
-            seen.deleted.get_or_insert(now);
-            if !passed(seen.deleted, "terminate") {
+            let since = *self.deleted.entry(name.clone()).or_insert(now);
+            if !passed(Some(since), "terminate") {
                 return Vec::new();
             }
             let mut all = Vec::new();

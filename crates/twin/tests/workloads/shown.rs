@@ -1,6 +1,7 @@
 //! A world's workloads in the form of the recorded states.
 
-use super::kubelet::{NAMESPACE, home, text};
+use super::kubelet::{Kubelet, NAMESPACE, home, pods, text};
+use fleet::Instant;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use twin::{Kind, World};
@@ -66,13 +67,15 @@ impl Shown {
         }
         message
     }
-    pub fn state(&mut self, world: &World) -> Value {
+    pub fn state(&mut self, world: &World, kubelet: &Kubelet, start: Instant) -> Value {
         let version = world.objects(&home()).unwrap().version();
         if self.last.0 == version {
             return self.last.1.clone();
         }
         let mut state = Map::new();
         self.deployments(world, &mut state);
+        stateful_sets(world, kubelet, &mut state);
+        jobs(world, start, &mut state);
         for budget in list(world, "policy/v1", "PodDisruptionBudget") {
             state.insert(format!("pdb/{}", name(&budget)), budget_state(&budget));
         }
@@ -107,6 +110,100 @@ impl Shown {
             });
             state.insert(format!("deployment/{}", name(&deployment)), shown);
         }
+    }
+}
+
+/// StatefulSets with their pods, and claims. The recording's API gave a new pod no phase until the kubelet had seen it,
+/// and such a pod was not counted; a real API server says `Pending` at once, as the world does.
+fn stateful_sets(world: &World, kubelet: &Kubelet, state: &mut Map<String, Value>) {
+    for claim in list(world, "v1", "PersistentVolumeClaim") {
+        state.insert(format!("pvc/{}", name(&claim)), json!("exists"));
+    }
+    for set in list(world, "apps/v1", "StatefulSet") {
+        let status = &set["status"];
+        let own = |pod: &&Value| text(pod, "/metadata/ownerReferences/0/uid") == text(&set, "/metadata/uid");
+        let all = pods(world);
+        let unseen: Vec<&Value> =
+            all.iter().filter(own).filter(|pod| !kubelet.has_bound(&text(pod, "/metadata/uid"))).collect();
+        let of = |revision: &Value| {
+            let staying = |pod: &Value| pod["metadata"].get("deletionTimestamp").is_none();
+            let label = |pod: &&&Value| {
+                staying(pod) && pod["metadata"]["labels"]["controller-revision-hash"] == *revision
+            };
+            unseen.iter().filter(label).count() as i64
+        };
+        let shown: Map<String, Value> = all
+            .iter()
+            .filter(own)
+            .map(|pod| (name(pod), json!(format!("{} {}", pod_state(pod, kubelet), image(pod)))))
+            .collect();
+        let mut line = json!({
+            "available": count(&set, "availableReplicas"),
+            "current": count(&set, "currentReplicas") - of(&status["currentRevision"]),
+            "observedGeneration": count(&set, "observedGeneration"),
+            "ready": count(&set, "readyReplicas"),
+            "replicas": count(&set, "replicas") - unseen.len() as i64,
+            "updateDone": status["currentRevision"] == status["updateRevision"],
+            "updated": count(&set, "updatedReplicas") - of(&status["updateRevision"]),
+        });
+        line["pods"] = Value::Object(shown);
+        state.insert(format!("statefulset/{}", name(&set)), line);
+    }
+}
+
+fn image(pod: &Value) -> String {
+    text(pod, "/spec/containers/0/image")
+}
+
+fn pod_state(pod: &Value, kubelet: &Kubelet) -> String {
+    let conditions = pod["status"]["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    if pod["metadata"].get("deletionTimestamp").is_some() {
+        "Terminating".to_owned()
+    } else if !kubelet.has_bound(&text(pod, "/metadata/uid")) {
+        String::new()
+    } else if ready {
+        "Ready".to_owned()
+    } else {
+        text(pod, "/status/phase")
+    }
+}
+
+/// Jobs and CronJobs.
+fn jobs(world: &World, start: Instant, state: &mut Map<String, Value>) {
+    let second = |at: &Value| at.as_str().map(|at| (Instant::parse(at).unwrap() - start).as_seconds());
+    for cron in list(world, "batch/v1", "CronJob") {
+        let mut shown = Map::new();
+        for field in ["lastScheduleTime", "lastSuccessfulTime"] {
+            if let Some(at) = cron["status"].get(field).filter(|at| !at.is_null()) {
+                shown.insert(field.to_owned(), at.clone());
+            }
+        }
+        state.insert(format!("cronjob/{}", name(&cron)), Value::Object(shown));
+    }
+    for job in list(world, "batch/v1", "Job") {
+        let own = |pod: &&Value| text(pod, "/metadata/ownerReferences/0/uid") == text(&job, "/metadata/uid");
+        let mut shown = json!({
+            "active": count(&job, "active"), "conditions": conditions(&job, &|message| message),
+            "failed": count(&job, "failed"), "pods": pods(world).iter().filter(own).count(),
+            "ready": count(&job, "ready"), "succeeded": count(&job, "succeeded"),
+            "terminating": count(&job, "terminating"),
+        });
+        let status = &job["status"];
+        let seconds = [("started", "startTime"), ("completed", "completionTime")];
+        for (key, at) in seconds.into_iter().filter_map(|(key, field)| Some((key, second(&status[field])?))) {
+            shown[key] = json!(at);
+        }
+        for key in ["completedIndexes", "failedIndexes"] {
+            if status[key].as_str().is_some_and(|text| !text.is_empty()) {
+                shown[key] = status[key].clone();
+            }
+        }
+        let due = &job["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"];
+        if due.is_string() {
+            shown["scheduled"] = due.clone();
+        }
+        state.insert(format!("job/{}", name(&job)), shown);
     }
 }
 

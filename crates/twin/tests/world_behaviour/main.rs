@@ -12,4 +12,5 @@ mod objects;
 mod rollouts;
 mod schedulers;
 mod scheduling;
+mod sets;
 mod volumes;

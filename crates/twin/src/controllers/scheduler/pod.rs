@@ -151,6 +151,10 @@ pub(super) fn tagged(image: &str) -> String {
 }
 
 impl PodInfo {
+    /// Whether its node selector and required node affinity allow a node.
+    pub(crate) fn may_be_on(&self, node: &str, labels: &Labels) -> bool {
+        self.rare.selection.matches(node, labels)
+    }
     /// Digests a pod.
     pub fn new(pod: &core::Pod) -> PodInfo {
         let none = core::PodSpec::default();
