@@ -409,6 +409,14 @@ impl Coster<'_> {
                 let more = if name == "containsCIDR" { tenths(16) + 1 } else { 0 };
                 (tenths(32).saturating_add(more).saturating_add(read), None)
             }
+            ("validate", Some(_), Some(text)) => (factor(tenths(self.of(text)), 128.0 * 0.25), None),
+            _ => return self.of_lists(name, args),
+        })
+    }
+
+    /// The same of functions of lists and sets, which cel-go's extensions have.
+    fn of_lists(&self, name: &str, args: &Args<'_>) -> Option<(u64, Option<u64>)> {
+        Some(match (name, args.target, args.args.first()) {
             ("sets.contains" | "sets.intersects", None, Some(one)) => {
                 let pairs = self.of(one).saturating_mul(self.of(args.args.get(1)?));
                 (pairs.saturating_add(1), None)
@@ -433,7 +441,6 @@ impl Coster<'_> {
             ("@sortByAssociatedKeys", Some(_), Some(keys)) => {
                 allocates(self.comparing(keys), square(self.of(keys)))
             }
-            ("validate", Some(_), Some(text)) => (factor(tenths(self.of(text)), 128.0 * 0.25), None),
             _ => return None,
         })
     }
