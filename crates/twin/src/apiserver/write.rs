@@ -9,8 +9,8 @@ use super::request::{PatchType, Request, Response, Subresource, Verb};
 use super::schema::{Schema, Shape};
 use super::status::Status;
 use super::{
-    Context, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota, rbac, runtimeclass,
-    validation,
+    Context, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota, rbac,
+    runtimeclass, validation,
 };
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
