@@ -51,9 +51,8 @@ fn unauthorized() -> Status {
 
 /// Whether a path is answered to everybody.
 fn is_open(path: &str) -> bool {
-    let under =
-        |open: &&str| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    OPEN.iter().any(|open| under(&open))
+    OPEN.iter()
+        .any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Who a request is from.

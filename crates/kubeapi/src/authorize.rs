@@ -27,11 +27,11 @@ pub(crate) enum What {
 /// The name that a field selector asks for alone.
 fn selected_name(query: &Query) -> Option<&str> {
     let selector = query.filled("fieldSelector")?;
-    let names = selector.split(',').filter_map(|part| {
+    let mut names = selector.split(',').filter_map(|part| {
         let name = part.trim().strip_prefix("metadata.name=")?;
         Some(name.strip_prefix('=').unwrap_or(name))
     });
-    names.filter(|name| !name.contains(['/', '%']) && !matches!(*name, "" | "." | "..")).last()
+    names.rfind(|name| !name.contains(['/', '%']) && !matches!(*name, "" | "." | ".."))
 }
 
 impl Attributes {

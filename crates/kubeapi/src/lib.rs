@@ -9,6 +9,7 @@
 mod access;
 mod authorize;
 mod document;
+mod measured;
 mod meta;
 mod negotiate;
 mod protobuf;

@@ -5,7 +5,7 @@ use crate::authorize::{self, Attributes};
 use crate::negotiate::Accept;
 use crate::query::Query;
 use crate::route::{Route, Target};
-use crate::{meta, read, respond, route, watch, write};
+use crate::{measured, meta, read, respond, route, watch, write};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -78,6 +78,9 @@ async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, S
     authorize::check(cluster, &caller, &attributes)?;
     let accept = Accept::parse(request.headers());
     let method = request.method().clone();
+    if let Some(question) = measured::question(request.uri().path(), &query) {
+        return measured::answer(cluster, &method, &accept, &question);
+    }
     let find = |group: &str, version: &str, plural: &str| {
         let built_in = Kind::find(group, version, plural);
         built_in.or_else(|| cluster.read(|objects, _| objects.kind(group, version, plural)).ok().flatten())

@@ -1,6 +1,7 @@
 //! What the API serves: groups, versions, resources, in the old form and the aggregated one; of a cluster's own
 //! definitions (`customs`) as of the built-in ones.
 
+use super::metrics;
 use crate::kind::{self, Defined, Resource, Subpart, compare_versions};
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ pub fn groups(customs: &[&Defined]) -> Vec<(String, Vec<String>)> {
 }
 
 fn resources_of_table() -> impl Iterator<Item = &'static Resource> {
-    kind::resources().iter()
+    kind::resources().iter().chain(metrics::resources())
 }
 
 /// `/api`.

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod custom;
 pub mod discovery;
 pub mod list;
+pub mod metrics;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;
