@@ -15,6 +15,11 @@ static LIMIT_RANGES: LazyLock<Kind> = LazyLock::new(|| Kind::document("", "limit
 /// Says what was filled in, and by whom.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
+/// Whether there are limits anywhere.
+pub(super) fn any(objects: &Objects) -> bool {
+    objects.count(*LIMIT_RANGES) > 0
+}
+
 /// The limits of a namespace, a list for each LimitRange.
 fn limits(objects: &Objects, namespace: &str) -> Vec<Vec<Value>> {
     let of = |body: &Map<String, Value>| body.get("spec")?.get("limits")?.as_array().cloned();

@@ -101,6 +101,24 @@ pub(crate) fn decode_object(kind: Kind, doc: serde_json::Value) -> Result<(Objec
     Ok((object, unknown.len()))
 }
 
+/// Whether anything in a cluster limits what pods may ask for.
+pub(crate) fn has_limits(objects: &Objects) -> bool {
+    objects.count(quota::kind()) > 0 || limitrange::any(objects)
+}
+
+/// Holds a pod that a controller makes to what its namespace allows, and charges it, as admission does with clients' pods.
+pub(crate) fn admit_made(
+    objects: &mut Objects,
+    namespace: &str,
+    doc: &mut serde_json::Value,
+) -> Result<(), Status> {
+    limitrange::default(objects, namespace, doc);
+    runtimeclass::admit(objects, doc)?;
+    limitrange::check(objects, Kind::Pod, namespace, doc)?;
+    let name = doc["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    quota::admit(objects, (Kind::Pod, namespace, &name), (None, &*doc), false)
+}
+
 /// Carries out a write.
 ///
 /// Errors are what the API server would answer; the objects are then as before.

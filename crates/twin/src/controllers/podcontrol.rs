@@ -5,6 +5,7 @@ use super::events::{About, Source};
 use super::job::{admit, qos_class};
 use super::owned::reference;
 use super::{Cx, is_deleting, is_terminal};
+use crate::apiserver;
 use crate::kind::Kind;
 use crate::object::{Document, Object};
 use crate::store::Stored;
@@ -146,11 +147,27 @@ impl Cx<'_> {
         if self.objects.get(Kind::Pod, &namespace, &name).is_some() {
             return Err(Refusal::Text(format!("pods \"{name}\" already exists")));
         }
+        admit(pod.spec.get_or_insert_default(), self);
+        pod = self.limited(&namespace, pod)?;
         let spec = pod.spec.get_or_insert_default();
-        admit(spec, self);
         let qos_class = Some(qos_class(spec).to_owned());
         pod.status = Some(PodStatus { phase: Some("Pending".to_owned()), qos_class, ..PodStatus::default() });
         Ok(self.objects.put(Object::Pod(Box::new(pod))))
+    }
+    /// A new pod under the limits and quotas of its namespace.
+    fn limited(&mut self, namespace: &str, pod: Pod) -> Result<Pod, Refusal> {
+        let classed = pod.spec.as_ref().is_some_and(|spec| spec.runtime_class_name.is_some());
+        if !classed && !apiserver::has_limits(self.objects) {
+            return Ok(pod);
+        }
+        let mut doc = Object::Pod(Box::new(pod)).to_value();
+        let admitted = apiserver::admit_made(self.objects, namespace, &mut doc);
+        admitted.map_err(|status| Refusal::Text(status.message))?;
+        match Object::from_value(Kind::Pod, &doc) {
+            Ok(Object::Pod(pod)) => Ok(*pod),
+            Ok(other) => Err(Refusal::Text(format!("{}: expected a pod", other.name()))),
+            Err(error) => Err(Refusal::Text(error.to_string())),
+        }
     }
     /// A generated name no pod has; 27⁵ suffixes make a second draw rare.
     pub(crate) fn free_name(&mut self, namespace: &str, base: &str) -> String {

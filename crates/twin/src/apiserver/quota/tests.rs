@@ -1,7 +1,7 @@
 //! Quotas and limit ranges over the API's own writes, in a world where the controllers run.
 
 use super::*;
-use crate::apiserver::{DeleteOptions, Options, Request, Response, Verb};
+use crate::apiserver::{DeleteOptions, Options, PatchType, Request, Response, Verb};
 use crate::{Kind, World};
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Span};
 
@@ -124,6 +124,27 @@ fn services_and_claims_have_quotas_of_their_own() {
     lab.create(claims, claim("a", "2Gi")).unwrap();
     assert!(lab.create(claims, claim("b", "1Gi")).is_err(), "too much of gold");
     assert_eq!(lab.used("q")["gold.storageclass.storage.k8s.io/requests.storage"], "2Gi");
+}
+
+#[test]
+fn pods_of_controllers_are_held_to_it_too() {
+    let mut lab = Lab::new();
+    lab.create(kind(), quota_of("q", json!({"pods": "2"}))).unwrap();
+    let sets = Kind::document("apps", "replicasets");
+    let (labels, pod) = (json!({"app": "a"}), pod_of("x", json!({})));
+    let template = json!({"metadata": {"labels": labels}, "spec": pod["spec"]});
+    let spec = json!({"replicas": 3, "selector": {"matchLabels": labels}, "template": template});
+    lab.create(sets, json!({"metadata": {"name": "s"}, "spec": spec})).unwrap();
+    assert_eq!(lab.used("q")["pods"], "2");
+    let set = lab.world.objects(&lab.cluster).unwrap().get(sets, "default", "s").unwrap().to_value();
+    let condition = &set["status"]["conditions"][0];
+    let why = condition["message"].as_str().unwrap();
+    assert_eq!(condition["type"], "ReplicaFailure");
+    assert!(why.ends_with("exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"), "{why}");
+    let more = json!({"spec": {"hard": {"pods": "3"}}});
+    lab.ask(Verb::Patch(PatchType::Merge), kind(), "q", more).unwrap();
+    lab.world.advance_to(lab.world.now() + Span::from_seconds(60));
+    assert_eq!(lab.used("q")["pods"], "3");
 }
 
 /// After any run of writes and passing time, what a quota says is used is what adding everything up gives.
