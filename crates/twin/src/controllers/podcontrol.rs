@@ -20,6 +20,9 @@ use std::sync::Arc;
 const BASE_LENGTH_MAX: usize = 58;
 /// Most pods one look at a workload creates or deletes (`BurstReplicas`).
 pub(crate) const BURST_MAX: usize = 500;
+/// When a set tries again whose pod was refused. (The real ones begin with milliseconds and double that up to a quarter of
+/// an hour; room in a quota seldom comes within the minute.)
+pub(crate) const REFUSED_RETRY: Span = Span::from_seconds(60);
 
 /// The pod's condition of this type.
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {

@@ -12,7 +12,7 @@ use super::history::{self, Revision};
 use super::nodelifecycle::tolerates;
 use super::owned::{KINDS, Owned, place};
 use super::podcontrol::{
-    Refusal, available_at, condition, integer, number, part, pods, ready_since, to_part,
+    REFUSED_RETRY, Refusal, available_at, condition, integer, number, part, pods, ready_since, to_part,
 };
 use super::replicaset::{selector, selects};
 use super::scheduler::PodInfo;
@@ -277,6 +277,7 @@ impl<'a> Sync<'a, '_> {
             }
             Err(Refusal::NamespaceEnds) => {}
             Err(Refusal::Text(why)) => {
+                self.wakes.set(self.cx, self.object, self.cx.now + REFUSED_RETRY);
                 let text = format!("Error creating: {why}");
                 self.cx.warning(&self.about, SOURCE, "FailedCreate", text);
             }

@@ -44,6 +44,7 @@ impl Sync<'_, '_> {
             }
             Err(Refusal::NamespaceEnds) => {}
             Err(Refusal::Text(why)) => {
+                self.refused = true;
                 let text = format!("create Pod {name} in StatefulSet {set} failed error: {why}");
                 self.cx.warning(&self.about, SOURCE, "FailedCreate", text);
             }

@@ -11,7 +11,9 @@ mod identity;
 use super::events::{About, Source};
 use super::history::{self, REVISION, Revision};
 use super::owned::{KINDS, Owned, place};
-use super::podcontrol::{available_at, integer, number, part, pods, ready_since, replicas, to_part};
+use super::podcontrol::{
+    REFUSED_RETRY, available_at, integer, number, part, pods, ready_since, replicas, to_part,
+};
 use super::replicaset::{selector, selects};
 use super::workloads::{Look, Wakes, dirty_kinds};
 use super::{Cx, Place, is_deleting, phase};
@@ -82,6 +84,8 @@ struct Sync<'a, 'b> {
     current: &'a Revision,
     update: &'a Revision,
     status: StatefulSetStatus,
+    /// Whether a pod was refused.
+    refused: bool,
 }
 
 /// Brings one set on by a step; whether anything changed.
@@ -101,14 +105,15 @@ fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, object: &Object) -> b
     let current = revisions.iter().find(|r| Some(&r.name) == old.current_revision.as_ref()).unwrap_or(update);
     let limit = spec.revision_history_limit;
     let about = About::new(object);
-    let mut sync = Sync { cx, object, about, spec, current, update, status: old };
+    let mut sync = Sync { cx, object, about, spec, current, update, status: old, refused: false };
     sync.count(&all);
     sync.act(&all);
     sync.complete();
+    let retry = sync.refused.then(|| sync.cx.now + REFUSED_RETRY);
     let status = sync.status;
     let min_ready = integer(object, "spec", "minReadySeconds").unwrap_or(0);
     let coming = all.iter().filter_map(|pod| available_at(pod, min_ready)).filter(|at| *at > cx.now).min();
-    if let Some(at) = coming {
+    if let Some(at) = coming.into_iter().chain(retry).min() {
         wakes.set(cx, object, at);
     }
     let mut used: BTreeSet<String> = all.iter().map(|pod| revision(pod).to_owned()).collect();
