@@ -143,3 +143,25 @@ fn a_cron_job_starts_jobs_in_its_zone_and_keeps_few() {
         "{told:?}"
     );
 }
+
+#[test]
+fn a_set_whose_pod_a_quota_refuses_tries_again() {
+    let mut world = world(2);
+    let (sets, quotas) = (kind("apps/v1", "StatefulSet"), kind("v1", "ResourceQuota"));
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": NAMESPACE},
+        "spec": {"hard": {"pods": "1"}}});
+    create(&mut world, quotas, quota);
+    let body = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": NAMESPACE},
+        "spec": {"replicas": 2, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": template("db", "db:1")}});
+    create(&mut world, sets, body);
+    pass(&mut world, 30);
+    assert_eq!(names(&world), ["db-0"]);
+    let why =
+        "pods \"db-1\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1";
+    let told = format!("FailedCreate: create Pod db-1 in StatefulSet db failed error: {why}");
+    assert!(events(&world, "db").contains(&told), "{:?}", events(&world, "db"));
+    edit(&mut world, quotas, "few", |quota| quota["spec"]["hard"]["pods"] = json!("2"));
+    pass(&mut world, 60);
+    assert_eq!(names(&world), ["db-0", "db-1"]);
+}
