@@ -115,7 +115,7 @@ pub(super) fn remarks(header: &ClusterHeader, aside: &BTreeMap<String, u64>) -> 
         .collect();
     if !kept.is_empty() {
         remarks.push(format!(
-            "kept aside: {name}: {}: the twin has no controllers for them yet, their pods stay as they are",
+            "kept aside: {name}: {}: a twin does not take imported ones over yet, their pods stay as they are",
             kept.join(", ")
         ));
     }

@@ -176,6 +176,7 @@ impl Fleet {
         let inbox = mpsc::channel(engine::INBOX);
         let engine =
             Engine::start(Control::new(Settings::default()), Arc::new(WallClock), hands, store, inbox);
+        tokio::spawn(server::pacer::keep_wall_time(engine.clone(), Arc::new(WallClock)));
         for i in 0..size.clusters {
             engine.tell(Event::Cluster(facts(i))).await.unwrap();
         }
