@@ -3,6 +3,7 @@
 //! Sizes are in elements (lists, maps), characters (strings) and bytes of JSON (`bytes_min`), as Kubernetes counts them
 //! to say what an expression may cost at worst. What has no type, or only unknown fields, cannot be seen.
 
+use super::parser::RESERVED;
 use super::types::Type;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -243,30 +244,8 @@ pub(crate) fn entries(schema: &Json) -> Entries {
     }
 }
 
-/// Words of CEL that no field can be called by.
-const KEYWORDS: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Words of CEL that no field can be called by, beside those it keeps for later.
+const LITERALS: [&str; 4] = ["true", "false", "null", "in"];
 
 /// A field's name as expressions write it; `None` where they cannot.
 pub(crate) fn escape(name: &str) -> Option<String> {
@@ -275,7 +254,7 @@ pub(crate) fn escape(name: &str) -> Option<String> {
     if first.is_ascii_digit() || !name.chars().all(fits) {
         return None;
     }
-    if KEYWORDS.contains(&name) {
+    if LITERALS.contains(&name) || RESERVED.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let escaped = name.replace("__", "__underscores__");

@@ -13,7 +13,7 @@ const SOURCE_CHARS_MAX: usize = 100_000;
 const PARTS_MAX: usize = 100_000;
 
 /// Words kept for later, which name nothing.
-const RESERVED: [&str; 17] = [
+pub(super) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",

@@ -3,7 +3,9 @@
 use super::Cx;
 use crate::kind::Kind;
 use crate::object::{Document, Object};
+use crate::store::Stored;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The value at a path below the metadata; `None` where a part of the path is not there.
 pub(crate) fn at<'a>(doc: &'a Document, path: &[&str]) -> Option<&'a Value> {
@@ -61,13 +63,33 @@ impl Cx<'_> {
         (namespace, name): (&str, &str),
         change: impl FnOnce(&mut Document),
     ) -> bool {
-        let Some(old) = self.document(kind, namespace, name) else { return false };
+        self.rewrite((kind, namespace, name), change).is_some()
+    }
+    /// Changes a document as the API does: the generation counts changes of the spec. Returns what was written, if anything.
+    pub(crate) fn edit(
+        &mut self,
+        place: (Kind, &str, &str),
+        change: impl FnOnce(&mut Document),
+    ) -> Option<Arc<Stored>> {
+        self.rewrite(place, |doc| {
+            let spec = doc.body.get("spec").cloned();
+            change(doc);
+            if doc.body.get("spec") != spec.as_ref() {
+                doc.metadata.generation = Some(doc.metadata.generation.unwrap_or(0) + 1);
+            }
+        })
+    }
+    fn rewrite(
+        &mut self,
+        (kind, namespace, name): (Kind, &str, &str),
+        change: impl FnOnce(&mut Document),
+    ) -> Option<Arc<Stored>> {
+        let old = self.document(kind, namespace, name)?;
         let mut new = old.clone();
         change(&mut new);
         if new == *old {
-            return false;
+            return None;
         }
-        self.objects.put(Object::Document(Box::new(new)));
-        true
+        Some(self.objects.put(Object::Document(Box::new(new))))
     }
 }

@@ -7,7 +7,7 @@ use super::owned::reference;
 use super::{Cx, is_deleting, is_terminal};
 use crate::apiserver;
 use crate::kind::Kind;
-use crate::object::{Document, Object};
+use crate::object::Object;
 use crate::store::Stored;
 use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, PodTemplateSpec};
@@ -95,25 +95,6 @@ pub(crate) fn to_part<T: serde::Serialize>(status: &T) -> Value {
 }
 
 impl Cx<'_> {
-    /// Changes a document as the API does: nothing is written if nothing differs, and the generation counts changes of
-    /// the spec. Returns what was written.
-    pub(crate) fn edit(
-        &mut self,
-        (kind, namespace, name): (Kind, &str, &str),
-        change: impl FnOnce(&mut Document),
-    ) -> Option<Arc<Stored>> {
-        let stored = self.objects.get(kind, namespace, name)?.clone();
-        let before = stored.object.as_document()?;
-        let mut after = before.clone();
-        change(&mut after);
-        if after == *before {
-            return None;
-        }
-        if after.body.get("spec") != before.body.get("spec") {
-            after.metadata.generation = Some(after.metadata.generation.unwrap_or(0) + 1);
-        }
-        Some(self.objects.put(Object::Document(Box::new(after))))
-    }
     /// Writes a document's status where it differs.
     pub(crate) fn put_status(&mut self, object: &Object, status: Value) -> bool {
         let place = (object.kind(), object.namespace(), object.name());
