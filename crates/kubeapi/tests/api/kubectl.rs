@@ -9,6 +9,19 @@ pub struct Kubectl<'a> {
     pub home: &'a Path,
 }
 
+/// A home directory whose kubeconfig is of the API served at an address.
+pub fn home_of(address: std::net::SocketAddr) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "kr",
+        "clusters": [{"name": "kr", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "kr", "context": {"cluster": "kr", "user": "u"}}],
+    });
+    std::fs::write(home.path().join("config"), config.to_string()).unwrap();
+    home
+}
+
 impl Kubectl<'_> {
     /// Runs kubectl with `args` and `input` on stdin: whether it succeeded, stdout and stderr.
     fn try_run(&self, args: &[&str], input: &str) -> (bool, String) {
@@ -293,14 +306,7 @@ async fn kubectl_cannot_tell() {
     let address = listener.local_addr().unwrap();
     let service = router(&twin);
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
-    let home = tempfile::tempdir().unwrap();
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "kr",
-        "clusters": [{"name": "kr", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "kr", "context": {"cluster": "kr", "user": "u"}}],
-    });
-    std::fs::write(home.path().join("config"), config.to_string()).unwrap();
+    let home = home_of(address);
     tokio::task::spawn_blocking(move || {
         let kubectl = Kubectl { home: home.path() };
         read_and_apply(&kubectl);

@@ -1,6 +1,6 @@
 //! The real kubectl, if there is one, rolls a Deployment out on a world whose time passes.
 
-use crate::kubectl::{Kubectl, has};
+use crate::kubectl::{Kubectl, has, home_of};
 use fleet::{ClusterId, Instant, Span};
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -110,14 +110,7 @@ async fn kubectl_rolls_out_and_back() {
             living.with(|world| world.advance_to(world.now() + Span::from_seconds(1)));
         }
     });
-    let home = tempfile::tempdir().unwrap();
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "kr",
-        "clusters": [{"name": "kr", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "kr", "context": {"cluster": "kr", "user": "u"}}],
-    });
-    std::fs::write(home.path().join("config"), config.to_string()).unwrap();
+    let home = home_of(address);
     tokio::task::spawn_blocking(move || roll(&Kubectl { home: home.path() })).await.unwrap();
     clock.abort();
     server.abort();
