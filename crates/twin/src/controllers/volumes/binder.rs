@@ -111,12 +111,8 @@ impl Binder {
                 });
             }
             Object::Document(doc) if doc.kind == class_kind() => self.wake(cx, |claim| !is_settled(claim)),
-            Object::Pod(pod) if change.kind == ChangeKind::Deleted || is_terminal(pod) => {
-                let namespace: Arc<str> = change.object.object.namespace().into();
-                self.claims.extend(claims_of(pod).map(|claim| (namespace.clone(), Arc::from(claim))));
-            }
-            Object::Pod(pod) if change.kind == ChangeKind::Added => {
-                // The claim of an ephemeral volume is made for the pod.
+            // Who comes may bring the claim of an ephemeral volume, who leaves gives its claims free.
+            Object::Pod(pod) if change.kind != ChangeKind::Modified || is_terminal(pod) => {
                 let namespace: Arc<str> = change.object.object.namespace().into();
                 self.claims.extend(claims_of(pod).map(|claim| (namespace.clone(), Arc::from(claim))));
             }
@@ -155,9 +151,10 @@ impl Binder {
         }
         if place.0.is_empty() {
             self.taken_away(cx, &place.1, uid);
-        } else if let Some(claim) = cx.document(claim_kind(), &place.0, &place.1).cloned() {
-            if self::uid(&claim) != &**uid {
-            } else if is_settled(&claim) {
+        } else if let Some(claim) =
+            cx.document(claim_kind(), &place.0, &place.1).filter(|claim| self::uid(claim) == &**uid).cloned()
+        {
+            if is_settled(&claim) {
                 self.enlarged(cx, &claim);
             } else {
                 self.provisioned(cx, &claim);
@@ -307,9 +304,9 @@ impl Binder {
             }
             annotate(claim, BIND_COMPLETED, "yes");
             set(claim, &["status", "phase"], json!("Bound"));
-            for (from, to) in [("accessModes", "accessModes"), ("capacity", "capacity")] {
-                if let Some(value) = at(volume, &["spec", from]) {
-                    set(claim, &["status", to], value.clone());
+            for part in ["accessModes", "capacity"] {
+                if let Some(value) = at(volume, &["spec", part]) {
+                    set(claim, &["status", part], value.clone());
                 }
             }
         });
@@ -417,8 +414,7 @@ impl Binder {
         let mut acted =
             cx.change_document(kind, ("", volume_name), |v| protect(&mut v.metadata, VOLUME_FINALIZER));
         let phase = match kept_for(&volume) {
-            None => "Available",
-            Some((_, _, "")) => "Available",
+            None | Some((_, _, "")) => "Available",
             Some(_) if claim_of(cx, &volume).is_some() => return acted,
             Some(_) => "Released",
         };
