@@ -13,7 +13,7 @@
 
 use super::draw::Draw;
 use super::interruptible::Search;
-use super::menu::{Choice, Menu};
+use super::menu::{Choice, Menu, wanted};
 use super::problem::{Job, Place, Problem, Value, fits};
 use super::scan::Scan;
 use super::state::State;
@@ -357,6 +357,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         let problem = self.state.problem;
         let item = &problem.jobs[job];
         let choices = self.menu.of(job, &mut self.state.work);
+        let choices = wanted(&choices);
         let at = self.draw.share() * self.draw.share() * choices.len() as f64;
         let choice = choices[at as usize];
         let held = self.state.values[job];
@@ -390,6 +391,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         }
         if self.draw.share() < WHOLE {
             let choices = self.menu.whole(job, &mut self.state.work);
+            let choices = wanted(&choices);
             let at = self.draw.share() * self.draw.share() * choices.len() as f64;
             return choices.get(at as usize).map(|choice| choice.place(item));
         }
@@ -510,6 +512,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         }
         let item = &self.state.problem.jobs[job];
         let choices = self.menu.of(job, &mut self.state.work);
+        let choices = wanted(&choices);
         let choice = *choices.get(self.draw.below(choices.len()))?;
         let place = if item.pausable {
             self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true)?.1

@@ -14,8 +14,11 @@ use super::interruptible::Search;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Problem, RESOURCES};
 
-/// How long overfill is remembered: weight of the past in its average, and in that of its square.
-const PAST: (f64, f64) = (0.9, 0.95);
+/// How long overfill is remembered: weight of the past in its average, where jobs are asked all at once and in parts,
+/// and in that of its square.
+const PAST: f64 = 0.9;
+const PAST_IN_PARTS: f64 = 0.7;
+const PAST_OF_SQUARE: f64 = 0.95;
 /// Added to the root of the mean square, as a share of room: keeps quiet cells quiet.
 const QUIET: f64 = 1e-3;
 
@@ -75,7 +78,7 @@ pub struct Dual<'a> {
     held: Vec<Amounts>,
     mean: Vec<f64>,
     square: Vec<f64>,
-    /// Products of `PAST` so far.
+    /// Products of these weights so far.
     past: (f64, f64),
     alone: Alone<'a>,
 }
@@ -173,12 +176,22 @@ impl<'a> Dual<'a> {
         }
     }
 
-    /// Asks every job and moves the prices by about `pace` grams.
-    pub fn step(&mut self, pace: f64, work: &mut u64) {
-        for job in 0..self.problem.jobs.len() {
-            self.ask(job, work);
+    /// Asks every job once, in so many parts, and moves the prices by about `pace` grams after each. In parts prices
+    /// get further for the same work, since not all jobs run to the same cheap slots at a time; all at once they get
+    /// nearer to the best in the end.
+    pub fn round(&mut self, parts: usize, pace: f64, work: &mut u64) {
+        let past = if parts == 1 { PAST } else { PAST_IN_PARTS };
+        for part in 0..parts {
+            for job in (part..self.problem.jobs.len()).step_by(parts) {
+                self.ask(job, work);
+            }
+            self.step(pace, past);
         }
-        self.past = (self.past.0 * PAST.0, self.past.1 * PAST.1);
+    }
+
+    /// Moves the prices by about `pace` grams.
+    fn step(&mut self, pace: f64, past: f64) {
+        self.past = (self.past.0 * past, self.past.1 * PAST_OF_SQUARE);
         let (slots, room) = (self.problem.slots, &self.problem.room);
         let rows = self.prices.scale.len();
         let mut fallen = self.fallen[self.fallen.len() - rows..].to_vec();
@@ -193,8 +206,8 @@ impl<'a> Dual<'a> {
                 // Where nothing is asked for and nothing overfilled there is nothing to learn.
                 let excess = if *price <= 0.0 { excess.max(0.0) } else { excess };
                 let (mean, square) = (&mut self.mean[i], &mut self.square[i]);
-                *mean = PAST.0 * *mean + (1.0 - PAST.0) * excess;
-                *square = PAST.1 * *square + (1.0 - PAST.1) * (excess * excess);
+                *mean = past * *mean + (1.0 - past) * excess;
+                *square = PAST_OF_SQUARE * *square + (1.0 - PAST_OF_SQUARE) * (excess * excess);
                 let root = (*square / (1.0 - self.past.1)).sqrt() + QUIET;
                 let before = *price;
                 *price = (*price + pace * (*mean / (1.0 - self.past.0)) / root).max(0.0);

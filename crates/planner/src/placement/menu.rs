@@ -7,7 +7,9 @@ use super::problem::{Amounts, Job, Place, Problem, fits};
 use std::rc::Rc;
 
 /// Places kept of each job that runs at one go.
-const PLACES_MAX: usize = 128;
+const PLACES_MAX: usize = 1024;
+/// Of these so many are places it may be forced to; the rest is for when those are full.
+const WANTED_MAX: usize = 128;
 /// Clusters kept of each job that may pause.
 const CLUSTERS_MAX: usize = 24;
 
@@ -24,6 +26,11 @@ pub struct Choice {
     pub cluster: u16,
     /// Which of the job's modes.
     pub mode: u8,
+}
+
+/// Of the choices of a job those it may be forced to, the cheapest at the prices.
+pub fn wanted(choices: &[Choice]) -> &[Choice] {
+    &choices[..choices.len().min(WANTED_MAX)]
 }
 
 impl Choice {

@@ -17,8 +17,14 @@ use super::state::State;
 
 /// The relaxation ends at this share of the whole.
 const PRICED_AT: f64 = 0.35;
-/// Steps of the relaxation at most: more gain nothing.
+/// Rounds of the relaxation at most: more gain nothing.
 const ROUNDS_MAX: usize = 256;
+/// Where there is no time for so many, the first rounds ask the jobs in parts, at half the pace; the rest at a little less
+/// than all of it.
+const PARTS: usize = 4;
+const ROUNDS_IN_PARTS: usize = 40;
+const PACE_IN_PARTS: f64 = 0.5;
+const PACE_AFTER_PARTS: f64 = 0.7;
 /// The pace of prices shrinks to a hundredth in this many parts.
 const PACE_PARTS: usize = 64;
 /// The 64th root of 1/100.
@@ -153,8 +159,8 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     // Where most stay where they were planned, a second plan from nothing has little to add.
     let known = known(problem);
     let mut dual = Dual::new(problem, hoped(&state), prices, &mut state.work);
-    let pace = if prices.iter().any(|price| *price > 0.0) { PACE_WARM } else { PACE };
-    price(&mut dual, &mut state, pace, PRICED_AT, &mut budget);
+    let cold = !prices.iter().any(|price| *price > 0.0);
+    price(&mut dual, &mut state, cold, PRICED_AT, &mut budget);
     if !known && (budget.share)(state.work) < 1.0 {
         let mut other = State::new(problem);
         other.work = state.work;
@@ -175,7 +181,7 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
             // With those left out the prices were as high as they could get. Where they are few, there is little to it,
             // and to begin anew takes long.
             dual.restart(limits(&state), &mut state.work);
-            price(&mut dual, &mut state, PACE, REPRICED_AT, &mut budget);
+            price(&mut dual, &mut state, true, REPRICED_AT, &mut budget);
             menu = Menu::new(problem, dual.prices());
         }
         anneal(&mut state, &mut menu, HEAT_AGAIN, 1.0, seed, &mut budget);
@@ -194,12 +200,13 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     }
 }
 
-/// Steps of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way.
-fn price(dual: &mut Dual<'_>, state: &mut State<'_>, pace: f64, end: f64, budget: &mut Budget<'_>) {
+/// Rounds of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way; from prices
+/// of nothing if `cold`.
+fn price(dual: &mut Dual<'_>, state: &mut State<'_>, cold: bool, end: f64, budget: &mut Budget<'_>) {
     let cells = dual.prices().price.len().max(1);
-    let mut pace = grams(state) / cells as f64 * pace;
+    let mut pace = grams(state) / cells as f64 * if cold { PACE } else { PACE_WARM };
     let begin = (budget.share)(state.work);
-    let mut part = 0;
+    let (mut part, mut short) = (0, false);
     for round in 0..ROUNDS_MAX {
         let share = ((budget.share)(state.work) - begin) / (end - begin);
         if begin >= end || share >= 1.0 {
@@ -210,7 +217,14 @@ fn price(dual: &mut Dual<'_>, state: &mut State<'_>, pace: f64, end: f64, budget
             pace *= SLOWER;
         }
         part = part.max(parts);
-        dual.step(pace, &mut state.work);
+        // The first round, which looks at every place, tells how many there is time for.
+        short |= cold && round == 1 && share * ROUNDS_MAX as f64 > 1.0;
+        let (in_parts, slower) = match (short, (1..ROUNDS_IN_PARTS).contains(&round)) {
+            (true, true) => (PARTS, PACE_IN_PARTS),
+            (true, false) => (1, PACE_AFTER_PARTS),
+            (false, _) => (1, 1.0),
+        };
+        dual.round(in_parts, pace * slower, &mut state.work);
     }
     dual.evaluate(&mut state.work);
 }
