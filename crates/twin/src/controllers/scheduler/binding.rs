@@ -85,7 +85,8 @@ impl Scheduler {
         for (uid, waiting) in &self.binding {
             let stored = cx.pod(&waiting.place.0, &waiting.place.1, uid);
             let pod = stored.as_ref().and_then(|s| s.object.as_pod());
-            let digested = pod.and_then(|pod| Some(self.config.profile(name_of(pod))?.digest(pod)));
+            let digested =
+                pod.and_then(|pod| Some(self.config.profile(name_of(pod))?.adapt(cluster.digest(pod))));
             if let Some(info) = digested {
                 let info = PodInfo { node: Some(waiting.node.clone()), nominated: None, ..info };
                 cluster.place(&waiting.node, Arc::new(info));

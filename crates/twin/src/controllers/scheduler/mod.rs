@@ -23,9 +23,11 @@ mod plugins;
 mod pod;
 mod profile;
 mod queue;
+mod rooms;
 mod status;
 mod storage;
 mod surroundings;
+mod templates;
 
 pub use advice::{Advice, advise};
 pub use attempt::Search;
@@ -141,7 +143,8 @@ fn undo(cluster: &mut Cluster, change: &Change) {
             if let Some(Object::Pod(old)) = before
                 && let Some(node) = holds(old)
             {
-                cluster.place(node, Arc::new(PodInfo::new(old)));
+                let old = Arc::new(cluster.digest(old));
+                cluster.place(node, old);
             }
         }
         (object, before) => {
@@ -228,7 +231,7 @@ impl Scheduler {
             let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
             let started = start.map(|t| Instant::from_jiff(t.0));
             let labels = pod.metadata.labels.as_ref();
-            let same = labels.map_or(old.labels.is_empty(), |l| *l == *old.labels);
+            let same = labels.map_or(old.labels.is_empty(), |l| *l == old.labels);
             if same && old.terminating == is_deleting(&pod.metadata) {
                 if started != old.start {
                     cluster.touch(uid, |info| info.start = started);
@@ -240,7 +243,7 @@ impl Scheduler {
             }
             cluster.release(uid);
         }
-        let info = Arc::new(PodInfo::new(pod));
+        let info = Arc::new(cluster.digest(pod));
         if info.terminating {
             self.news.left.push(info.clone());
         }
@@ -322,7 +325,7 @@ impl Scheduler {
         let Some(profile) = self.config.profile(name_of(pod)) else { return };
         let info = match &waiting.info {
             Some(info) => info.clone(),
-            None => waiting.info.insert(Arc::new(profile.digest(pod))).clone(),
+            None => waiting.info.insert(Arc::new(profile.adapt(cluster.digest(pod)))).clone(),
         };
         let seed = cx.seed;
         let id = cx.timers.cluster;
@@ -333,12 +336,12 @@ impl Scheduler {
             Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
     }
-    fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &str) {
+    fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &Arc<str>) {
         let Some(cluster) = &mut self.cluster else { return };
         self.queue.remove(&info.uid);
         cluster.withdraw(&info.uid);
         let mut placed = Arc::unwrap_or_clone(info);
-        placed.node = Some(node.into());
+        placed.node = Some(node.clone());
         placed.nominated = None;
         let placed = Arc::new(placed);
         cluster.place(node, placed.clone());

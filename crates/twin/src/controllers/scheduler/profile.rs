@@ -204,9 +204,8 @@ impl Profile {
     pub fn weight(&self, plugin: Plugin) -> i64 {
         self.scores.iter().find(|(p, _)| *p == plugin).map_or(0, |(_, weight)| *weight)
     }
-    /// A pod with what it asks of a node under this profile.
-    pub(super) fn digest(&self, pod: &k8s_openapi::api::core::v1::Pod) -> PodInfo {
-        let mut info = PodInfo::new(pod);
+    /// Adds what the pod asks of a node under this profile.
+    pub(super) fn adapt(&self, mut info: PodInfo) -> PodInfo {
         if let Cow::Owned(asked) = self.fit.asked(&info.request) {
             info.asked = Some(Box::new(asked));
         }
