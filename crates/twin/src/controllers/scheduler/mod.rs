@@ -214,16 +214,21 @@ impl Scheduler {
             self.queue.remove(uid);
             self.withdraw(uid);
         } else if !self.queue.contains(uid) {
-            let object = &change.object.object;
-            let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-            let created = pod.metadata.creation_timestamp.as_ref();
-            let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
-            self.queue.add(object.namespace(), object.name(), uid, priority, since);
+            self.enqueue(uid, pod);
         } else if let Some(Object::Pod(old)) = change.previous.as_ref().map(|p| &p.object)
             && (old.spec != pod.spec || old.metadata.labels != pod.metadata.labels)
         {
             self.queue.renew(uid);
         }
+    }
+    /// A pod is to be bound.
+    fn enqueue(&mut self, uid: &str, pod: &Pod) {
+        let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+        let created = pod.metadata.creation_timestamp.as_ref();
+        let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
+        let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        self.queue.add(&namespace, &name, uid, priority, since);
     }
     fn observe_bound(&mut self, uid: &str, node: &str, pod: &Pod) {
         let Some(cluster) = &mut self.cluster else { return };
@@ -330,8 +335,9 @@ impl Scheduler {
         let seed = cx.seed;
         let id = cx.timers.cluster;
         let search = self.search.get_or_insert_with(|| Search::new(seed, &format!("scheduler/{id}")));
+        let patience = profile.bind_timeout;
         match search.attempt(cluster, &info, profile) {
-            Outcome::Fits(node) if self.reserve(cx, &info, &node) => {}
+            Outcome::Fits(node) if self.reserve(cx, &info, &node, patience) => {}
             Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
             Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
