@@ -119,6 +119,7 @@ proptest! {
         nodes in nodes(), pods in pods(), seed in any::<u64>(), which in 0..4_usize,
     ) {
         let profile = profiles().remove(which);
+        let mut nodes = nodes;
         let (mut first, mut second) = (cluster(&nodes), cluster(&nodes));
         let (mut search, mut again) = (Search::new(seed, "test"), Search::new(seed, "test"));
         let mut placed: Vec<(Arc<str>, &Value)> = Vec::new();
@@ -129,7 +130,13 @@ proptest! {
             placed.iter().for_each(|(node, value)| fresh.place(node, Arc::new(self::pod(value))));
             let decision = decide(&mut first, &pod, &profile);
             prop_assert_eq!(words(&decision, &pod), words(&decide(&mut fresh, &pod, &profile), &pod));
-            let chosen = search.choose(&mut first, &pod, &profile);
+            // What is remembered between cycles and shared between pods decides nothing.
+            let mut forgetful = cluster(&nodes);
+            placed.iter().for_each(|(node, value)| forgetful.place(node, Arc::new(self::pod(value))));
+            let anew = search.clone().choose(&mut forgetful, &pod, &profile);
+            let digested = first.digest(&serde_json::from_value(value.clone()).unwrap());
+            let chosen = search.choose(&mut first, &digested, &profile);
+            prop_assert_eq!(&chosen, &anew);
             prop_assert_eq!(&chosen, &again.choose(&mut second, &pod, &profile));
             prop_assert_eq!(chosen.is_none(), decision.feasible.is_empty());
             if let Some(node) = chosen {
@@ -143,6 +150,15 @@ proptest! {
                 let (_, gone) = placed.remove(i % placed.len());
                 let uid = gone["metadata"]["uid"].as_str().unwrap();
                 prop_assert!(first.release(uid).is_some() && second.release(uid).is_some());
+            }
+            if i % 3 == 2 {
+                let at = i % nodes.len();
+                let cordoned = nodes[at]["spec"]["unschedulable"] == true;
+                nodes[at]["spec"]["unschedulable"] = json!(!cordoned);
+                nodes[at]["spec"]["taints"] = if i % 2 == 0 { json!([]) } else { json!([{"key": "u", "effect": "PreferNoSchedule"}]) };
+                let changed: Node = serde_json::from_value(nodes[at].clone()).unwrap();
+                first.put_node(&changed);
+                second.put_node(&changed);
             }
         }
     }

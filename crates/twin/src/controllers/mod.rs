@@ -18,6 +18,7 @@ pub(crate) mod job;
 pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;
 pub(crate) mod namespace;
+pub(crate) mod node;
 pub(crate) mod nodelifecycle;
 pub(crate) mod owned;
 pub(crate) mod podcontrol;

@@ -6,6 +6,7 @@
 //! silent. Heartbeats themselves are no events: `lastHeartbeatTime` and the Leases are not renewed.
 
 use super::kubelet::set_condition as set_pod_condition;
+use super::node::taints;
 use super::{Cx, Place, is_deleting, is_terminal, time};
 use crate::controllers::events::{About, Source};
 use crate::kind::Kind;
@@ -36,8 +37,7 @@ pub(crate) struct NodeLifecycle {
 }
 
 fn no_execute(node: &Node) -> Vec<&Taint> {
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    taints.into_iter().flatten().filter(|t| t.effect == NO_EXECUTE).collect()
+    taints(node).iter().filter(|t| t.effect == NO_EXECUTE).collect()
 }
 
 /// Whether a toleration covers a taint.

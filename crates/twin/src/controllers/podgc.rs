@@ -2,7 +2,7 @@
 //! service. (The real controller looks every 20 s, and waits 40 s in case a node comes back; a twin's node object does
 //! not come back by itself.)
 
-use super::volumes::OUT_OF_SERVICE;
+use super::node::{OUT_OF_SERVICE, is_ready, is_tainted};
 use super::{Cx, Place, is_deleting};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -19,10 +19,7 @@ pub(crate) struct PodGc {
 
 /// Whether somebody said that a node that does not answer is really down.
 fn is_out_of_service(node: &Node) -> bool {
-    let status = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let ready = status.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    !ready && taints.into_iter().flatten().any(|t| t.key == OUT_OF_SERVICE)
+    !is_ready(node) && is_tainted(node, OUT_OF_SERVICE)
 }
 
 impl PodGc {

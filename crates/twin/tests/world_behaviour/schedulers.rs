@@ -134,3 +134,33 @@ fn a_label_that_kept_pods_away_may_go() {
     edit(&mut world, Kind::Pod, "first", |pod| pod["metadata"]["labels"] = json!({}));
     assert_eq!(place(&world, "apart"), "kr-general-1");
 }
+
+#[test]
+fn a_pod_waits_for_its_claims_as_long_as_its_profile_says() {
+    let claims = Kind::find("", "v1", "persistentvolumeclaims").unwrap();
+    let mut told = Vec::new();
+    for seconds in [1, 60] {
+        let args = json!({"name": "VolumeBinding", "args": {"bindTimeoutSeconds": seconds}});
+        let profile = json!({"schedulerName": "default-scheduler", "pluginConfig": [args]});
+        let mut world =
+            World::new(&configured(1, configuration(json!({"profiles": [profile]}))), start(), 42);
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": NAMESPACE}, "spec": spec});
+        create(&mut world, claims, claim);
+        create(
+            &mut world,
+            Kind::Pod,
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "namespace": NAMESPACE},
+            "spec": {"containers": [{"name": "main", "image": "busybox:1.37", "command": ["sleep", "9000"]}],
+                "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}}),
+        );
+        pass(&mut world, 2);
+        told.push(events(&world, "q"));
+        // A disk takes three seconds to be made: it is there whoever waits for it.
+        pass(&mut world, 60);
+        assert_eq!(get(&world, Kind::Pod, "q")["status"]["phase"], "Running");
+    }
+    let gave_up = "FailedScheduling: running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
+    assert!(told[0].iter().any(|said| said == gave_up), "{told:?}");
+    assert!(told[1].is_empty(), "{told:?}");
+}

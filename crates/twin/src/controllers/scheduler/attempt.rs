@@ -6,6 +6,7 @@ use super::decision::{no_preemption, not_named, preempt, refused_message, unfit_
 use super::plugins::defaultpreemption::{self, Candidate};
 use super::pod::PodInfo;
 use super::profile::Profile;
+use super::rooms::{REFUSED, Table};
 use super::status::{Plugin, Rejection};
 use crate::random::Stream;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,18 @@ impl Search {
     }
     /// Tries to place a pod.
     pub(super) fn attempt(&mut self, cluster: &mut Cluster, pod: &PodInfo, profile: &Profile) -> Outcome {
+        let mut table = cluster.take_table(pod, profile);
+        let outcome = self.attempt_by(&mut table, cluster, pod, profile);
+        cluster.put_table_back(table);
+        outcome
+    }
+    fn attempt_by(
+        &mut self,
+        table: &mut Table,
+        cluster: &mut Cluster,
+        pod: &PodInfo,
+        profile: &Profile,
+    ) -> Outcome {
         let nodes = cluster.node_count();
         let (cycle, states) = match Cycle::new(cluster, pod, profile) {
             Ok(begun) => begun,
@@ -75,25 +88,80 @@ impl Search {
         {
             return Outcome::Fits(name(at));
         }
-        let (feasible, rejected) = sample(&cycle, &states, &mut self.next);
-        match feasible.as_slice() {
-            [] => Outcome::Unfit(self.unfit(&cycle, &states, &rejected)),
-            [only] => Outcome::Fits(name(*only)),
-            several => match cycle.score(several, false) {
-                Ok(scores) => {
-                    let most = scores.totals.iter().copied().max().unwrap_or(0);
-                    let best = || (0..several.len()).filter(|i| scores.totals[*i] == most);
-                    let lot = self.below(best().count());
-                    Outcome::Fits(name(best().nth(lot).map_or(several[0], |i| several[i])))
-                }
-                Err(message) => Outcome::Unfit(Unfit {
-                    message,
-                    reason: "SchedulerError",
-                    against: Plugin::NodeAffinity.bit(),
-                    nomination: Nomination::Keep,
-                }),
-            },
+        let start = if nodes == 0 { 0 } else { self.next % nodes };
+        let chosen = match cycle.is_plain() {
+            true => Ok(self.choose_plain(&cycle, table)),
+            false => self.choose_among(&cycle, &states, table),
+        };
+        match chosen {
+            Ok(Some(at)) => Outcome::Fits(name(at)),
+            Ok(None) => {
+                let rejected = rejected(&cycle, &states, start);
+                Outcome::Unfit(self.unfit(&cycle, &states, &rejected))
+            }
+            Err(message) => Outcome::Unfit(Unfit {
+                message,
+                reason: "SchedulerError",
+                against: Plugin::NodeAffinity.bit(),
+                nomination: Nomination::Keep,
+            }),
         }
+    }
+    /// One of the best of enough nodes, where nodes' own answers are all there is.
+    fn choose_plain(&mut self, cycle: &Cycle<'_>, table: &mut Table) -> Option<u32> {
+        let order = cycle.cluster.ordered();
+        let enough = enough(cycle.profile, order.len());
+        let start = self.next.checked_rem(order.len())?;
+        let (mut seen, mut fit) = (0, 0);
+        for place in (start..order.len()).chain(0..start) {
+            if fit >= enough {
+                break;
+            }
+            seen += 1;
+            let at = order[place];
+            fit += usize::from(table.answer(place, || cycle.room(at, cycle.cluster.node(at))) != REFUSED);
+        }
+        self.next = (start + seen) % order.len();
+        let first = start..(start + seen).min(order.len());
+        let then = 0..(start + seen).saturating_sub(order.len());
+        let all = || table.known(first.clone()).iter().chain(table.known(then.clone()));
+        let most = all().copied().max().filter(|most| *most != REFUSED)?;
+        let lot = self.below(all().filter(|score| **score == most).count());
+        let best = first.clone().chain(then.clone()).zip(all()).filter(|(_, score)| **score == most);
+        best.map(|(place, _)| order[place]).nth(lot)
+    }
+    /// The same where more plugins have a say.
+    fn choose_among(
+        &mut self,
+        cycle: &Cycle<'_>,
+        states: &States,
+        table: &mut Table,
+    ) -> Result<Option<u32>, String> {
+        let order = cycle.cluster.ordered();
+        if order.is_empty() {
+            return Ok(None);
+        }
+        let found = match cycle.only.as_deref().map(|names| cycle.cluster.places_of(names)) {
+            None => {
+                let start = self.next % order.len();
+                let places = (start..order.len()).chain(0..start);
+                Found::among(cycle, states, table, places, enough(cycle.profile, order.len()))
+            }
+            Some(named) => {
+                let start = self.next.checked_rem(named.len()).unwrap_or(0);
+                let places = named[start..].iter().chain(&named[..start]).copied();
+                Found::among(cycle, states, table, places, enough(cycle.profile, named.len()))
+            }
+        };
+        self.next = (self.next % order.len() + found.seen) % order.len();
+        let Found { feasible, mut totals, .. } = found;
+        if feasible.len() > 1 {
+            cycle.add_scores(&feasible, &mut totals)?;
+        }
+        let most = totals.iter().copied().max().unwrap_or(0);
+        let best = || feasible.iter().zip(&totals).filter(|(_, total)| **total == most);
+        let lot = self.below(best().count());
+        Ok(best().nth(lot).map(|(at, _)| *at))
     }
     fn unfit(&mut self, cycle: &Cycle<'_>, states: &States, rejected: &[(u32, Rejection)]) -> Unfit {
         let offset = self.below(defaultpreemption::potential(rejected));
@@ -125,33 +193,56 @@ fn refused(nodes: usize, pod: &PodInfo, profile: &Profile, rejection: &Rejection
     }
 }
 
-/// Filters nodes in turn until there are enough; the next search begins where this one ended.
-fn sample(cycle: &Cycle<'_>, states: &States, next: &mut usize) -> (Vec<u32>, Vec<(u32, Rejection)>) {
+/// How many nodes that fit are looked for among `nodes`: one, where nobody would score them.
+fn enough(profile: &Profile, nodes: usize) -> usize {
+    if profile.scores.is_empty() { 1 } else { profile.feasible_enough(nodes) }
+}
+
+/// Nodes that fit.
+#[derive(Debug, Default)]
+struct Found {
+    feasible: Vec<u32>,
+    /// What each has to offer by itself.
+    totals: Vec<i64>,
+    /// How many nodes were looked at.
+    seen: usize,
+}
+
+impl Found {
+    /// Filters nodes in turn until there are enough.
+    fn among(
+        cycle: &Cycle<'_>,
+        states: &States,
+        table: &mut Table,
+        places: impl Iterator<Item = usize>,
+        enough: usize,
+    ) -> Found {
+        let order = cycle.cluster.ordered();
+        let mut found = Found::default();
+        for place in places {
+            if found.feasible.len() >= enough {
+                break;
+            }
+            found.seen += 1;
+            let at = order[place];
+            let node = cycle.cluster.node(at);
+            let room = table.answer(place, || cycle.room(at, node));
+            if room != REFUSED && cycle.accepts(states, at, node) {
+                found.feasible.push(at);
+                found.totals.push(room);
+            }
+        }
+        found
+    }
+}
+
+/// Why each node turns the pod down, where all do, from the one at `start` on.
+fn rejected(cycle: &Cycle<'_>, states: &States, start: usize) -> Vec<(u32, Rejection)> {
     let order = cycle.cluster.ordered();
-    let enough = cycle.profile.feasible_enough(order.len());
-    let (mut feasible, mut rejected) = (Vec::with_capacity(enough.min(1024)), Vec::new());
-    if order.is_empty() {
-        return (feasible, rejected);
-    }
-    let start = *next % order.len();
-    let mut seen = 0;
-    for at in order[start..].iter().chain(&order[..start]) {
-        if feasible.len() >= enough {
-            break;
-        }
-        seen += 1;
-        let node = cycle.cluster.node(*at);
-        if cycle.accepts(*at, node) {
-            feasible.push(*at);
-            continue;
-        }
+    let against = |at: u32| {
+        let node = cycle.cluster.node(at);
         let named = cycle.only.as_ref().is_none_or(|only| only.contains(&&*node.name));
-        let against = if named { cycle.check_with_nominated(states, *at, node) } else { Some(not_named()) };
-        match against {
-            Some(rejection) => rejected.push((*at, rejection)),
-            None => feasible.push(*at),
-        }
-    }
-    *next = (start + seen) % order.len();
-    (feasible, rejected)
+        if named { cycle.check_with_nominated(states, at, node) } else { Some(not_named()) }
+    };
+    order[start..].iter().chain(&order[..start]).filter_map(|at| Some((*at, against(*at)?))).collect()
 }

@@ -1,7 +1,8 @@
 //! Binding of a pod whose claims are bound only once it has a node: first the claims, then the pod.
 //!
 //! What was decided is written into volumes and claims; the pod keeps its room on the node meanwhile. Invariant: a pod
-//! in `binding` is placed in [`Cluster`] and not in the queue. Who waits ten minutes in vain is tried anew.
+//! in `binding` is placed in [`Cluster`] and not in the queue. Who waits in vain for as long as its profile says is tried
+//! anew.
 
 use super::cluster::Cluster;
 use super::plugins::volumebinding;
@@ -14,13 +15,10 @@ use crate::controllers::{Cx, Place};
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use crate::world::{Priority, Task};
-use fleet::{Instant, Span};
+use fleet::Span;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// How long a pod waits for its claims to be bound (kube-scheduler's `bindTimeoutSeconds`).
-const BIND_TIMEOUT: Span = Span::from_seconds(600);
 
 /// A pod that has a node, and waits for its claims.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,8 +29,14 @@ pub(super) struct Awaiting {
 }
 
 impl Scheduler {
-    /// Keeps a pod's room on a node while its claims are bound. Whether there are any to bind.
-    pub(super) fn reserve(&mut self, cx: &mut Cx<'_>, info: &Arc<PodInfo>, node: &Arc<str>) -> bool {
+    /// Keeps a pod's room on a node while its claims are bound, for so long at most. Whether there are any to bind.
+    pub(super) fn reserve(
+        &mut self,
+        cx: &mut Cx<'_>,
+        info: &Arc<PodInfo>,
+        node: &Arc<str>,
+        patience: Span,
+    ) -> bool {
         let Some(cluster) = &mut self.cluster else { return false };
         let chosen = choose(cluster, info, node);
         if chosen.is_empty() {
@@ -49,7 +53,7 @@ impl Scheduler {
         }
         let place = (info.namespace.clone(), info.name.clone());
         self.binding.insert(info.uid.clone(), Awaiting { place, node: node.clone(), claims });
-        cx.timers.set(cx.now + BIND_TIMEOUT, Priority::Controller, Task::Binding { uid: info.uid.clone() });
+        cx.timers.set(cx.now + patience, Priority::Controller, Task::Binding { uid: info.uid.clone() });
         true
     }
     /// Binds the pods whose claims are bound now.
@@ -85,7 +89,8 @@ impl Scheduler {
         for (uid, waiting) in &self.binding {
             let stored = cx.pod(&waiting.place.0, &waiting.place.1, uid);
             let pod = stored.as_ref().and_then(|s| s.object.as_pod());
-            let digested = pod.and_then(|pod| Some(self.config.profile(name_of(pod))?.digest(pod)));
+            let digested =
+                pod.and_then(|pod| Some(self.config.profile(name_of(pod))?.adapt(cluster.digest(pod))));
             if let Some(info) = digested {
                 let info = PodInfo { node: Some(waiting.node.clone()), nominated: None, ..info };
                 cluster.place(&waiting.node, Arc::new(info));
@@ -100,10 +105,7 @@ impl Scheduler {
         let Some(stored) = cx.pod(&waiting.place.0, &waiting.place.1, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
         let message = "running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
-        let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-        let created = pod.metadata.creation_timestamp.as_ref();
-        let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
-        self.queue.add(&waiting.place.0, &waiting.place.1, uid, priority, since);
+        self.enqueue(uid, pod);
         let source = name_of(pod).to_owned();
         let mut next = pod.clone();
         set_scheduled(&mut next, cx.now, Some(("SchedulerError", message)));

@@ -9,7 +9,10 @@ use super::labels::{Labels, NodeSelection, Selector};
 use super::node::{NodeInfo, TaintSets};
 use super::plugins::noderesources;
 use super::pod::PodInfo;
+use super::profile::Profile;
+use super::rooms::{Rooms, Table};
 use super::storage::Storage;
+use super::templates::Templates;
 use crate::amounts::Amounts;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ReplicationController, Service};
@@ -87,6 +90,10 @@ pub struct Cluster {
     zones: Vec<((String, String), Vec<u32>)>,
     order: Vec<u32>,
     order_stale: bool,
+    /// Where in that order a node is, by number.
+    places: Vec<u32>,
+    rooms: Rooms,
+    templates: Templates,
     pub(super) topology: Topology,
     pub(super) taints: TaintSets,
     selections: HashMap<NodeSelection, Selected>,
@@ -121,8 +128,31 @@ impl Cluster {
             for turn in 0..longest {
                 self.order.extend(self.zones.iter().filter_map(|(_, nodes)| nodes.get(turn)));
             }
+            self.places = vec![u32::MAX; self.nodes.len()];
+            for (place, at) in self.order.iter().enumerate() {
+                self.places[*at as usize] = place as u32;
+            }
+            self.rooms.forget();
         }
         &self.order
+    }
+    /// Where in the order of nodes, as it is now, some nodes are of which the names are given; unknown ones are left out.
+    pub(super) fn places_of(&self, names: &[&str]) -> Vec<usize> {
+        let numbers = names.iter().filter_map(|name| self.find(name)).filter(|at| self.node(*at).known);
+        numbers.filter_map(|at| self.places.get(at as usize)).map(|place| *place as usize).collect()
+    }
+    /// Takes out what is known of nodes' room for a pod; it is to be put back before anything changes.
+    pub(super) fn take_table(&mut self, pod: &PodInfo, profile: &Profile) -> Table {
+        let nodes = self.order().len();
+        self.rooms.take(pod, profile, nodes, &self.places)
+    }
+    /// Puts it back.
+    pub(super) fn put_table_back(&mut self, table: Table) {
+        self.rooms.put_back(table);
+    }
+    /// Digests a pod; pods of one template share what they have in common.
+    pub fn digest(&mut self, pod: &Pod) -> PodInfo {
+        self.templates.digest(pod)
     }
     /// The same, when it is up to date.
     pub(super) fn ordered(&self) -> &[u32] {
@@ -159,6 +189,7 @@ impl Cluster {
     /// A node is new or has changed.
     pub fn put_node(&mut self, node: &Node) {
         let at = self.slot(node.metadata.name.as_deref().unwrap_or_default());
+        self.rooms.changed(at);
         let taints = self.taints.find(node);
         let info = &mut self.nodes[at as usize];
         let (was_known, old_zone, old_labels) = (info.known, info.zone(), info.labels.clone());
@@ -248,6 +279,7 @@ impl Cluster {
             return;
         }
         let at = self.slot(node);
+        self.rooms.changed(at);
         self.counters.change(at, &pod, true, &self.namespaces);
         self.carried.change(at, &pod, true);
         self.storage.change(&pod.namespace, &pod.rare.claims, true);
@@ -257,6 +289,7 @@ impl Cluster {
     /// A pod no longer holds room; the name of the node it was on.
     pub fn release(&mut self, uid: &str) -> Option<Arc<str>> {
         let at = self.placed.remove(uid)?;
+        self.rooms.changed(at);
         let info = &mut self.nodes[at as usize];
         let name = info.name.clone();
         let pod = info.pods.iter().find(|p| &*p.uid == uid).cloned()?;
@@ -274,7 +307,7 @@ impl Cluster {
     }
     /// Takes a pod in as it is: bound ones hold room, nominated ones wait for it.
     pub fn put_pod(&mut self, pod: &Pod) {
-        let info = Arc::new(PodInfo::new(pod));
+        let info = Arc::new(self.digest(pod));
         match (&info.node, &info.nominated) {
             (Some(node), _) => {
                 let node = node.clone();
@@ -436,9 +469,10 @@ impl Cluster {
     /// What services and its controller select a pod by; `None` when nothing does.
     pub(super) fn owners_selector(&self, pod: &PodInfo) -> Option<Selector> {
         let mut equal = Labels::new();
-        for ((namespace, _), selector) in &self.owners.services {
-            let matches = || selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v));
-            if **namespace == *pod.namespace && matches() {
+        let from = (pod.namespace.to_string(), String::new());
+        let here = self.owners.services.range(from..);
+        for (_, selector) in here.take_while(|((namespace, _), _)| **namespace == *pod.namespace) {
+            if selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v)) {
                 equal.extend(selector.iter().map(|(k, v)| (k.clone(), v.clone())));
             }
         }

@@ -14,14 +14,11 @@ use super::plugins::{
 };
 use super::pod::{PodInfo, Spread, Term};
 use super::profile::{Profile, Resource, SpreadDefaults, Strategy};
+use super::rooms::{self, REFUSED};
 use super::status::{Plugin, Rejection};
 use crate::amounts::Amounts;
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// Filters that are asked about almost every pod.
-const COMMON: [Plugin; 4] =
-    [Plugin::NodeUnschedulable, Plugin::TaintToleration, Plugin::NodeAffinity, Plugin::NodeResourcesFit];
 
 /// A topology spread constraint with where its counts are.
 #[derive(Debug)]
@@ -142,8 +139,12 @@ pub(super) struct Cycle<'a> {
     asked: Cow<'a, Amounts>,
     /// The filters that have something to say, in order.
     filters: Vec<Plugin>,
-    /// Whether these are only such as [`Cycle::accepts`] asks, and no pod waits for room.
-    plain: bool,
+    /// Those of them that [`Cycle::room`] does not ask.
+    others: Vec<Plugin>,
+    /// Those that it does, one bit each, and the weights of the two plugins that score room.
+    common: u32,
+    fit_weight: i64,
+    balanced_weight: i64,
     cordon_tolerated: bool,
     claims: volumebinding::Claims,
     zones: volumezone::Zones,
@@ -174,7 +175,13 @@ impl<'a> Cycle<'a> {
             needs,
             asked: profile.fit.asked(&pod.request),
             filters: Vec::with_capacity(12),
-            plain: false,
+            others: Vec::new(),
+            common: rooms::filters(profile),
+            fit_weight: profile.weight(Plugin::NodeResourcesFit),
+            balanced_weight: match noderesources::is_balanced(pod, &profile.balanced) {
+                true => profile.weight(Plugin::NodeResourcesBalancedAllocation),
+                false => 0,
+            },
             cordon_tolerated: nodeunschedulable::tolerated(pod),
             claims: volumebinding::Claims::default(),
             zones: volumezone::Zones::new(),
@@ -191,16 +198,7 @@ impl<'a> Cycle<'a> {
             silent |= Plugin::NodeName.bit();
         }
         cycle.filters.extend(profile.filters.iter().filter(|p| silent & p.bit() == 0));
-        // All that `accepts` asks must be asked of this pod.
-        let fits = cycle.filters.contains(&Plugin::NodeResourcesFit);
-        let kept = |p: &Plugin| cycle.filters.contains(p);
-        let whole = fits
-            && [Plugin::NodeUnschedulable, Plugin::TaintToleration].iter().all(kept)
-            && (kept(&Plugin::NodeAffinity) || silent & Plugin::NodeAffinity.bit() != 0);
-        cycle.plain = whole
-            && cluster.nominated.is_empty()
-            && cycle.only.is_none()
-            && cycle.filters.iter().all(|p| COMMON.contains(p));
+        cycle.others.extend(cycle.filters.iter().filter(|p| !rooms::FILTERS.contains(p)));
         Ok((cycle, states))
     }
     /// One plugin's preparation; whether it has anything to say about nodes.
@@ -246,20 +244,69 @@ impl<'a> Cycle<'a> {
             _ => true,
         })
     }
-    /// Whether the pod may go to a node, said quickly; if not, [`Cycle::check`] knows better.
-    #[inline]
-    pub(super) fn accepts(&self, at: u32, node: &NodeInfo) -> bool {
-        self.plain
-            && (!node.unschedulable || self.cordon_tolerated)
-            && self.needs.tolerates(node)
-            && self.needs.selects(at)
-            && self.needs.enforces(at)
-            && noderesources::fits(&self.asked, node)
+    /// What a node has to offer by itself: [`REFUSED`] where a filter of [`rooms::FILTERS`] turns it down, else the
+    /// weighted scores of the two plugins that look at room.
+    pub(super) fn room(&self, at: u32, node: &NodeInfo) -> i64 {
+        let idle = |plugin: Plugin| self.common & plugin.bit() == 0;
+        let taken = (!node.unschedulable || self.cordon_tolerated || idle(Plugin::NodeUnschedulable))
+            && (self.needs.tolerates(node) || idle(Plugin::TaintToleration))
+            && ((self.needs.selects(at) && self.needs.enforces(at)) || idle(Plugin::NodeAffinity))
+            && (noderesources::fits(&self.asked, node) || idle(Plugin::NodeResourcesFit));
+        if !taken {
+            return REFUSED;
+        }
+        let (pod, profile) = (self.pod, self.profile);
+        let fit = match (self.fit_weight, &profile.fit.strategy, profile.fit.resources.as_slice()) {
+            (0, ..) => 0,
+            // By far the most frequent one.
+            (_, Strategy::LeastAllocated, [(Resource::Cpu, cpu), (Resource::Memory, memory)])
+                if cpu == memory =>
+            {
+                noderesources::least_allocated(pod, node)
+            }
+            _ => noderesources::score(pod, node, &profile.fit),
+        };
+        let even = match self.balanced_weight {
+            0 => 0,
+            _ => noderesources::balanced_over(pod, node, &profile.balanced),
+        };
+        (self.fit_weight * fit + self.balanced_weight * even).max(0)
+    }
+    /// Whether a node's own answer, [`Cycle::room`], is all there is to say about it.
+    pub(super) fn is_plain(&self) -> bool {
+        let (pod, needs) = (self.pod, &self.needs);
+        let silent = |plugin: Plugin| match plugin {
+            Plugin::TaintToleration => needs.verdicts.iter().all(|v| v.avoided == 0),
+            Plugin::NodeAffinity => {
+                let preferred = pod.rare.preferred.is_empty() && self.profile.added.preferred.is_empty();
+                preferred && pod.rare.preferred_error.is_none()
+            }
+            Plugin::PodTopologySpread => needs.soft.is_empty(),
+            Plugin::InterPodAffinity => needs.preferred.is_empty() && needs.carried.is_empty(),
+            Plugin::ImageLocality => pod.images.iter().all(|image| self.cluster.image(image).is_none()),
+            _ => true,
+        };
+        self.others.is_empty()
+            && self.only.is_none()
+            && self.cluster.nominated.is_empty()
+            && self.profile.scores.iter().all(|(plugin, _)| silent(*plugin))
     }
     /// What the first filter that turns a node down says; `None` when the pod may go there.
     pub(super) fn check(&self, states: &States, at: u32, node: &NodeInfo) -> Option<Rejection> {
+        self.check_by(&self.filters, states, at, node)
+    }
+    /// Whether a node that [`Cycle::room`] accepts may be taken.
+    pub(super) fn accepts(&self, states: &States, at: u32, node: &NodeInfo) -> bool {
+        let waited_for =
+            !self.cluster.nominated.is_empty() && self.cluster.nominated.contains_key(&node.name);
+        if waited_for {
+            return self.check_with_nominated(states, at, node).is_none();
+        }
+        self.check_by(&self.others, states, at, node).is_none()
+    }
+    fn check_by(&self, filters: &[Plugin], states: &States, at: u32, node: &NodeInfo) -> Option<Rejection> {
         let (pod, cluster) = (self.pod, self.cluster);
-        for plugin in &self.filters {
+        for plugin in filters {
             let against = match plugin {
                 Plugin::NodeUnschedulable => nodeunschedulable::filter(node, self.cordon_tolerated),
                 Plugin::NodeName => nodename::filter(pod, node),
@@ -332,59 +379,27 @@ impl<'a> Cycle<'a> {
             states.taken += step * volumerestrictions::shared(&cluster.storage, self.pod, pod);
         }
     }
-    /// Scores of feasible nodes; the error is an internal one of the cycle. Each plugin's own scores are
-    /// kept only if `each`.
-    pub(super) fn score(&self, feasible: &[u32], each: bool) -> Result<Scores, String> {
-        let totals = if each { vec![0; feasible.len()] } else { self.score_room(feasible) };
-        let mut scores = Scores { plugins: Vec::new(), totals };
-        let room = [Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation];
-        let left = self.profile.scores.iter().filter(|(p, _)| each || !room.contains(p));
-        for (plugin, weight) in left.copied() {
-            let Some(mut values) = self.score_by(plugin, feasible, each)? else { continue };
+    /// Scores of feasible nodes, each plugin's own; the error is an internal one of the cycle.
+    pub(super) fn score(&self, feasible: &[u32]) -> Result<Scores, String> {
+        let mut scores = Scores { plugins: Vec::new(), totals: vec![0; feasible.len()] };
+        for (plugin, weight) in self.profile.scores.iter().copied() {
+            let Some(mut values) = self.score_by(plugin, feasible, true)? else { continue };
             for (value, total) in values.iter_mut().zip(&mut scores.totals) {
                 *value *= weight;
                 *total += *value;
             }
-            if each {
-                scores.plugins.push((plugin, values));
-            }
+            scores.plugins.push((plugin, values));
         }
         Ok(scores)
     }
-    /// Weighted scores of the two plugins that look at room, which every pod has, in one pass.
-    fn score_room(&self, feasible: &[u32]) -> Vec<i64> {
-        let (pod, profile) = (self.pod, self.profile);
-        let fit = profile.weight(Plugin::NodeResourcesFit);
-        let balanced = match noderesources::is_balanced(pod, &profile.balanced) {
-            true => profile.weight(Plugin::NodeResourcesBalancedAllocation),
-            false => 0,
-        };
-        let nodes = feasible.iter().map(|at| self.cluster.node(*at));
-        let plain_even = noderesources::is_plain(&profile.balanced);
-        match (&profile.fit.strategy, profile.fit.resources.as_slice()) {
-            // By far the most frequent one gets a loop of its own.
-            (Strategy::LeastAllocated, [(Resource::Cpu, cpu), (Resource::Memory, memory)])
-                if cpu == memory && plain_even =>
-            {
-                let even = |node: &NodeInfo| {
-                    if balanced == 0 { 0 } else { balanced * noderesources::balanced(pod, node) }
-                };
-                nodes.map(|n| fit * noderesources::least_allocated(pod, n) + even(n)).collect()
-            }
-            _ => {
-                let even = |node: &NodeInfo| {
-                    if balanced == 0 {
-                        0
-                    } else {
-                        balanced * noderesources::balanced_over(pod, node, &profile.balanced)
-                    }
-                };
-                let room = |node: &NodeInfo| {
-                    if fit == 0 { 0 } else { fit * noderesources::score(pod, node, &profile.fit) }
-                };
-                nodes.map(|n| room(n) + even(n)).collect()
-            }
+    /// Adds all scores to those of room, which are in `totals`.
+    pub(super) fn add_scores(&self, feasible: &[u32], totals: &mut [i64]) -> Result<(), String> {
+        let room = [Plugin::NodeResourcesFit, Plugin::NodeResourcesBalancedAllocation];
+        for (plugin, weight) in self.profile.scores.iter().filter(|(p, _)| !room.contains(p)) {
+            let Some(values) = self.score_by(*plugin, feasible, false)? else { continue };
+            totals.iter_mut().zip(values).for_each(|(total, value)| *total += weight * value);
         }
+        Ok(())
     }
     /// One plugin's normalised scores; `None` when it has nothing to say, or (unless `each`) says the same
     /// of every node.

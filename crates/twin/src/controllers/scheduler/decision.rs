@@ -184,7 +184,7 @@ fn score(cycle: &Cycle<'_>, feasible: &mut Vec<u32>, decision: &mut Decision) ->
         decision.best = vec![name(*only)];
         return Ok(());
     }
-    let scores = cycle.score(feasible, true)?;
+    let scores = cycle.score(feasible)?;
     let most = scores.totals.iter().copied().max().unwrap_or(0);
     decision.score_order = scores.plugins.iter().map(|(plugin, _)| *plugin).collect();
     for (i, at) in feasible.iter().enumerate() {

@@ -23,9 +23,11 @@ mod plugins;
 mod pod;
 mod profile;
 mod queue;
+mod rooms;
 mod status;
 mod storage;
 mod surroundings;
+mod templates;
 
 pub use advice::{Advice, advise};
 pub use attempt::Search;
@@ -141,7 +143,8 @@ fn undo(cluster: &mut Cluster, change: &Change) {
             if let Some(Object::Pod(old)) = before
                 && let Some(node) = holds(old)
             {
-                cluster.place(node, Arc::new(PodInfo::new(old)));
+                let old = Arc::new(cluster.digest(old));
+                cluster.place(node, old);
             }
         }
         (object, before) => {
@@ -211,16 +214,21 @@ impl Scheduler {
             self.queue.remove(uid);
             self.withdraw(uid);
         } else if !self.queue.contains(uid) {
-            let object = &change.object.object;
-            let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-            let created = pod.metadata.creation_timestamp.as_ref();
-            let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
-            self.queue.add(object.namespace(), object.name(), uid, priority, since);
+            self.enqueue(uid, pod);
         } else if let Some(Object::Pod(old)) = change.previous.as_ref().map(|p| &p.object)
             && (old.spec != pod.spec || old.metadata.labels != pod.metadata.labels)
         {
             self.queue.renew(uid);
         }
+    }
+    /// A pod is to be bound.
+    fn enqueue(&mut self, uid: &str, pod: &Pod) {
+        let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+        let created = pod.metadata.creation_timestamp.as_ref();
+        let since = created.map_or(Instant::EPOCH, |t| Instant::from_jiff(t.0));
+        let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        self.queue.add(&namespace, &name, uid, priority, since);
     }
     fn observe_bound(&mut self, uid: &str, node: &str, pod: &Pod) {
         let Some(cluster) = &mut self.cluster else { return };
@@ -228,7 +236,7 @@ impl Scheduler {
             let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
             let started = start.map(|t| Instant::from_jiff(t.0));
             let labels = pod.metadata.labels.as_ref();
-            let same = labels.map_or(old.labels.is_empty(), |l| *l == *old.labels);
+            let same = labels.map_or(old.labels.is_empty(), |l| *l == old.labels);
             if same && old.terminating == is_deleting(&pod.metadata) {
                 if started != old.start {
                     cluster.touch(uid, |info| info.start = started);
@@ -240,7 +248,7 @@ impl Scheduler {
             }
             cluster.release(uid);
         }
-        let info = Arc::new(PodInfo::new(pod));
+        let info = Arc::new(cluster.digest(pod));
         if info.terminating {
             self.news.left.push(info.clone());
         }
@@ -322,23 +330,24 @@ impl Scheduler {
         let Some(profile) = self.config.profile(name_of(pod)) else { return };
         let info = match &waiting.info {
             Some(info) => info.clone(),
-            None => waiting.info.insert(Arc::new(profile.digest(pod))).clone(),
+            None => waiting.info.insert(Arc::new(profile.adapt(cluster.digest(pod)))).clone(),
         };
         let seed = cx.seed;
         let id = cx.timers.cluster;
         let search = self.search.get_or_insert_with(|| Search::new(seed, &format!("scheduler/{id}")));
+        let patience = profile.bind_timeout;
         match search.attempt(cluster, &info, profile) {
-            Outcome::Fits(node) if self.reserve(cx, &info, &node) => {}
+            Outcome::Fits(node) if self.reserve(cx, &info, &node, patience) => {}
             Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
             Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
         }
     }
-    fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &str) {
+    fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &Arc<str>) {
         let Some(cluster) = &mut self.cluster else { return };
         self.queue.remove(&info.uid);
         cluster.withdraw(&info.uid);
         let mut placed = Arc::unwrap_or_clone(info);
-        placed.node = Some(node.into());
+        placed.node = Some(node.clone());
         placed.nominated = None;
         let placed = Arc::new(placed);
         cluster.place(node, placed.clone());

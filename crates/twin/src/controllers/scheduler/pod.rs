@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing of the pod's document is parsed again in a scheduling cycle. `matchLabelKeys` and
 //! `mismatchLabelKeys` are merged into their selectors here, as the API server does when a pod is created;
-//! doing it twice changes nothing. Left out: in-place resize, inline volumes of retired cloud drivers.
+//! doing it twice changes nothing. What pods of one template have in common is a [`Template`], which
+//! [`super::templates`] makes once for all of them. Left out: in-place resize, inline volumes of retired cloud drivers.
 
 use super::labels::{Labels, NodeSelection, NodeTerm, Operator, Requirement, Selector, node_terms};
 use crate::amounts::{self, Amounts};
 use fleet::Instant;
 use k8s_openapi::api::core::v1 as core;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 /// A host port: address (`0.0.0.0` for any), protocol, number.
@@ -111,26 +113,38 @@ impl Rare {
     }
 }
 
+/// What pods of one template have in common.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    pub(super) labels: Labels,
+    pub(super) request: Amounts,
+    /// CPU and memory with kube-scheduler's stand-ins for what is not stated.
+    pub(super) scored: (i64, i64),
+    /// The same while the pod is not placed.
+    pub(super) scored_incoming: (i64, i64),
+    pub(super) tolerations: Vec<core::Toleration>,
+    /// Images with their tags, in order of the containers; init containers first.
+    pub(super) images: Vec<String>,
+    pub(super) rare: Arc<Rare>,
+    /// A digest of what it asks of a node by itself: equal for equal asks.
+    pub(super) ask: u64,
+}
+
 /// A pod as the scheduler sees it.
 #[derive(Clone, Debug)]
 pub struct PodInfo {
     /// Uid.
     pub uid: Arc<str>,
-    /// Namespace.
-    pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
-    pub(super) labels: Arc<Labels>,
+    pub(super) template: Arc<Template>,
     pub(super) priority: i32,
     /// Whether it may preempt.
     pub(super) preempts: bool,
-    pub(super) request: Amounts,
-    /// What of it a node must have, where its profile ignores some; amounts ignored are 0.
+    /// What of its request a node must have, where its profile ignores some; amounts ignored are 0.
     pub(super) asked: Option<Box<Amounts>>,
-    /// CPU and memory with kube-scheduler's stand-ins for what is not stated.
-    pub(super) scored: (i64, i64),
-    /// The same while the pod is not placed.
-    pub(super) scored_incoming: (i64, i64),
     /// The node the pod itself asks for or is bound to.
     pub(super) node: Option<Arc<str>>,
     pub(super) nominated: Option<Arc<str>>,
@@ -138,16 +152,66 @@ pub struct PodInfo {
     /// Whether it is being deleted to make room for another.
     pub(super) preempted: bool,
     pub(super) start: Option<Instant>,
-    pub(super) tolerations: Arc<[core::Toleration]>,
-    /// Images with their tags, in order of the containers; init containers first.
-    pub(super) images: Arc<[String]>,
-    pub(super) rare: Arc<Rare>,
+}
+
+/// What is shared is read as if it were the pod's own.
+impl std::ops::Deref for PodInfo {
+    type Target = Template;
+    fn deref(&self) -> &Template {
+        &self.template
+    }
 }
 
 /// An image's name with its tag.
 pub(super) fn tagged(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or_default();
     if last.contains(':') { image.to_owned() } else { format!("{image}:latest") }
+}
+
+impl Template {
+    /// Digests what a pod has in common with others of its template. [`super::templates`] must know whatever is read
+    /// here.
+    pub(super) fn new(pod: &core::Pod) -> Template {
+        let none = core::PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&none);
+        let meta = &pod.metadata;
+        let (request, scored, scored_incoming) = amounts::all(pod);
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let labels = meta.labels.clone().unwrap_or_default();
+        let namespace: Arc<str> = meta.namespace.as_deref().unwrap_or_default().into();
+        let rare = rare(pod, spec, &namespace, &labels);
+        let mut template = Template {
+            request,
+            scored,
+            scored_incoming,
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
+            images: containers.filter_map(|c| c.image.as_deref()).map(tagged).collect(),
+            rare: if rare.is_plain() { PLAIN.clone() } else { Arc::new(rare) },
+            namespace,
+            labels,
+            ask: 0,
+        };
+        template.ask = template.digest_of_ask();
+        template
+    }
+    fn digest_of_ask(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let Amounts { cpu_millis, memory_bytes, pods, others } = &self.request;
+        (cpu_millis, memory_bytes, pods, others, self.scored_incoming).hash(&mut hasher);
+        for t in &self.tolerations {
+            (&t.key, &t.operator, &t.value, &t.effect).hash(&mut hasher);
+        }
+        self.rare.selection.hash(&mut hasher);
+        hasher.finish()
+    }
+    /// Whether pods of both find the same on a node, whatever is on it.
+    pub(super) fn asks_the_same(&self, other: &Template) -> bool {
+        self.ask == other.ask
+            && self.request == other.request
+            && self.scored_incoming == other.scored_incoming
+            && self.tolerations == other.tolerations
+            && self.rare.selection == other.rare.selection
+    }
 }
 
 impl PodInfo {
@@ -157,30 +221,22 @@ impl PodInfo {
     }
     /// Digests a pod.
     pub fn new(pod: &core::Pod) -> PodInfo {
-        let none = core::PodSpec::default();
-        let spec = pod.spec.as_ref().unwrap_or(&none);
-        let status = pod.status.as_ref();
-        let meta = &pod.metadata;
-        let (request, scored, scored_incoming) = amounts::all(pod);
+        PodInfo::of(pod, Arc::new(Template::new(pod)))
+    }
+    /// Digests a pod whose template is known.
+    pub(super) fn of(pod: &core::Pod, template: Arc<Template>) -> PodInfo {
+        let (spec, status, meta) = (pod.spec.as_ref(), pod.status.as_ref(), &pod.metadata);
         let text = |t: &Option<String>| -> Arc<str> { t.as_deref().unwrap_or_default().into() };
-        let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let images = containers.filter_map(|c| c.image.as_deref()).map(tagged).collect();
-        let labels = Arc::new(meta.labels.clone().unwrap_or_default());
-        let namespace = text(&meta.namespace);
-        let rare = rare(pod, spec, &namespace, &labels);
-        let rare = if rare.is_plain() { PLAIN.clone() } else { Arc::new(rare) };
         let named = |t: Option<&String>| t.filter(|n| !n.is_empty()).map(|n| Arc::from(n.as_str()));
+        let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
         PodInfo {
             uid: text(&meta.uid),
             name: text(&meta.name),
-            priority: spec.priority.unwrap_or(0),
-            preempts: spec.preemption_policy.as_deref() != Some("Never"),
-            request,
+            template,
+            priority: spec.and_then(|s| s.priority).unwrap_or(0),
+            preempts: spec.and_then(|s| s.preemption_policy.as_deref()) != Some("Never"),
             asked: None,
-            scored,
-            scored_incoming,
-            node: named(spec.node_name.as_ref()),
+            node: named(spec.and_then(|s| s.node_name.as_ref())),
             nominated: named(status.and_then(|s| s.nominated_node_name.as_ref())),
             terminating: meta.deletion_timestamp.is_some(),
             preempted: conditions.iter().any(|c| {
@@ -189,11 +245,6 @@ impl PodInfo {
                     && c.reason.as_deref() == Some("PreemptionByScheduler")
             }),
             start: status.and_then(|s| s.start_time.as_ref()).map(|t| Instant::from_jiff(t.0)),
-            tolerations: spec.tolerations.as_deref().unwrap_or_default().into(),
-            images,
-            rare,
-            namespace,
-            labels,
         }
     }
     /// What a node must have for it.
@@ -234,9 +285,7 @@ fn rare(pod: &core::Pod, spec: &core::PodSpec, namespace: &Arc<str>, labels: &La
         });
         v.persistent_volume_claim.as_ref().map(|c| Arc::from(c.claim_name.as_str())).or(generic)
     });
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let owner =
-        owners.into_iter().find(|o| o.controller == Some(true) && SPREADING.contains(&o.kind.as_str()));
+    let owner = spreading_owner(pod);
     Rare {
         spreads: spec
             .topology_spread_constraints
@@ -254,8 +303,15 @@ fn rare(pod: &core::Pod, spec: &core::PodSpec, namespace: &Arc<str>, labels: &La
             [one] => Some(one.clone()),
             many => Some(format!("[{}]", many.join(", "))),
         },
-        owner: owner.map(|o| (o.kind.clone(), o.name.clone())),
+        owner: owner.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
     }
+}
+
+/// Kind and name of a pod's controller, if that is one whose selector spreads pods.
+pub(super) fn spreading_owner(pod: &core::Pod) -> Option<(&str, &str)> {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    let owner = owners.find(|o| o.controller == Some(true) && SPREADING.contains(&o.kind.as_str()))?;
+    Some((&owner.kind, &owner.name))
 }
 
 fn host_ports(spec: &core::PodSpec) -> Vec<HostPort> {

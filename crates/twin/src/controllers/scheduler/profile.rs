@@ -8,12 +8,15 @@ use super::labels::{NodeSelection, NodeTerm};
 use super::pod::PodInfo;
 use super::status::Plugin;
 use crate::amounts::Amounts;
+use fleet::Span;
 use std::borrow::Cow;
 
 /// Fewest nodes looked for, however large the cluster.
 const FEASIBLE_MIN: usize = 100;
 /// Smallest share of nodes looked for when the share follows the cluster's size, in percent.
 const PERCENT_MIN: i64 = 5;
+/// How long a pod waits for its claims by default (kube-scheduler's `bindTimeoutSeconds`).
+pub(super) const BIND_TIMEOUT: Span = Span::from_seconds(600);
 /// The profile of pods that name no scheduler.
 pub(super) const DEFAULT_NAME: &str = "default-scheduler";
 
@@ -44,6 +47,8 @@ pub struct Profile {
     pub spread: SpreadDefaults,
     /// Node affinity that every pod of the profile has beside its own.
     pub added: AddedAffinity,
+    /// How long a pod waits for its claims to be bound before it is tried anew.
+    pub bind_timeout: Span,
     /// Share of the nodes tried for preemption, in percent.
     pub candidates_percent: usize,
     /// Fewest nodes tried for preemption.
@@ -189,6 +194,7 @@ impl Default for Profile {
             ignore_preferred_terms_of_existing_pods: false,
             spread: SpreadDefaults::System,
             added: AddedAffinity::default(),
+            bind_timeout: BIND_TIMEOUT,
             candidates_percent: 10,
             candidates_min: 100,
         }
@@ -204,9 +210,8 @@ impl Profile {
     pub fn weight(&self, plugin: Plugin) -> i64 {
         self.scores.iter().find(|(p, _)| *p == plugin).map_or(0, |(_, weight)| *weight)
     }
-    /// A pod with what it asks of a node under this profile.
-    pub(super) fn digest(&self, pod: &k8s_openapi::api::core::v1::Pod) -> PodInfo {
-        let mut info = PodInfo::new(pod);
+    /// Adds what the pod asks of a node under this profile.
+    pub(super) fn adapt(&self, mut info: PodInfo) -> PodInfo {
         if let Cow::Owned(asked) = self.fit.asked(&info.request) {
             info.asked = Some(Box::new(asked));
         }

@@ -424,7 +424,7 @@ impl Queue {
             if waiting.info.is_none() {
                 let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name);
                 let pod = stored.and_then(|s| s.object.as_pod());
-                waiting.info = pod.and_then(|p| Some(Arc::new(config.profile_of(p)?.digest(p))));
+                waiting.info = pod.and_then(|p| Some(Arc::new(config.profile_of(p)?.adapt(PodInfo::new(p)))));
             }
             let Some(info) = &waiting.info else { continue };
             waiting.filed = true;

@@ -10,6 +10,7 @@ use super::claims::{attachment_kind, claims_of};
 use super::{ATTACH, DETACH, UNMOUNT_WAIT, claim_kind, volume_kind};
 use crate::controllers::document::{annotate, annotation, at, set, text};
 use crate::controllers::events::{About, Source};
+use crate::controllers::node::{OUT_OF_SERVICE, is_ready, is_tainted};
 use crate::controllers::{Cx, Place, is_deleting, is_terminal, time};
 use crate::kind::Kind;
 use crate::object::{Document, Object};
@@ -17,7 +18,7 @@ use crate::random::Stream;
 use crate::store::{Change, ChangeKind};
 use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,8 +26,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const SOURCE: Source<'static> = Source { component: "attachdetach-controller", host: None };
-/// Taint by which an administrator says that a node is down for good and writes nothing any more.
-pub(crate) const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// When the volume was first wanted gone, of an attachment to a node that does not answer.
 const LEAVING_SINCE: &str = "twin.kubercarbon.io/leaving-since";
 
@@ -318,15 +317,10 @@ enum Health {
 
 fn health(cx: &Cx<'_>, node: &str) -> Health {
     let Some(node) = cx.node(node) else { return Health::Down };
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-    if taints.into_iter().flatten().any(|t| t.key == OUT_OF_SERVICE) {
+    if is_tainted(node, OUT_OF_SERVICE) {
         return Health::Down;
     }
-    let ready = |node: &Node| {
-        let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-        conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
-    };
-    if ready(node) { Health::Answers } else { Health::Silent }
+    if is_ready(node) { Health::Answers } else { Health::Silent }
 }
 
 /// Detaches a volume nobody on its node uses any more.

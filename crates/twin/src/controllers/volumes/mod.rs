@@ -9,7 +9,7 @@ mod attachdetach;
 mod binder;
 mod claims;
 
-pub(crate) use attachdetach::{AttachDetach, OUT_OF_SERVICE, attached, is_attached, node_of};
+pub(crate) use attachdetach::{AttachDetach, attached, is_attached, node_of};
 pub(crate) use binder::{BOUND_BY_CONTROLLER, Binder, SELECTED_NODE, refer};
 pub(crate) use claims::{claim_kind, volume_kind};
 

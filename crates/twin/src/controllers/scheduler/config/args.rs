@@ -9,8 +9,9 @@ use super::{Error, VERSION, number, shaped};
 use crate::apiserver::names::key_problems;
 use crate::controllers::scheduler::labels::{NodeSelection, NodeTerm};
 use crate::controllers::scheduler::profile::{
-    Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strategy,
+    BIND_TIMEOUT, Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strategy,
 };
+use fleet::Span;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -22,6 +23,9 @@ const SHAPE_SCORE_MAX: i64 = 10;
 const SHAPE_SCALE: i64 = 10;
 /// Highest weight of a resource, of required pod affinity and of a preferred term.
 const WEIGHT_MAX: i64 = 100;
+/// Longest wait for claims: a day, as for back-off. (kube-scheduler has no limit, and takes 0 for not to wait at all: no
+/// claim is ever bound in time then.)
+const BIND_TIMEOUT_SECONDS_MAX: i64 = 86_400;
 /// Operators of requirements on nodes.
 const OPERATORS: [&str; 6] = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"];
 
@@ -47,7 +51,7 @@ pub(super) fn read(path: &str, listed: &[PluginConfig], profile: &mut Profile) -
             "NodeResourcesBalancedAllocation" => balanced(&args, profile)?,
             "NodeResourcesFit" => profile.fit = fit(&args)?,
             "PodTopologySpread" => profile.spread = spread(&args)?,
-            "VolumeBinding" => volume_binding(&args)?,
+            "VolumeBinding" => profile.bind_timeout = volume_binding(&args)?,
             "DynamicResources" => drop(args.read::<DynamicResourcesArgs>()?),
             _ => {
                 let expected = "DefaultPreemption, DynamicResources, InterPodAffinity, NodeAffinity, NodeResourcesBalancedAllocation, NodeResourcesFit, PodTopologySpread or VolumeBinding";
@@ -334,11 +338,13 @@ fn term(path: &str, stated: &Term) -> Result<NodeTerm, Error> {
     }
 }
 
-fn volume_binding(args: &Args<'_>) -> Result<(), Error> {
+fn volume_binding(args: &Args<'_>) -> Result<Span, Error> {
     let stated: VolumeBindingArgs = args.read()?;
-    number(&args.field("bindTimeoutSeconds"), stated.bind_timeout_seconds, 600, (0, i64::MAX))?;
+    let field = args.field("bindTimeoutSeconds");
+    let default = BIND_TIMEOUT.as_seconds();
+    let seconds = number(&field, stated.bind_timeout_seconds, default, (1, BIND_TIMEOUT_SECONDS_MAX))?;
     match stated.shape {
-        None | Some(Value::Null) => Ok(()),
+        None | Some(Value::Null) => Ok(Span::from_seconds(seconds)),
         Some(_) => {
             let expected = "none: kube-scheduler takes one only with the feature StorageCapacityScoring";
             Err(Error::new(&args.field("shape"), "a shape", expected))

@@ -249,6 +249,7 @@ fn arguments_of_other_plugins_are_refused_too() {
             &format!("{nodes}.matchExpressions[0].values[0]: Inv"),
         ),
         ("DefaultPreemption", none, "minCandidateNodesAbsolute: 0: expected at least 1, as"),
+        ("VolumeBinding", json!({"bindTimeoutSeconds": 0}), "bindTimeoutSeconds: 0: expected 1 to 86400"),
         (
             "InterPodAffinity",
             json!({"hardPodAffinityWeight": 101}),

@@ -214,6 +214,7 @@ pub(in super::super) fn balanced(pod: &PodInfo, node: &NodeInfo) -> i64 {
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Pod;
+    use std::sync::Arc;
 
     #[test]
     fn percentages_are_exact() {
@@ -236,8 +237,9 @@ mod tests {
             ..NodeInfo::default()
         };
         let mut pod = PodInfo::new(&Pod::default());
-        pod.request = Amounts { cpu_millis: 1000, memory_bytes: 0, pods: 1, ..Amounts::default() };
-        pod.scored_incoming = (1000, 0);
+        let template = Arc::make_mut(&mut pod.template);
+        template.request = Amounts { cpu_millis: 1000, memory_bytes: 0, pods: 1, ..Amounts::default() };
+        template.scored_incoming = (1000, 0);
         // CPU 50 % free, memory 75 %: 62. Evenness 100 without, 87 with: 50 + 37 / 2 = 68.
         let by = |strategy: Strategy| Fit { strategy, ..Fit::default() };
         assert_eq!(score(&pod, &node, &by(Strategy::LeastAllocated)), 62);
@@ -249,7 +251,7 @@ mod tests {
         assert_eq!(balanced(&pod, &node), 68);
         let plain = [Resource::Cpu, Resource::Memory];
         assert!(is_balanced(&pod, &plain) && !is_balanced(&pod, &plain[1..]));
-        pod.request = Amounts { pods: 1, ..Amounts::default() };
+        Arc::make_mut(&mut pod.template).request = Amounts { pods: 1, ..Amounts::default() };
         assert!(!is_balanced(&pod, &plain));
     }
 }
