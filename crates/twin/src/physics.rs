@@ -131,10 +131,10 @@ pub(crate) struct Physics {
     intensity: Option<Series>,
 }
 
-/// Whether a container of the pod runs.
+/// Whether a container of the pod runs, init containers included.
 fn runs(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    statuses.into_iter().flatten().any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
+    let statuses = pod.status.iter().flat_map(|s| [&s.container_statuses, &s.init_container_statuses]);
+    statuses.flatten().flatten().any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
 }
 
 impl Physics {

@@ -1,19 +1,29 @@
-//! What a pod's work is: how long it runs and how it ends.
+//! What the containers of a pod do: how long they run, how they end, what they serve and use.
 //!
-//! In order of precedence, the run time is the pod's annotation `twin.kubercarbon.io/run-for`; for a
-//! Job's pod, the Job's `kubercarbon.io/expected-duration` shared by its waves of pods, times a factor
-//! from 0.95 to 1.05 drawn from a stream keyed by the pod's uid (so that the order of starts does not
-//! matter); a command this module can read (`sleep`, `true`, `false`, `sh -c "sleep 5; exit 1"`); else
-//! 60 s for a Job's pod (in an imported cluster, its share of what such Jobs lasted) and for ever for any other. The exit code is the annotation
-//! `twin.kubercarbon.io/exit-code`, else the command's, else 0. All containers of a pod end together.
+//! In order of precedence: the annotations below (of one container: `KEY.twin.kubercarbon.io/CONTAINER`; of all
+//! containers that are not init containers: `twin.kubercarbon.io/KEY`); for a Job's pod, the Job's
+//! `kubercarbon.io/expected-duration` shared by its waves of pods, times a factor from 0.95 to 1.05 drawn from a stream
+//! keyed by the pod's uid (so that the order of starts does not matter); a command that can be read ([`script`]); what
+//! the image is known to be ([`server`]); else 60 s for a pod that is to end (in an imported cluster, a Job's share of what
+//! such Jobs lasted), 5 s for an init container, and for ever for any other. `docs/pods.md` has the list.
 //! Assumption: a running container uses exactly the CPU it requests.
 
-use crate::apiserver::quantity::Quantity;
+pub(crate) mod files;
+pub(crate) mod process;
+mod profile;
+mod script;
+pub(crate) mod server;
+mod sum;
+
+pub(crate) use profile::Profile;
+pub(crate) use script::Program;
+
 use crate::random::Stream;
 use fleet::Span;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::sync::Arc;
 
 /// Run time of the pod, e.g. `25m`.
 pub const RUN_FOR: &str = "twin.kubercarbon.io/run-for";
@@ -25,16 +35,58 @@ pub const EXPECTED_DURATION: &str = "kubercarbon.io/expected-duration";
 pub const INTERRUPTIBLE: &str = "kubercarbon.io/interruptible";
 /// What taking up saved work again costs: reading the checkpoint back.
 pub const RESTART_COST: Span = Span::from_seconds(5);
-/// Run time of a Job's pod of which nothing is known.
-const JOB_POD_RUN: Span = Span::from_seconds(60);
-/// Most commands read of a shell script.
-const SCRIPT_COMMANDS_MAX: usize = 100;
+/// From the signal to end to the end; `never`: only being killed ends it.
+pub const STOP_AFTER: &str = "twin.kubercarbon.io/stop-after";
+/// Ends with an error so long after every start.
+pub const CRASH_AFTER: &str = "twin.kubercarbon.io/crash-after";
+/// Answers probes over the network only so long after its start.
+pub const READY_AFTER: &str = "twin.kubercarbon.io/ready-after";
+/// Answers them no more so long after its start.
+pub const UNHEALTHY_AFTER: &str = "twin.kubercarbon.io/unhealthy-after";
+/// Memory it uses: an amount, or amounts from times after its start on (`0s=100Mi,5m=2Gi`).
+pub const MEMORY: &str = "twin.kubercarbon.io/memory";
+/// How long its image takes to be pulled, e.g. `90s`.
+pub const PULL_FOR: &str = "twin.kubercarbon.io/pull-for";
+/// How often pulling its image fails first: a number, or `always`.
+pub const PULL_FAILS: &str = "twin.kubercarbon.io/pull-fails";
 
-/// How long a pod runs (`None`: for ever) and the exit code it ends with.
+/// Run time of a pod that is to end, of which nothing is known.
+const JOB_POD_RUN: Span = Span::from_seconds(60);
+/// Run time of an init container of which nothing is known.
+const INIT_RUN: Span = Span::from_seconds(5);
+/// Exit code of what crashes and does not say how.
+const EXIT_CRASHED: i32 = 1;
+/// Domain of the annotations.
+const DOMAIN: &str = "twin.kubercarbon.io/";
+
+/// What a container is to its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Work {
-    pub(crate) run_for: Option<Span>,
-    pub(crate) exit_code: i32,
+pub(crate) enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// Starts before the others and ends after them.
+    Sidecar,
+    App,
+}
+
+impl Role {
+    /// Of the containers of a pod: init containers first.
+    pub(crate) fn of(container: &Container, init: bool) -> Role {
+        match (init, container.restart_policy.as_deref()) {
+            (false, _) => Role::App,
+            (true, Some("Always")) => Role::Sidecar,
+            (true, _) => Role::Init,
+        }
+    }
+}
+
+/// What a container does once it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Runs so long (`None`: for ever), then ends.
+    Lasts { run_for: Option<Span>, exit_code: i32 },
+    /// What its command says.
+    Script(Arc<Program>),
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
@@ -46,17 +98,89 @@ pub(crate) fn is_interruptible(job: &Job) -> bool {
     annotation(&job.metadata, INTERRUPTIBLE) == Some("true")
 }
 
-/// The work of a pod; `job` is the Job that owns it, `learnt` what that is taken to last where nothing says.
-pub(crate) fn of(pod: &Pod, job: Option<&Job>, learnt: Option<Span>, seed: u64) -> Work {
-    let command = command(pod);
-    let stated = annotation(&pod.metadata, RUN_FOR).and_then(|text| Span::parse(text).ok());
-    let run_for = stated.or_else(|| job.and_then(|job| expected(pod, job, seed))).or(match command {
-        Some((span, _)) => Some(span),
-        None => job.map(|job| learnt.and_then(|whole| share(pod, job, whole, seed)).unwrap_or(JOB_POD_RUN)),
+/// What is stated about a container.
+pub(crate) fn stated<'a>(pod: &'a Pod, key: &str, container: &Container, role: Role) -> Option<&'a str> {
+    let name = key.strip_prefix(DOMAIN).unwrap_or(key);
+    let own = annotation(&pod.metadata, &format!("{name}.{DOMAIN}{}", container.name));
+    own.or_else(|| annotation(&pod.metadata, key).filter(|_| role == Role::App))
+}
+
+/// A stated length of time.
+pub(crate) fn stated_span(pod: &Pod, key: &str, container: &Container, role: Role) -> Option<Span> {
+    stated(pod, key, container, role).and_then(|text| Span::parse(text).ok())
+}
+
+/// What a container is stated to use of memory.
+pub(crate) fn memory(pod: &Pod, container: &Container) -> Option<Profile> {
+    let init =
+        pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == container.name);
+    Profile::parse(stated(pod, MEMORY, container, Role::of(container, init))?)
+}
+
+/// Whether a pod is one that ends by itself.
+fn is_to_end(pod: &Pod) -> bool {
+    let policy = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+    matches!(policy, Some("Never" | "OnFailure"))
+}
+
+/// What a container of a pod does; `job` is the Job that owns it, `learnt` what that is taken to last where nothing says.
+pub(crate) fn of(
+    pod: &Pod,
+    (container, role): (&Container, Role),
+    job: Option<&Job>,
+    learnt: Option<Span>,
+    seed: u64,
+) -> Does {
+    let annotated = |key: &str| stated_span(pod, key, container, role);
+    let crash = annotated(CRASH_AFTER);
+    let code = stated(pod, EXIT_CODE, container, role).and_then(|text| text.parse::<u8>().ok());
+    let job = job.filter(|_| role == Role::App);
+    let run_for = annotated(RUN_FOR).or(crash).or_else(|| job.and_then(|job| expected(pod, job, seed)));
+    let program = program(container);
+    // What saves its progress has to be known by its length.
+    let saves = job.is_some_and(is_interruptible);
+    if run_for.is_none()
+        && code.is_none()
+        && let Some(program) =
+            program.clone().filter(|program| !saves || process::duration(program).is_none())
+    {
+        return Does::Script(program);
+    }
+    let run_for = run_for.or_else(|| program.as_deref().and_then(process::duration)).or_else(|| match role {
+        _ if program.is_some() || server::stays(container) => None,
+        Role::App if job.is_none() && !is_to_end(pod) => None,
+        Role::App => {
+            let learnt = learnt.and_then(|whole| share(pod, job?, whole, seed));
+            Some(learnt.unwrap_or(JOB_POD_RUN))
+        }
+        Role::Init => Some(INIT_RUN),
+        Role::Sidecar => None,
     });
-    let exit = annotation(&pod.metadata, EXIT_CODE).and_then(|text| text.parse::<u8>().ok());
-    let exit_code = exit.map(i32::from).or(command.map(|(_, code)| code)).unwrap_or(0);
-    Work { run_for, exit_code }
+    let said = || program.as_deref().and_then(process::exit_code);
+    let exit_code = code.map(i32::from).or(crash.map(|_| EXIT_CRASHED)).or_else(said).unwrap_or(0);
+    Does::Lasts { run_for, exit_code }
+}
+
+/// Whether anything but a default says how long a container runs.
+pub(crate) fn says(pod: &Pod, container: &Container, role: Role) -> bool {
+    let annotated = [RUN_FOR, CRASH_AFTER].iter().any(|key| stated_span(pod, key, container, role).is_some());
+    annotated || program(container).is_some()
+}
+
+/// How long a program lasts when it is alone (`None`: for ever), and its exit code.
+pub(crate) fn alone(program: &Program) -> (Option<Span>, i32) {
+    (process::duration(program), process::exit_code(program).unwrap_or(0))
+}
+
+/// What a container's command says, if that can be read.
+pub(crate) fn program(container: &Container) -> Option<Arc<Program>> {
+    let words = container.command.iter().flatten().chain(container.args.iter().flatten()).cloned();
+    let words: Vec<String> = words.collect();
+    let command = container.command.as_ref().is_some_and(|command| !command.is_empty());
+    if !command || server::is_agnhost(container) {
+        return server::one_shot(container).then(|| Arc::new(Program::default()));
+    }
+    Program::of_words(&words).map(Arc::new)
 }
 
 /// A pod's share of its Job's expected duration.
@@ -75,153 +199,5 @@ fn share(pod: &Pod, job: &Job, whole: Span, seed: u64) -> Option<Span> {
     Some(whole.scaled(millionths, 1_000_000 * waves))
 }
 
-/// Run time and exit code of the first container's command, if it is one this module can read.
-fn command(pod: &Pod) -> Option<(Span, i32)> {
-    let container = pod.spec.as_ref()?.containers.first()?;
-    let words: Vec<&str> = container
-        .command
-        .iter()
-        .flatten()
-        .chain(container.args.iter().flatten())
-        .map(String::as_str)
-        .collect();
-    let program = words.first()?.rsplit('/').next()?;
-    if matches!(program, "sh" | "bash" | "ash" | "dash") {
-        return match words[1..] {
-            ["-c" | "-ec" | "-euc", text, ..] => script(text),
-            _ => None,
-        };
-    }
-    let simple: Vec<&str> = std::iter::once(program).chain(words[1..].iter().copied()).collect();
-    step(&simple).map(|step| (step.span, step.code))
-}
-
-struct Step {
-    span: Span,
-    code: i32,
-    exits: bool,
-}
-
-/// A script of `;`, newline and `&&` separated simple commands.
-fn script(text: &str) -> Option<(Span, i32)> {
-    let (mut span, mut code, mut read) = (Span::ZERO, 0, 0);
-    'lines: for line in text.split([';', '\n']) {
-        for (i, part) in line.split("&&").enumerate() {
-            let words: Vec<&str> = part.split_whitespace().collect();
-            if words.is_empty() {
-                continue;
-            }
-            read += 1;
-            if read > SCRIPT_COMMANDS_MAX {
-                return None;
-            }
-            if i > 0 && code != 0 {
-                break;
-            }
-            let step = step(&words)?;
-            span += step.span;
-            code = step.code;
-            if step.exits {
-                break 'lines;
-            }
-        }
-    }
-    (read > 0).then_some((span, code))
-}
-
-fn step(words: &[&str]) -> Option<Step> {
-    let done = |span, code, exits| Some(Step { span, code, exits });
-    match words {
-        ["true" | ":"] => done(Span::ZERO, 0, false),
-        ["false"] => done(Span::ZERO, 1, false),
-        ["echo", ..] => done(Span::ZERO, 0, false),
-        ["exit"] => done(Span::ZERO, 0, true),
-        ["exit", code] => done(Span::ZERO, i32::from(code.parse::<u8>().ok()?), true),
-        ["sleep", times @ ..] if !times.is_empty() => {
-            let mut span = Span::ZERO;
-            for text in times {
-                span += sleep(text)?;
-            }
-            done(span, 0, false)
-        }
-        _ => None,
-    }
-}
-
-/// `5`, `0.5`, `2m`, `infinity` as sleep(1) reads them.
-fn sleep(text: &str) -> Option<Span> {
-    if text == "infinity" {
-        return Some(Span::DAY.scaled(36_500, 1));
-    }
-    let (number, seconds) = match text.as_bytes().last()? {
-        b's' => (&text[..text.len() - 1], 1),
-        b'm' => (&text[..text.len() - 1], 60),
-        b'h' => (&text[..text.len() - 1], 3600),
-        b'd' => (&text[..text.len() - 1], 86_400),
-        _ => (text, 1),
-    };
-    let nanos = Quantity::parse(number).ok()?.nanos();
-    if nanos < 0 || !number.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return None;
-    }
-    let limit = i128::from(Span::DAY.as_nanos()) * 36_500;
-    Some(Span::from_nanos(nanos.saturating_mul(seconds).min(limit) as i64))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod(command: &[&str], annotations: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "p", "uid": "u", "annotations": annotations},
-            "spec": {"containers": [{"name": "main", "image": "i", "command": command}]},
-        }))
-        .unwrap()
-    }
-    fn job(parallelism: i32, completions: i32) -> Job {
-        serde_json::from_value(json!({
-            "metadata": {"name": "j", "annotations": {EXPECTED_DURATION: "1h"}},
-            "spec": {"parallelism": parallelism, "completions": completions, "template": {}},
-        }))
-        .unwrap()
-    }
-    fn seconds(command: &[&str]) -> Option<(i64, i32)> {
-        let work = of(&pod(command, json!({})), None, None, 1);
-        work.run_for.map(|span| (span.as_seconds(), work.exit_code))
-    }
-
-    #[test]
-    fn commands_it_can_read() {
-        assert_eq!(seconds(&["sleep", "90"]), Some((90, 0)));
-        assert_eq!(seconds(&["/bin/sleep", "1m", "30"]), Some((90, 0)));
-        assert_eq!(seconds(&["false"]), Some((0, 1)));
-        assert_eq!(seconds(&["sh", "-c", "echo hello; sleep 5; exit 3"]), Some((5, 3)));
-        assert_eq!(seconds(&["sh", "-c", "false && sleep 5"]), Some((0, 1)));
-        assert_eq!(seconds(&["/bin/bash", "-c", "sleep 1 && sleep 2"]), Some((3, 0)));
-        assert_eq!(seconds(&["python", "train.py"]), None);
-        assert_eq!(seconds(&["sleep", "5k"]), None);
-        assert_eq!(seconds(&["sh", "-c", "sleep 1; make"]), None);
-    }
-
-    #[test]
-    fn annotations_and_jobs_come_before_commands() {
-        let run_for = |pod: &Pod, job| of(pod, job, None, 7).run_for.unwrap().as_seconds();
-        let stated = pod(&["sleep", "1"], json!({RUN_FOR: "2m", EXIT_CODE: "4"}));
-        assert_eq!(
-            of(&stated, Some(&job(1, 1)), None, 7),
-            Work { run_for: Some(Span::from_seconds(120)), exit_code: 4 }
-        );
-        let plain = pod(&[], json!({}));
-        let (one, waves) = (job(1, 1), job(2, 5));
-        assert!((3420..=3780).contains(&run_for(&plain, Some(&one))));
-        // Five completions two at a time are three waves.
-        assert!((1140..=1260).contains(&run_for(&plain, Some(&waves))));
-        let unknown: Job = serde_json::from_value(json!({"spec": {"template": {}}})).unwrap();
-        assert_eq!(run_for(&plain, Some(&unknown)), 60);
-        let learnt = of(&plain, Some(&unknown), Some(Span::HOUR), 7).run_for.unwrap().as_seconds();
-        assert!((3420..=3780).contains(&learnt), "{learnt}");
-        assert_eq!(of(&plain, None, None, 7).run_for, None);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! `metrics.k8s.io`: what nodes and pods use, as metrics-server tells it.
 //!
-//! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), so both say the same.
+//! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), so both say the same;
+//! an annotation may state its memory (docs/pods.md), over the time since its pod was started.
 //! As of a real server, a pod is told of once it ran for one window. Units: nanocores, kibibytes.
 
 use super::resources;
@@ -8,8 +9,9 @@ use super::selector::Selectors;
 use super::status::Status;
 use crate::kind::{Kind, Resource};
 use crate::store::{Objects, Stored};
-use fleet::{Instant, Resources, Span};
-use k8s_openapi::api::core::v1::Pod;
+use crate::work;
+use fleet::{Bytes, Instant, Resources, Span};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -138,7 +140,12 @@ fn containers(pod: &Pod, now: Instant) -> Option<Vec<(&str, Resources)>> {
     };
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let running = all.filter(|container| runs(&container.name));
-    Some(running.map(|container| (container.name.as_str(), resources::container(container))).collect())
+    let used = |container: &Container| {
+        let asked = resources::container(container);
+        let stated = work::memory(pod, container).map(|profile| profile.at(now - since));
+        Resources { memory: stated.map_or(asked.memory, Bytes::from_bytes), ..asked }
+    };
+    Some(running.map(|container| (container.name.as_str(), used(container))).collect())
 }
 
 fn pod_metrics(pod: &Pod, now: Instant) -> Option<Value> {

@@ -40,9 +40,9 @@ impl<'a> About<'a> {
             field: None,
         }
     }
-    /// The same, narrowed to one container.
-    pub(crate) fn container(mut self, container: &str) -> About<'a> {
-        self.field = Some(format!("spec.containers{{{container}}}"));
+    /// The same, narrowed to a field, such as one container.
+    pub(crate) fn field(mut self, path: String) -> About<'a> {
+        self.field = Some(path);
         self
     }
 }

@@ -78,7 +78,8 @@ fn on_failure_restarts_in_place() {
     let mut world = world(1);
     let spec = json!({"backoffLimit": 2, "template": {"spec": {"restartPolicy": "OnFailure"}}});
     create(&mut world, Kind::Job, job("r", "1", &["false"], spec));
-    pass(&mut world, 10);
+    // The first time it is started again at once.
+    pass(&mut world, 11);
     let pod = &pods(&world)[0];
     let container = &pod["status"]["containerStatuses"][0];
     assert_eq!(

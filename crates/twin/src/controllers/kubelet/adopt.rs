@@ -6,12 +6,13 @@
 //! least [`OVERDUE_MIN`].
 
 use super::host::Host;
-use super::{Cx, Kubelet, Run, Step, job_of};
+use super::unit::{Doing, End, Reason, Running, State};
+use super::{Cx, Kubelet, Run, Stage, job_of, scene};
 use crate::controllers::is_terminal;
 use crate::import::Durations;
-use crate::world::{Priority, Task};
+use crate::work::{self, Does};
 use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Node, Pod};
 use std::sync::Arc;
 
 /// Least time left of a pod that has run longer than was expected of it.
@@ -23,8 +24,8 @@ const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// How a bound pod is found.
 enum Found {
-    /// Its containers run, since then.
-    Running(Instant),
+    /// Its containers run.
+    Running,
     /// It waits to be started again, for an image, a volume or a configuration: as it did, it goes on waiting.
     Stuck,
     /// It is being started.
@@ -36,11 +37,10 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten()
 }
 
-fn found(pod: &Pod, now: Instant) -> Found {
-    let running = |c: &ContainerStatus| c.state.as_ref().and_then(|s| s.running.clone());
-    if statuses(pod).any(|c| running(c).is_some()) {
-        let since = statuses(pod).filter_map(running).filter_map(|r| r.started_at);
-        return Found::Running(since.map(|t| Instant::from_jiff(t.0)).min().unwrap_or(now).min(now));
+fn found(pod: &Pod) -> Found {
+    let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some());
+    if statuses(pod).any(runs) {
+        return Found::Running;
     }
     let waits = |c: &ContainerStatus| c.state.as_ref().and_then(|s| s.waiting.as_ref()?.reason.clone());
     let reasons: Vec<String> = statuses(pod).filter_map(waits).collect();
@@ -69,7 +69,7 @@ impl Kubelet {
         host.number(node, index);
         let images = node.status.as_ref().and_then(|s| s.images.as_ref());
         for name in images.into_iter().flatten().filter_map(|image| image.names.as_ref()).flatten() {
-            host.pull(name);
+            host.keep(name);
         }
         let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
         let silent = conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "Unknown");
@@ -82,42 +82,94 @@ impl Kubelet {
         let Some(node) = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) else { return };
         let Some(uid) = pod.metadata.uid.as_deref().filter(|_| !is_terminal(pod)) else { return };
         let Some(host) = self.hosts.get_mut(node) else { return };
-        let found = found(pod, cx.now);
+        let found = found(pod);
         if matches!(found, Found::Starting) {
             return;
         }
         let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref());
         let address = ip.and_then(|ip| host.claim(ip));
         for image in pod.spec.iter().flat_map(|s| &s.containers).filter_map(|c| c.image.as_deref()) {
-            host.pull(image);
+            host.keep(image);
         }
-        let place = |text: &Option<String>| Arc::from(text.as_deref().unwrap_or_default());
-        let mut run = Run {
-            place: (place(&pod.metadata.namespace), place(&pod.metadata.name)),
-            node: node.into(),
-            turn: 0,
-            step: Step::Lost,
-            address,
-            pulled: false,
-        };
-        if !host.down {
-            run.step = match found {
-                Found::Running(since) => self.go_on(cx, pod, since),
-                Found::Stuck | Found::Starting => Step::BackOff,
+        let text = |text: &Option<String>| Arc::from(text.as_deref().unwrap_or_default());
+        let Some(spec) = &pod.spec else { return };
+        let place = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        let down = host.down;
+        let mut run = Run::new(place, node, spec, cx.now);
+        run.address = address;
+        run.sandbox_at = Instant::EPOCH;
+        if let Some(since) = pod.status.as_ref().and_then(|s| s.start_time.as_ref()) {
+            run.admitted = Instant::from_jiff(since.0);
+        }
+        if !down {
+            run.stage = match found {
+                Found::Running => Stage::Live,
+                Found::Stuck | Found::Starting => Stage::Stuck,
             };
         }
-        if let Step::Running { until: Some(until), .. } = run.step {
-            let task = Task::Pod { uid: uid.into(), turn: run.turn };
-            cx.timers.set(until, Priority::Kubelet, task);
+        for at in 0..run.units.len() {
+            self.take_up(cx, (&mut run, at), pod);
+        }
+        let due = run.units.iter().filter_map(|unit| unit.due(0, cx.now)).min();
+        if run.stage == Stage::Live {
+            run.arm(cx, &uid.into(), due);
         }
         self.runs.insert(uid.into(), run);
     }
-    /// What is left of a run.
-    fn go_on(&mut self, cx: &Cx<'_>, pod: &Pod, since: Instant) -> Step {
-        let job = job_of(cx, pod);
-        let (work, cost) = self.work(cx, pod, job.as_ref().and_then(|s| s.object.as_job()));
-        let until = work.run_for.map(|run_for| cx.now + left(run_for, cx.now - since));
-        Step::Running { since, until, cost, exit_code: work.exit_code }
+    /// Takes up a container as its status says it is.
+    fn take_up(&self, cx: &Cx<'_>, (run, at): (&mut Run, usize), pod: &Pod) {
+        let Some(spec) = &pod.spec else { return };
+        let Some((container, role)) = scene::container(spec, at) else { return };
+        let status = pod.status.as_ref();
+        let all = status.iter().flat_map(|s| {
+            s.init_container_statuses.iter().flatten().chain(s.container_statuses.iter().flatten())
+        });
+        let Some(status) = all.into_iter().find(|status| status.name == container.name) else { return };
+        let ended = |state: &Option<ContainerState>| {
+            let ended = state.as_ref()?.terminated.as_ref()?;
+            let reason = match ended.reason.as_deref() {
+                Some("OOMKilled") => Reason::OomKilled,
+                _ if ended.exit_code == 0 => Reason::Completed,
+                _ => Reason::Error,
+            };
+            let at = ended.finished_at.as_ref().map_or(cx.now, |t| Instant::from_jiff(t.0));
+            let since = ended.started_at.as_ref().map(|t| Instant::from_jiff(t.0));
+            Some(End { since, at, code: ended.exit_code, reason, message: ended.message.clone() })
+        };
+        let unit = &mut run.units[at];
+        unit.restarts = status.restart_count;
+        unit.last = ended(&status.last_state);
+        unit.end = ended(&status.state);
+        if unit.end.is_some() {
+            unit.state = State::Ended { held: None };
+        }
+        let Some(running) = status.state.as_ref().and_then(|s| s.running.as_ref()) else { return };
+        let since = running.started_at.as_ref().map_or(cx.now, |t| Instant::from_jiff(t.0)).min(cx.now);
+        let stored = job_of(cx, pod);
+        let job = stored.as_ref().and_then(|s| s.object.as_job());
+        let learnt = self.durations.as_ref().zip(job).map(|(known, job)| known.expected(job));
+        let does = work::of(pod, (container, role), job, learnt, cx.seed);
+        // Where a script is nobody knows: it goes on as one that lasts as long as it does by itself.
+        let (run_for, code) = match does {
+            Does::Lasts { run_for, exit_code } => (run_for, exit_code),
+            Does::Script(program) => work::alone(&program),
+        };
+        // What has run until now and nothing is known of goes on running, whatever its pod's policy is.
+        let run_for = run_for.filter(|_| job.is_some() || work::says(pod, container, role));
+        let until = run_for.map(|run_for| cx.now + left(run_for, cx.now - since));
+        let doing = Doing::Until { at: until, code, cost: fleet::Span::ZERO };
+        unit.state = State::Running(Box::new(Running {
+            since,
+            doing,
+            own: Default::default(),
+            hook: None,
+            started: status.started != Some(false),
+            ready: status.ready,
+            // Probes found what they found; their results stand.
+            checks: Vec::new(),
+            memory_over: None,
+            stop: None,
+        }));
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a kubelet knows of its machine: addresses for pods, images it has, whether it is up.
 
 use crate::controllers::events::Source;
+use fleet::Instant;
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Pod addresses of a node: `.2` to `.254` of its /24.
@@ -20,6 +21,9 @@ pub(super) struct Host {
     next: u16,
     taken: BTreeSet<u16>,
     images: BTreeSet<Arc<str>>,
+    /// Images being pulled, and until when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pulls: BTreeMap<Arc<str>, Instant>,
     pub(super) down: bool,
     /// Counts how often the machine has gone down or come up.
     pub(super) turn: u32,
@@ -45,6 +49,7 @@ impl Host {
             next: ADDRESS_FIRST,
             taken: BTreeSet::new(),
             images: BTreeSet::new(),
+            pulls: BTreeMap::new(),
             down: false,
             turn: 0,
             noticed: false,
@@ -76,15 +81,28 @@ impl Host {
     pub(super) fn free(&mut self, address: u16) {
         self.taken.remove(&address);
     }
-    /// Makes an image present; whether it had to be pulled.
-    pub(super) fn pull(&mut self, image: &str) -> bool {
+    /// Whether it has an image.
+    pub(super) fn has(&self, image: &str) -> bool {
+        self.images.contains(image)
+    }
+    /// When an image is there that is being pulled.
+    pub(super) fn arrives(&self, image: &str) -> Option<Instant> {
+        self.pulls.get(image).copied()
+    }
+    /// An image is being pulled until then.
+    pub(super) fn expect(&mut self, image: &str, until: Instant) {
+        self.pulls.insert(image.into(), until);
+    }
+    /// Makes an image present.
+    pub(super) fn keep(&mut self, image: &str) {
+        self.pulls.remove(image);
         if self.images.contains(image) {
-            return false;
+            return;
         }
         if self.images.len() >= IMAGES_MAX {
             self.images.pop_first();
         }
-        self.images.insert(image.into())
+        self.images.insert(image.into());
     }
     pub(super) fn addresses(&self, address: Option<u16>) -> Addresses {
         let pod = address.map(|n| format!("{}{n}", self.prefix)).unwrap_or_default();

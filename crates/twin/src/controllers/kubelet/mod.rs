@@ -1,14 +1,21 @@
-//! `kubelet`: starts the pods bound to its node, runs their work, ends them, and says so in their status.
+//! `kubelet`: starts the pods bound to its node, runs their containers, ends them, and says so in their status.
 //!
-//! One state machine per pod, for all nodes of the cluster: starting, running, waiting to be restarted,
-//! stopping, or lost with its machine. Timers carry the pod's turn; a timer of an earlier turn is void.
-//! Invariant: a pod whose containers run has a node that is up. Left out: probes, init containers'
-//! and sidecars' own run times (their requests count), preStop hooks, resource admission of pods bound
-//! by hand, and a node's heartbeats (derived on read, not events).
+//! One state machine a pod, for all nodes of the cluster: what its containers do is in [`unit`], which start and end when
+//! in [`sync`], a running one with its hooks, probes and end in [`running`], images in [`image`], and what all that looks
+//! like in [`podstatus`]. A pod has one timer, for what is due next of it; timers carry the pod's turn, and one of an
+//! earlier turn is void. Invariants: a pod whose containers run has a node that is up; looking at a pod twice at one
+//! instant changes nothing; nothing is executed. Left out: resource admission of pods bound by hand, ephemeral
+//! containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
 
 mod adopt;
 mod host;
+mod image;
 mod podstatus;
+mod probe;
+mod running;
+mod scene;
+mod sync;
+mod unit;
 pub(crate) use podstatus::set_condition;
 mod restart;
 
@@ -18,68 +25,80 @@ use crate::import::Durations;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
-use crate::work;
+use crate::work::{self, files::Volumes};
 use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
 use host::Host;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use scene::Scene;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use sync::{Ending, Why};
+use unit::{Doing, Unit};
 
-/// From binding to running when the image is there: sandbox, network and container creation. Within the
-/// 5 s that the Kubernetes pod start-up objective allows; assumed.
-const CONTAINER_START: Span = Span::from_seconds(2);
+/// From binding to having a sandbox with a network, and from there to a container that runs, its image being there.
+/// Together within the 5 s that the Kubernetes pod start-up objective allows; assumed.
+const SANDBOX: Span = Span::from_seconds(1);
+const CONTAINER_START: Span = Span::from_seconds(1);
 /// Pulling an image a node has not seen: 400 MB at 50 MB/s; assumed.
 const IMAGE_PULL: Span = Span::from_seconds(8);
-/// From SIGTERM to the end of a container that handles it.
+/// From SIGTERM to the end of a container that heeds it, and what taking down a pod takes that runs nothing; assumed.
 const STOP: Span = Span::from_seconds(1);
-/// Exit code of a container ended by SIGTERM, and of one that was lost with its machine.
+/// Seconds a pod gets to end when it does not say.
+const GRACE_SECONDS: i64 = 30;
+/// Exit code of a container ended by SIGTERM, and of one that was killed or lost with its machine.
 const EXIT_SIGTERM: i32 = 143;
-const EXIT_LOST: i32 = 137;
+const EXIT_KILLED: i32 = 137;
+/// What is said of a pod that was active for as long as it may.
+const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// Progress a stopped pod of an interruptible Job has saved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Checkpoint {
     /// Completion index, of an Indexed Job.
     index: Option<Arc<str>>,
+    container: Arc<str>,
     /// Run time left.
     left: Span,
     exit_code: i32,
 }
 
 /// Where a pod is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Step {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
     /// Waits for its volumes to be attached.
     Mounting,
-    Starting,
-    Running {
-        since: Instant,
-        /// `None`: for ever.
-        until: Option<Instant>,
-        /// Part of the run that only takes up saved work again.
-        cost: Span,
-        exit_code: i32,
-    },
-    /// Ended, and to be started again.
-    BackOff,
-    Stopping,
+    Live,
+    /// Was found waiting for something the twin does not know, and goes on waiting.
+    Stuck,
     /// Its machine went down under it.
     Lost,
 }
 
+/// A pod on its node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Run {
     place: Place,
     node: Arc<str>,
     turn: u32,
-    step: Step,
+    /// When its timer goes off.
+    armed: Option<Instant>,
+    stage: Stage,
     /// Last number of its address on the node.
     address: Option<u16>,
-    /// Whether the image had to be pulled.
-    pulled: bool,
+    /// When the kubelet took it in.
+    admitted: Instant,
+    /// When it has a sandbox.
+    sandbox_at: Instant,
+    /// Its containers: so many init containers first.
+    units: Vec<Unit>,
+    inits: usize,
+    /// Files of its volumes, and how often some of its files have changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    volumes: Volumes,
+    changes: u64,
+    ending: Option<Ending>,
 }
 
 /// The state of all kubelets of a cluster.
@@ -87,6 +106,9 @@ struct Run {
 pub(crate) struct Kubelet {
     runs: BTreeMap<Arc<str>, Run>,
     hosts: BTreeMap<Arc<str>, Host>,
+    /// Files on disks and in directories of nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    disks: Volumes,
     /// Saved progress by the Job's uid.
     checkpoints: BTreeMap<Arc<str>, Vec<Checkpoint>>,
     /// How long Jobs last that do not say so; `None`: the cluster is not an imported one.
@@ -110,6 +132,13 @@ fn index_of(pod: &Pod) -> Option<&str> {
     annotations.get("batch.kubernetes.io/job-completion-index").map(String::as_str)
 }
 
+/// Whether somebody else changed what a kubelet acts on: the spec, or a condition it waits for.
+fn concerns(pod: &Pod, before: &Pod) -> bool {
+    let gated = pod.spec.as_ref().is_some_and(|s| s.readiness_gates.as_ref().is_some_and(|g| !g.is_empty()));
+    let conditions = |pod: &Pod| pod.status.as_ref().and_then(|s| s.conditions.clone());
+    pod.metadata.generation != before.metadata.generation || (gated && conditions(pod) != conditions(before))
+}
+
 impl Kubelet {
     pub(crate) fn observe(&mut self, change: &Change) {
         match &change.object.object {
@@ -120,7 +149,7 @@ impl Kubelet {
             }
             Object::Document(doc) if volumes::is_attached(doc) => {
                 let node = volumes::node_of(doc);
-                let waits = |(_, run): &(&Arc<str>, &Run)| *run.node == *node && run.step == Step::Mounting;
+                let waits = |(_, run): &(&Arc<str>, &Run)| *run.node == *node && run.stage == Stage::Mounting;
                 let all = self.runs.iter().filter(waits);
                 self.dirty.extend(all.map(|(uid, run)| (run.place.clone(), uid.clone())));
             }
@@ -139,8 +168,13 @@ impl Kubelet {
         let bound = pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
         let run = self.runs.get(uid);
         let fresh = run.is_none() && !is_terminal(pod);
-        let stop = is_deleting(&pod.metadata) && run.is_none_or(|r| r.step != Step::Stopping);
-        if bound && (fresh || stop) {
+        let before = change.previous.as_ref().and_then(|previous| previous.object.as_pod());
+        let grace = |pod: &Pod| pod.metadata.deletion_grace_period_seconds;
+        let stop = is_deleting(&pod.metadata)
+            && (run.is_none_or(|run| run.ending.is_none_or(|ending| ending.why != Why::Deleted))
+                || before.is_some_and(|before| grace(before) != grace(pod)));
+        let other = run.is_some() && before.is_some_and(|before| concerns(pod, before));
+        if bound && (fresh || stop || other) {
             let object = &change.object.object;
             self.dirty.push(((object.namespace().into(), object.name().into()), uid.into()));
         }
@@ -159,9 +193,12 @@ impl Kubelet {
             let Object::Pod(pod) = &stored.object else { continue };
             match (is_deleting(&pod.metadata), self.runs.contains_key(&uid)) {
                 (true, false) => cx.finish_delete(Kind::Pod, &place.0, &place.1),
-                (true, true) => self.stop(cx, &uid, &stored.object, pod),
+                (true, true) => self.stop(cx, &uid, pod),
                 (false, false) if !is_terminal(pod) => self.admit(cx, place, uid, pod),
-                (false, true) => self.mounted(cx, &uid, pod),
+                (false, true) => {
+                    self.mounted(cx, &uid, pod);
+                    self.look(cx, &uid);
+                }
                 (false, _) => {}
             }
         }
@@ -169,36 +206,9 @@ impl Kubelet {
     }
     /// A timer of a pod fired.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, turn: u32) {
-        let Some(run) = self.runs.get(uid).filter(|run| run.turn == turn) else { return };
-        let Some(stored) = cx.pod(&run.place.0, &run.place.1, uid) else { return };
-        let Object::Pod(pod) = &stored.object else { return };
-        match run.step.clone() {
-            Step::Starting => self.start(cx, uid, &stored.object, pod),
-            Step::Running { since, exit_code, .. } => {
-                self.end(cx, uid, &stored.object, pod, (since, exit_code))
-            }
-            Step::BackOff => self.again(cx, uid, pod),
-            Step::Stopping => self.stopped(cx, uid, pod),
-            Step::Mounting | Step::Lost => {}
-        }
-    }
-    /// Begins to start a pod once its volumes are where it is.
-    fn mounted(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
-        let Some(run) = self.runs.get(uid).filter(|run| run.step == Step::Mounting) else { return };
-        if volumes::attached(cx, pod) {
-            let delay = if run.pulled { IMAGE_PULL + CONTAINER_START } else { CONTAINER_START };
-            self.turn(cx, uid, Step::Starting, Some(cx.now + delay));
-        }
-    }
-    /// Moves a pod to its next step, which ends at `end`.
-    fn turn(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, step: Step, end: Option<Instant>) {
-        let Some(run) = self.runs.get_mut(uid) else { return };
-        run.turn += 1;
-        run.step = step;
-        if let Some(end) = end {
-            let task = Task::Pod { uid: uid.clone(), turn: run.turn };
-            cx.timers.set(end.max(cx.now), Priority::Kubelet, task);
-        }
+        let Some(run) = self.runs.get_mut(uid).filter(|run| run.turn == turn) else { return };
+        run.armed = None;
+        self.look(cx, uid);
     }
     /// Takes a newly bound pod in.
     fn admit(&mut self, cx: &mut Cx<'_>, place: Place, uid: Arc<str>, pod: &Pod) {
@@ -206,123 +216,148 @@ impl Kubelet {
         let Some(node) = spec.node_name.as_deref() else { return };
         let Some(host) = self.hosts.get_mut(node) else { return };
         let address = host.take();
-        let images = spec.containers.iter().filter_map(|c| c.image.as_deref());
-        let pulled = images.fold(false, |pulled, image| host.pull(image) | pulled);
-        let (down, ips) = (host.down, host.addresses(address));
-        let run = Run { place, node: node.into(), turn: 0, step: Step::Lost, address, pulled };
+        let mut run = Run::new(place, node, spec, cx.now);
+        run.address = address;
+        let down = host.down;
+        if !down {
+            run.stage = Stage::Mounting;
+        }
         self.runs.insert(uid.clone(), run);
         if down {
             return;
         }
-        let mut next = pod.clone();
-        podstatus::creating(&mut next, &ips.host, cx.now);
-        cx.put_pod(next);
-        self.turn(cx, &uid, Step::Mounting, None);
+        self.show(cx, &uid, pod);
         self.mounted(cx, &uid, pod);
+        self.look(cx, &uid);
     }
-    /// The containers of a pod start to run.
-    fn start(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, object: &Object, pod: &Pod) {
-        let job = job_of(cx, pod);
-        let job = job.as_ref().and_then(|s| s.object.as_job());
-        let (work, cost) = self.work(cx, pod, job);
-        let until = work.run_for.map(|span| cx.now + span);
-        self.turn(cx, uid, Step::Running { since: cx.now, until, cost, exit_code: work.exit_code }, until);
-        let Some(run) = self.runs.get_mut(uid) else { return };
-        let pulled = std::mem::take(&mut run.pulled);
+    /// Begins to start a pod once its volumes are where it is.
+    fn mounted(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
+        let Some(run) = self.runs.get_mut(uid).filter(|run| run.stage == Stage::Mounting) else { return };
+        if volumes::attached(cx, pod) {
+            run.stage = Stage::Live;
+            run.sandbox_at = cx.now + SANDBOX;
+        }
+    }
+    /// Does what is due of a pod, says what happened, and sets the timer for what is due next.
+    fn look(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
+        let Some(run) = self.runs.get(uid).filter(|run| run.stage == Stage::Live) else { return };
+        let Some(stored) = cx.pod(&run.place.0, &run.place.1, uid) else { return };
+        let Object::Pod(pod) = &stored.object else { return };
+        let Some(spec) = &pod.spec else { return };
+        let Some(host) = self.hosts.get_mut(&run.node) else { return };
+        let Some(mut run) = self.runs.remove(uid) else { return };
+        let node = run.node.clone();
+        let (said, due) = {
+            let (disks, checkpoints) = (&mut self.disks, &mut self.checkpoints);
+            let durations = self.durations.as_ref();
+            let node = &*node;
+            let mut scene =
+                Scene { cx, pod, spec, node, host, disks, checkpoints, durations, said: Vec::new() };
+            run.sync(&mut scene);
+            let due = run.due(&scene);
+            (scene.said, due)
+        };
+        for each in said {
+            let about = About::new(&stored.object);
+            let about = if let Some(field) = each.field { about.field(field) } else { about };
+            let source = host.source(&node);
+            if each.warning {
+                cx.warning(&about, source, each.reason, each.message);
+            } else {
+                cx.normal(&about, source, each.reason, each.message);
+            }
+        }
+        run.arm(cx, uid, due);
+        let over = run.is_over(cx.now);
+        self.runs.insert(uid.clone(), run);
+        self.show(cx, uid, pod);
+        if over {
+            self.forget(uid);
+            if is_deleting(&pod.metadata) {
+                cx.finish_delete(Kind::Pod, stored.object.namespace(), stored.object.name());
+            }
+        }
+    }
+    /// Writes the status of a pod if it is another than before.
+    fn show(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
+        let (Some(run), Some(spec)) = (self.runs.get(uid), &pod.spec) else { return };
         let Some(host) = self.hosts.get(&run.node) else { return };
         let ips = host.addresses(run.address);
-        let source = host.source(&run.node);
-        for container in pod.spec.iter().flat_map(|s| &s.containers) {
-            let about = About::new(object).container(&container.name);
-            let image = container.image.as_deref().unwrap_or_default();
-            let text = if pulled {
-                let took = IMAGE_PULL.as_seconds();
-                format!("Successfully pulled image \"{image}\" in {took}s ({took}s including waiting)")
-            } else {
-                format!("Container image \"{image}\" already present on machine")
-            };
-            cx.normal(&about, source, "Pulled", text);
-            cx.normal(&about, source, "Created", format!("Created container: {}", container.name));
-            cx.normal(&about, source, "Started", format!("Started container {}", container.name));
+        let pod_ip = if spec.host_network == Some(true) { &ips.host } else { &ips.pod };
+        let shows = podstatus::Shows { host_ip: &ips.host, pod_ip };
+        let status = podstatus::of(run, pod, spec, &shows, cx.now);
+        if pod.status.as_ref() != Some(&status) {
+            cx.put_pod(Pod { metadata: pod.metadata.clone(), spec: pod.spec.clone(), status: Some(status) });
         }
-        let mut next = pod.clone();
-        podstatus::running(&mut next, &ips.pod, cx.now);
-        cx.put_pod(next);
-    }
-    /// What a pod will do, and how much of it is only taking up saved work again.
-    fn work(&mut self, cx: &Cx<'_>, pod: &Pod, job: Option<&Job>) -> (work::Work, Span) {
-        let learnt = self.durations.as_ref().zip(job).map(|(known, job)| known.expected(job));
-        let fresh = work::of(pod, job, learnt, cx.seed);
-        let Some(uid) = job.and_then(|j| j.metadata.uid.as_deref()) else { return (fresh, Span::ZERO) };
-        let Some(saved) = self.checkpoints.get_mut(uid) else { return (fresh, Span::ZERO) };
-        let Some(at) = saved.iter().position(|c| c.index.as_deref() == index_of(pod)) else {
-            return (fresh, Span::ZERO);
-        };
-        let checkpoint = saved.remove(at);
-        if saved.is_empty() {
-            self.checkpoints.remove(uid);
-        }
-        let run_for = Some(checkpoint.left + work::RESTART_COST);
-        (work::Work { run_for, exit_code: checkpoint.exit_code }, work::RESTART_COST)
-    }
-    /// The containers of a pod have ended by themselves.
-    fn end(
-        &mut self,
-        cx: &mut Cx<'_>,
-        uid: &Arc<str>,
-        object: &Object,
-        pod: &Pod,
-        (since, exit_code): (Instant, i32),
-    ) {
-        let policy = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
-        let again = policy == "Always" || (policy == "OnFailure" && exit_code != 0);
-        if again {
-            self.back_off(cx, uid, object, pod, (since, exit_code));
-            return;
-        }
-        let mut next = pod.clone();
-        podstatus::ended(&mut next, since, exit_code, cx.now);
-        cx.put_pod(next);
-        self.forget(uid);
     }
     /// Tells a pod to end; what it saves, it saves now.
-    fn stop(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, object: &Object, pod: &Pod) {
+    fn stop(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
         let Some(run) = self.runs.get(uid) else { return };
-        let (step, node) = (run.step.clone(), run.node.clone());
-        if matches!(step, Step::Stopping | Step::Lost) {
+        if run.stage == Stage::Lost {
             // A lost pod stays until its machine is back.
             return;
         }
-        if let Step::Running { until: Some(until), since, cost, exit_code } = step {
-            let job = job_of(cx, pod);
-            if let Some(job) =
-                job.as_ref().and_then(|s| s.object.as_job()).filter(|j| work::is_interruptible(j))
-            {
-                let left = (until - cx.now).min(until - since - cost).max(Span::ZERO);
-                let saved = Checkpoint { index: index_of(pod).map(Arc::from), left, exit_code };
-                let key = job.metadata.uid.as_deref().unwrap_or_default();
-                self.checkpoints.entry(key.into()).or_default().push(saved);
-            }
+        if run.ending.is_none_or(|ending| ending.why != Why::Deleted) {
+            self.save(cx, uid, pod);
         }
-        if let Some(host) = self.hosts.get(&node) {
-            let source = host.source(&node);
-            for container in pod.spec.iter().flat_map(|s| &s.containers) {
-                let about = About::new(object).container(&container.name);
-                cx.normal(&about, source, "Killing", format!("Stopping container {}", container.name));
-            }
-        }
-        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);
-        let end = if grace == 0 { cx.now } else { cx.now + STOP };
-        self.turn(cx, uid, Step::Stopping, Some(end));
+        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+        let Some(run) = self.runs.get_mut(uid) else { return };
+        run.stage = Stage::Live;
+        run.end(Why::Deleted, grace, cx.now);
+        self.look(cx, uid);
     }
-    /// A pod that was told to end has ended.
-    fn stopped(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
-        let Some(run) = self.runs.get(uid) else { return };
-        let place = run.place.clone();
-        let mut next = pod.clone();
-        podstatus::ended(&mut next, cx.now, EXIT_SIGTERM, cx.now);
-        cx.put_pod(next);
-        cx.finish_delete(Kind::Pod, &place.0, &place.1);
-        self.forget(uid);
+    /// Keeps the progress of an interruptible Job's pod.
+    fn save(&mut self, cx: &Cx<'_>, uid: &Arc<str>, pod: &Pod) {
+        let (Some(run), Some(spec)) = (self.runs.get(uid), &pod.spec) else { return };
+        let stored = job_of(cx, pod);
+        let job = stored.as_ref().and_then(|s| s.object.as_job()).filter(|job| work::is_interruptible(job));
+        let Some(job) = job else { return };
+        let apps = run.units.iter().skip(run.inits).zip(&spec.containers);
+        let saved = apps.filter_map(|(unit, container)| {
+            let running = unit.running()?;
+            let Doing::Until { at: Some(until), code, cost } = running.doing else { return None };
+            let left = (until - cx.now).min(until - running.since - cost).max(Span::ZERO);
+            let index = index_of(pod).map(Arc::from);
+            Some(Checkpoint { index, container: container.name.as_str().into(), left, exit_code: code })
+        });
+        let saved: Vec<Checkpoint> = saved.collect();
+        if !saved.is_empty() {
+            let key = job.metadata.uid.as_deref().unwrap_or_default();
+            self.checkpoints.entry(key.into()).or_default().extend(saved);
+        }
+    }
+}
+
+impl Run {
+    /// A pod that was just taken in.
+    fn new(place: Place, node: &str, spec: &PodSpec, now: Instant) -> Run {
+        let inits = spec.init_containers.as_ref().map_or(0, Vec::len);
+        Run {
+            place,
+            node: node.into(),
+            turn: 0,
+            armed: None,
+            stage: Stage::Lost,
+            address: None,
+            admitted: now,
+            sandbox_at: Instant::FAR_FUTURE,
+            units: vec![Unit::new(); inits + spec.containers.len()],
+            inits,
+            volumes: Volumes::new(),
+            changes: 0,
+            ending: None,
+        }
+    }
+    /// Sets the timer for what is due next, unless it is set for then.
+    fn arm(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, due: Option<Instant>) {
+        if due == self.armed {
+            return;
+        }
+        self.turn += 1;
+        self.armed = due;
+        if let Some(due) = due {
+            let task = Task::Pod { uid: uid.clone(), turn: self.turn };
+            cx.timers.set(due.max(cx.now), Priority::Kubelet, task);
+        }
     }
 }

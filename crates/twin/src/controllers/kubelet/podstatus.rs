@@ -1,11 +1,22 @@
-//! The status of a pod at each step of its life, as a kubelet writes it.
+//! The status of a pod as a kubelet writes it: containers, phase, conditions.
+//!
+//! The rules are those of kubelet's `getPhase`, `convertToAPIContainerStatuses` and `status/generate.go`, version 1.36.
 
+use super::Run;
+use super::scene::container;
+use super::sync::{Why, restarts_by_policy};
+use super::unit::{End, PullError, State, Unit};
 use crate::controllers::time;
+use crate::work::Role;
 use fleet::Instant;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
 };
+
+/// Conditions only a kubelet writes, in its order.
+const OWN: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// Sets a condition; the time of transition moves only when the status does.
 pub(crate) fn set_condition(
@@ -15,56 +26,39 @@ pub(crate) fn set_condition(
     reason: Option<&str>,
     now: Instant,
 ) {
-    let value = if holds { "True" } else { "False" };
     let conditions = status.conditions.get_or_insert_default();
-    let new = PodCondition {
-        type_: kind.to_owned(),
-        status: value.to_owned(),
-        reason: reason.map(str::to_owned),
-        last_transition_time: Some(time(now)),
-        ..PodCondition::default()
-    };
+    let new = condition(conditions, kind, &Holds { holds, reason, message: None }, now);
     match conditions.iter_mut().find(|c| c.type_ == kind) {
-        Some(old) if old.status == value => old.reason = new.reason,
         Some(old) => *old = new,
         None => conditions.push(new),
     }
 }
 
-/// Gives every container of the pod a status of this state.
-fn containers(pod: &mut Pod, state: &ContainerState, ready: bool) {
-    let specs: Vec<(String, String)> = pod
-        .spec
-        .iter()
-        .flat_map(|s| &s.containers)
-        .map(|c| (c.name.clone(), c.image.clone().unwrap_or_default()))
-        .collect();
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let statuses = pod.status.get_or_insert_default().container_statuses.get_or_insert_default();
-    for (name, image) in specs {
-        let at = match statuses.iter().position(|s| s.name == name) {
-            Some(at) => at,
-            None => {
-                statuses.push(ContainerStatus { name, image, ..ContainerStatus::default() });
-                statuses.len() - 1
-            }
-        };
-        let status = &mut statuses[at];
-        let was_running = status.state.as_ref().is_some_and(|s| s.running.is_some());
-        status.state = Some(state.clone());
-        status.ready = ready;
-        status.started = Some(state.running.is_some());
-        if state.running.is_some() {
-            status.image_id = digest(&status.image);
-            status.container_id = Some(container_id(&uid, &status.name, status.restart_count));
-        }
-        if let Some(terminated) = status.state.as_mut().and_then(|s| s.terminated.as_mut()) {
-            // A container that never ran has nothing that could be named.
-            terminated.container_id = status.container_id.clone();
-            if !was_running {
-                terminated.started_at = None;
-            }
-        }
+/// Whether something holds, and why.
+struct Holds<'a> {
+    holds: bool,
+    reason: Option<&'a str>,
+    message: Option<String>,
+}
+
+impl Holds<'_> {
+    fn yes() -> Holds<'static> {
+        Holds { holds: true, reason: None, message: None }
+    }
+}
+
+fn condition(old: &[PodCondition], kind: &str, holds: &Holds<'_>, now: Instant) -> PodCondition {
+    let status = if holds.holds { "True" } else { "False" };
+    let before = old.iter().find(|c| c.type_ == kind);
+    let same = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    PodCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: holds.reason.map(str::to_owned),
+        message: holds.message.clone(),
+        last_transition_time: Some(same.unwrap_or_else(|| time(now))),
+        observed_generation: before.and_then(|c| c.observed_generation),
+        ..PodCondition::default()
     }
 }
 
@@ -86,88 +80,317 @@ fn digest(image: &str) -> String {
     format!("{repository}@sha256:{}", hex(image))
 }
 
-/// The kubelet has taken the pod in and creates its containers.
-pub(super) fn creating(pod: &mut Pod, host_ip: &str, now: Instant) {
-    let waiting = ContainerStateWaiting { reason: Some("ContainerCreating".to_owned()), message: None };
-    containers(pod, &ContainerState { waiting: Some(waiting), ..ContainerState::default() }, false);
-    let status = pod.status.get_or_insert_default();
-    status.phase = Some("Pending".to_owned());
-    status.start_time = Some(time(now));
-    status.host_ip = Some(host_ip.to_owned());
-    status.host_ips = Some(vec![HostIP { ip: host_ip.to_owned() }]);
-    set_condition(status, "PodReadyToStartContainers", false, None, now);
-    set_condition(status, "Initialized", true, None, now);
-    set_condition(status, "Ready", false, Some("ContainersNotReady"), now);
-    set_condition(status, "ContainersReady", false, Some("ContainersNotReady"), now);
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
+    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
 }
 
-/// Its containers run.
-pub(super) fn running(pod: &mut Pod, pod_ip: &str, now: Instant) {
-    let running = ContainerStateRunning { started_at: Some(time(now)) };
-    containers(pod, &ContainerState { running: Some(running), ..ContainerState::default() }, true);
-    let status = pod.status.get_or_insert_default();
-    status.phase = Some("Running".to_owned());
-    status.pod_ip = Some(pod_ip.to_owned());
-    status.pod_ips = Some(vec![PodIP { ip: pod_ip.to_owned() }]);
-    for kind in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
-        set_condition(status, kind, true, None, now);
-    }
-}
-
-fn terminated(since: Instant, exit_code: i32, now: Instant) -> ContainerState {
-    let reason = if exit_code == 0 { "Completed" } else { "Error" };
+fn terminated(end: &End, id: Option<String>) -> ContainerState {
     let terminated = ContainerStateTerminated {
-        exit_code,
-        reason: Some(reason.to_owned()),
-        started_at: Some(time(since)),
-        finished_at: Some(time(now)),
+        exit_code: end.code,
+        reason: Some(end.reason.as_str().to_owned()),
+        message: end.message.clone(),
+        started_at: end.since.map(time),
+        finished_at: end.since.map(|_| time(end.at)),
+        container_id: end.since.and(id),
         ..ContainerStateTerminated::default()
     };
     ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
-/// Its containers have ended for good.
-pub(super) fn ended(pod: &mut Pod, since: Instant, exit_code: i32, now: Instant) {
-    containers(pod, &terminated(since, exit_code, now), false);
-    let status = pod.status.get_or_insert_default();
-    let succeeded = exit_code == 0;
-    status.phase = Some(if succeeded { "Succeeded" } else { "Failed" }.to_owned());
-    let reason = if succeeded { "PodCompleted" } else { "PodFailed" };
-    set_condition(status, "PodReadyToStartContainers", false, None, now);
-    set_condition(status, "Initialized", true, succeeded.then_some("PodCompleted"), now);
-    set_condition(status, "Ready", false, Some(reason), now);
-    set_condition(status, "ContainersReady", false, Some(reason), now);
-}
-
-/// Its containers have ended and wait to be started again; returns how often they have been so far.
-pub(super) fn backing_off(
-    pod: &mut Pod,
-    since: Instant,
-    exit_code: i32,
-    now: Instant,
-    delay_seconds: i64,
-) -> i32 {
-    containers(pod, &terminated(since, exit_code, now), false);
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let status = pod.status.get_or_insert_default();
-    let mut restarts = 0;
-    for container in status.container_statuses.iter_mut().flatten() {
-        container.last_state = container.state.take();
-        container.restart_count += 1;
-        restarts = restarts.max(container.restart_count);
-        let message =
-            format!("back-off {delay_seconds}s restarting failed container={} pod={name}", container.name);
-        let waiting =
-            ContainerStateWaiting { reason: Some("CrashLoopBackOff".to_owned()), message: Some(message) };
-        container.state = Some(ContainerState { waiting: Some(waiting), ..ContainerState::default() });
+/// `10s`, `1m20s`, `5m0s`, as Go writes times.
+fn delay_text(span: fleet::Span) -> String {
+    match span.as_seconds() {
+        seconds if seconds < 60 => format!("{seconds}s"),
+        seconds => format!("{}m{}s", seconds / 60, seconds % 60),
     }
-    set_condition(status, "Ready", false, Some("ContainersNotReady"), now);
-    set_condition(status, "ContainersReady", false, Some("ContainersNotReady"), now);
-    restarts
 }
 
-/// How often the containers of a pod have been restarted.
-pub(super) fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|c| c.restart_count).max().unwrap_or(0)
+/// What is the same for all containers of a pod.
+struct Shown<'a> {
+    uid: &'a str,
+    /// Name, namespace and uid in one.
+    pod: String,
+    /// What containers wait for whose turn has not come.
+    first: &'static str,
+    /// Once a pod is over, nothing is waited for.
+    over: bool,
+    now: Instant,
+}
+
+fn back_off_pulling(image: &str) -> ContainerState {
+    let text = format!(
+        "Back-off pulling image \"{image}\": ErrImagePull: failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
+    );
+    waiting("ImagePullBackOff", Some(text))
+}
+
+/// What a container waits for, if that is something other than its turn.
+fn waits(unit: &Unit, container: &Container, shown: &Shown<'_>) -> Option<ContainerState> {
+    let image = container.image.as_deref().unwrap_or_default();
+    if let (Some(delay), Some(_)) = (unit.crash_loop, &unit.end) {
+        let text = format!(
+            "back-off {} restarting failed container={} pod={}",
+            delay_text(delay),
+            container.name,
+            shown.pod
+        );
+        return Some(waiting("CrashLoopBackOff", Some(text)));
+    }
+    Some(match &unit.state {
+        State::Unpulled { named, reason, .. } => match reason {
+            PullError::Failed if *named <= shown.now => back_off_pulling(image),
+            PullError::Failed => {
+                let text = format!(
+                    "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
+                );
+                waiting("ErrImagePull", Some(text))
+            }
+            PullError::NeverPull => {
+                let text = format!("Container image \"{image}\" is not present with pull policy of Never");
+                waiting("ErrImageNeverPull", Some(text))
+            }
+            PullError::InvalidName => {
+                let text = format!(
+                    "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+                );
+                waiting("InvalidImageName", Some(text))
+            }
+        },
+        State::Pulling { .. } if unit.pull.0 > 0 && unit.end.is_none() => back_off_pulling(image),
+        _ => return None,
+    })
+}
+
+/// The status of one container.
+fn shown(unit: &Unit, container: &Container, role: Role, shown: &Shown<'_>) -> ContainerStatus {
+    let id = |run: i32| Some(container_id(shown.uid, &container.name, run));
+    let image = container.image.clone().unwrap_or_default();
+    let ended = |end: &End, run: i32| terminated(end, id(run));
+    let last = unit.last.as_ref().map(|end| ended(end, unit.restarts - 1));
+    let mut status = ContainerStatus {
+        name: container.name.clone(),
+        image: image.clone(),
+        restart_count: unit.restarts,
+        started: Some(false),
+        last_state: last.clone(),
+        ..ContainerStatus::default()
+    };
+    if let Some(resources) = &container.resources {
+        status.allocated_resources = resources.requests.clone().filter(|list| !list.is_empty());
+        status.resources = Some(resources.clone());
+    }
+    let ran = unit.running().is_some() || unit.end.as_ref().is_some_and(|end| end.since.is_some());
+    if ran {
+        status.image_id = digest(&image);
+        status.container_id = id(unit.restarts);
+    }
+    let (state, last) = match (unit.running(), waits(unit, container, shown), &unit.end) {
+        (Some(running), ..) => {
+            status.started = Some(running.started);
+            status.ready = running.ready && role != Role::Init;
+            let running = ContainerStateRunning { started_at: Some(time(running.since)) };
+            (ContainerState { running: Some(running), ..ContainerState::default() }, last)
+        }
+        (_, Some(waiting), Some(end)) if !shown.over => (waiting, Some(ended(end, unit.restarts))),
+        (_, Some(waiting), None) if !shown.over => (waiting, last),
+        (_, _, Some(end)) => (ended(end, unit.restarts), last),
+        (_, _, None) => (waiting(shown.first, None), last),
+    };
+    status.state = Some(state);
+    status.last_state = last;
+    status.ready |= role == Role::Init && unit.has_succeeded();
+    status
+}
+
+fn all(run: &Run, pod: &Pod, spec: &PodSpec, now: Instant) -> (Vec<ContainerStatus>, Vec<ContainerStatus>) {
+    let meta = &pod.metadata;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let first = if run.inits > 0 { "PodInitializing" } else { "ContainerCreating" };
+    let about = Shown {
+        uid: meta.uid.as_deref().unwrap_or_default(),
+        pod: format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid)),
+        first,
+        over: run.is_over(now),
+        now,
+    };
+    let each = run.units.iter().enumerate().filter_map(|(at, unit)| {
+        let (container, role) = container(spec, at)?;
+        Some(shown(unit, container, role, &about))
+    });
+    let mut inits: Vec<ContainerStatus> = each.collect();
+    let apps = inits.split_off(run.inits.min(inits.len()));
+    (inits, apps)
+}
+
+/// How a container counts for the phase.
+fn ended_code(status: &ContainerStatus) -> Option<i32> {
+    let of = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref().map(|end| end.exit_code);
+    of(&status.state).or_else(|| of(&status.last_state).filter(|_| !is_running(status)))
+}
+
+fn is_running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+fn is_ended(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.terminated.is_some())
+}
+
+/// The phase of a pod (`getPhase`); `over`: its containers have ended and are not started again.
+fn phase(
+    run: &Run,
+    spec: &PodSpec,
+    (inits, apps): (&[ContainerStatus], &[ContainerStatus]),
+    over: bool,
+) -> &'static str {
+    let initialised = run.is_initialised();
+    let mut pending = false;
+    for (at, status) in inits.iter().enumerate() {
+        let Some((container, role)) = container(spec, at) else { continue };
+        let code = ended_code(status);
+        if role == Role::Sidecar {
+            let started = is_running(status) && status.started == Some(true);
+            pending |= !initialised && !started && code.is_none();
+            continue;
+        }
+        match code {
+            None => pending |= !initialised || is_running(status),
+            Some(0) if is_ended(status) => {}
+            Some(code) if code != 0 && !restarts_by_policy(spec, container, role, code) => return "Failed",
+            Some(_) => {}
+        }
+    }
+    let waiting = apps.iter().any(|status| !is_running(status) && ended_code(status).is_none());
+    if pending || waiting {
+        return "Pending";
+    }
+    let running = inits.iter().chain(apps).any(is_running);
+    if running {
+        return "Running";
+    }
+    let succeeded = apps.iter().all(|status| is_ended(status) && ended_code(status) == Some(0));
+    match (over, succeeded) {
+        (true, true) => "Succeeded",
+        (true, false) => "Failed",
+        (false, _) => "Running",
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn initialized<'a>(run: &Run, spec: &PodSpec, inits: &[ContainerStatus], phase: &str) -> Holds<'a> {
+    if phase == "Succeeded" {
+        return Holds { reason: Some("PodCompleted"), ..Holds::yes() };
+    }
+    if run.is_initialised() {
+        return Holds::yes();
+    }
+    let incomplete = inits.iter().enumerate().filter(|(at, status)| match container(spec, *at) {
+        Some((_, Role::Sidecar)) => status.started != Some(true),
+        _ => !status.ready,
+    });
+    let incomplete: Vec<&str> = incomplete.map(|(_, status)| status.name.as_str()).collect();
+    if incomplete.is_empty() {
+        return Holds::yes();
+    }
+    let message = Some(format!("containers with incomplete status: {}", listed(&incomplete)));
+    Holds { holds: false, reason: Some("ContainersNotInitialized"), message }
+}
+
+fn containers_ready<'a>(
+    spec: &PodSpec,
+    (inits, apps): (&[ContainerStatus], &[ContainerStatus]),
+    phase: &str,
+) -> Holds<'a> {
+    let no = |reason, message| Holds { holds: false, reason: Some(reason), message };
+    match phase {
+        "Succeeded" => return no("PodCompleted", None),
+        "Failed" => return no("PodFailed", None),
+        _ => {}
+    }
+    let sidecars = inits
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| container(spec, *at).is_some_and(|(_, role)| role == Role::Sidecar));
+    let all = sidecars.map(|(_, status)| status).chain(apps);
+    let unready: Vec<&str> = all.filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    if unready.is_empty() {
+        return Holds::yes();
+    }
+    no("ContainersNotReady", Some(format!("containers with unready status: {}", listed(&unready))))
+}
+
+/// Whether the pod is ready: its containers are, and so is what it waits for beside them.
+fn ready<'a>(spec: &PodSpec, conditions: &[PodCondition], containers: &Holds<'a>) -> Holds<'a> {
+    if !containers.holds {
+        return Holds { holds: false, reason: containers.reason, message: containers.message.clone() };
+    }
+    let closed = spec.readiness_gates.iter().flatten().filter_map(|gate| {
+        let kind = &gate.condition_type;
+        match conditions.iter().find(|c| c.type_ == *kind) {
+            None => Some(format!("corresponding condition of pod readiness gate \"{kind}\" does not exist.")),
+            Some(c) if c.status == "True" => None,
+            Some(c) => {
+                Some(format!("the status of pod readiness gate \"{kind}\" is not \"True\", but {}", c.status))
+            }
+        }
+    });
+    let closed: Vec<String> = closed.collect();
+    if closed.is_empty() {
+        return Holds::yes();
+    }
+    Holds { holds: false, reason: Some("ReadinessGatesNotReady"), message: Some(closed.join(", ")) }
+}
+
+/// Addresses a pod shows.
+pub(super) struct Shows<'a> {
+    pub(super) host_ip: &'a str,
+    pub(super) pod_ip: &'a str,
+}
+
+/// The status of a pod as it is now.
+pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: Instant) -> PodStatus {
+    let mut status = pod.status.clone().unwrap_or_default();
+    let (inits, apps) = all(run, pod, spec, now);
+    let over = run.is_over(now);
+    let phase = phase(run, spec, (&inits, &apps), over);
+    // A pod whose containers still run has not come to its end, whatever they will come to.
+    let phase = match phase {
+        "Failed" | "Succeeded" if !over => status.phase.as_deref().unwrap_or("Pending").to_owned(),
+        // Being over, it is one or the other.
+        "Pending" | "Running" if over => "Failed".to_owned(),
+        phase => phase.to_owned(),
+    };
+    let forced = run.ending.filter(|ending| over && ending.why == Why::Deadline);
+    let phase = if forced.is_some() { "Failed".to_owned() } else { phase };
+    if forced.is_some() {
+        status.reason = Some("DeadlineExceeded".to_owned());
+        status.message = Some(super::DEADLINE_MESSAGE.to_owned());
+    }
+    let old = status.conditions.take().unwrap_or_default();
+    let sandbox = run.sandbox_at <= now && !over;
+    let containers = containers_ready(spec, (&inits, &apps), &phase);
+    let initialized = initialized(run, spec, &inits, &phase);
+    let ready = ready(spec, &old, &containers);
+    let sandbox_holds = Holds { holds: sandbox, ..Holds::yes() };
+    let holds = [&sandbox_holds, &initialized, &ready, &containers, &Holds::yes()];
+    let (mut conditions, own): (Vec<_>, Vec<_>) =
+        old.into_iter().partition(|c| !OWN.contains(&c.type_.as_str()));
+    conditions.extend(OWN.iter().zip(holds).map(|(kind, holds)| condition(&own, kind, holds, now)));
+    status.conditions = Some(conditions);
+    status.phase = Some(phase);
+    status.start_time = status.start_time.or_else(|| Some(time(run.admitted)));
+    status.host_ip = Some(shows.host_ip.to_owned());
+    status.host_ips = Some(vec![HostIP { ip: shows.host_ip.to_owned() }]);
+    if run.sandbox_at <= now && status.pod_ip.is_none() {
+        status.pod_ip = Some(shows.pod_ip.to_owned());
+        status.pod_ips = Some(vec![PodIP { ip: shows.pod_ip.to_owned() }]);
+    }
+    status.init_container_statuses = (!inits.is_empty()).then_some(inits);
+    status.container_statuses = Some(apps);
+    status.observed_generation = pod.metadata.generation;
+    status
 }

@@ -1,54 +1,19 @@
-//! Restarts of containers with back-off, and machines that go down and come back.
+//! Machines that go down and come back.
 
-use super::{CONTAINER_START, EXIT_LOST, Kubelet, Step, podstatus};
-use crate::controllers::events::About;
-use crate::controllers::{Cx, is_deleting, is_terminal};
+use super::unit::{End, Reason, State};
+use super::{EXIT_KILLED, Kubelet, SANDBOX, Stage};
+use crate::controllers::{Cx, is_deleting};
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::work::Role;
 use crate::world::{Priority, Task};
-use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::Pod;
+use fleet::Span;
 use std::sync::Arc;
 
-/// First delay before a container is started again, and the longest; forgotten after a run of 10 min.
-const BACKOFF_FIRST: Span = Span::from_seconds(10);
-const BACKOFF_MAX: Span = Span::from_seconds(300);
 /// How long a node may be silent before the control plane holds it for lost (`--node-monitor-grace-period`).
 const SILENCE: Span = Span::from_seconds(50);
 
 impl Kubelet {
-    /// The containers of a pod have ended and are to be started again.
-    pub(super) fn back_off(
-        &mut self,
-        cx: &mut Cx<'_>,
-        uid: &Arc<str>,
-        object: &Object,
-        pod: &Pod,
-        (since, exit_code): (Instant, i32),
-    ) {
-        // The reset after a long run only shortens the delay; the count shown stays.
-        let long_run = cx.now - since >= BACKOFF_MAX.scaled(2, 1);
-        let doublings = if long_run { 0 } else { podstatus::restarts(pod).clamp(0, 10) };
-        let delay = BACKOFF_FIRST.scaled(1 << doublings, 1).min(BACKOFF_MAX);
-        let mut next = pod.clone();
-        podstatus::backing_off(&mut next, since, exit_code, cx.now, delay.as_seconds());
-        cx.put_pod(next);
-        let node = self.runs.get(uid).map(|run| run.node.clone());
-        if let Some((node, host)) = node.and_then(|n| self.hosts.get(&n).map(|h| (n.clone(), h))) {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            for container in pod.spec.iter().flat_map(|s| &s.containers) {
-                let about = About::new(object).container(&container.name);
-                let text = format!("Back-off restarting failed container {} in pod {name}", container.name);
-                cx.warning(&about, host.source(&node), "BackOff", text);
-            }
-        }
-        self.turn(cx, uid, Step::BackOff, Some(cx.now + delay));
-    }
-    /// The back-off is over.
-    pub(super) fn again(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
-        let object = Object::Pod(Box::new(pod.clone()));
-        self.start(cx, uid, &object, pod);
-    }
     /// Whether a machine is known and up.
     pub(crate) fn is_up(&self, node: &str) -> Option<bool> {
         self.hosts.get(node).map(|host| !host.down)
@@ -62,7 +27,8 @@ impl Kubelet {
         cx.timers.set(cx.now + SILENCE, Priority::Controller, task);
         for run in self.runs.values_mut().filter(|run| &*run.node == node) {
             run.turn += 1;
-            run.step = Step::Lost;
+            run.armed = None;
+            run.stage = Stage::Lost;
         }
     }
     /// Whether the silence of a machine is to be acted on.
@@ -90,24 +56,44 @@ impl Kubelet {
         let Some(place) = self.runs.get(uid).map(|run| run.place.clone()) else { return };
         let Some(stored) = cx.pod(&place.0, &place.1, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
+        let Some(spec) = &pod.spec else { return };
         let pending = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).is_none();
-        let policy = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
-        if is_deleting(&pod.metadata) {
-            self.stopped(cx, uid, pod);
-            cx.finish_delete(Kind::Pod, &place.0, &place.1);
-        } else if pending {
+        if pending && !is_deleting(&pod.metadata) {
             self.forget(uid);
             self.admit(cx, place, uid.clone(), pod);
-        } else if policy == "Never" && !is_terminal(pod) {
-            let mut next = pod.clone();
-            podstatus::ended(&mut next, cx.now, EXIT_LOST, cx.now);
-            cx.put_pod(next);
-            self.forget(uid);
+            return;
+        }
+        let Some(run) = self.runs.get_mut(uid) else { return };
+        run.stage = Stage::Live;
+        run.sandbox_at = cx.now + SANDBOX;
+        for at in 0..run.units.len() {
+            let lost = run.units[at].running().map(|running| running.since);
+            if let Some(since) = lost {
+                let end = End {
+                    since: Some(since),
+                    at: cx.now,
+                    code: EXIT_KILLED,
+                    reason: Reason::Unknown,
+                    message: None,
+                };
+                run.finish(at, end);
+            } else if !matches!(run.units[at].state, State::Ended { .. }) {
+                run.units[at].state = State::Waiting;
+            }
+        }
+        // In a new sandbox the init containers run again, where anything does.
+        let again = spec.restart_policy.as_deref() != Some("Never");
+        for at in 0..run.inits {
+            let role = super::scene::container(spec, at).map(|(_, role)| role);
+            if again && role == Some(Role::Init) {
+                run.units[at].state = State::Waiting;
+            }
+        }
+        if is_deleting(&pod.metadata) {
+            self.stop(cx, uid, pod);
+            cx.finish_delete(Kind::Pod, &place.0, &place.1);
         } else {
-            let mut next = pod.clone();
-            podstatus::backing_off(&mut next, cx.now, EXIT_LOST, cx.now, 0);
-            cx.put_pod(next);
-            self.turn(cx, uid, Step::Starting, Some(cx.now + CONTAINER_START));
+            self.look(cx, uid);
         }
     }
 }
