@@ -9,6 +9,7 @@ mod imported;
 mod jobs;
 mod machines;
 mod objects;
+mod policies;
 mod rollouts;
 mod schedulers;
 mod scheduling;
