@@ -13,5 +13,6 @@ mod policies;
 mod rollouts;
 mod schedulers;
 mod scheduling;
+mod services;
 mod sets;
 mod volumes;
