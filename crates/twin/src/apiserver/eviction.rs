@@ -3,15 +3,15 @@
 use super::request::{DeleteOptions, Propagation, Request, Response, Verb};
 use super::selector::selects_pod;
 use super::status::{Cause, Status};
-use super::{Context, delete};
+use super::{Context, admission, delete};
 use crate::kind::Kind;
 use serde_json::{Value, json};
 
 /// The answer to an eviction that is done.
-fn done() -> Response {
+fn done(warnings: Vec<String>) -> Response {
     let body =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Response { code: 201, body, warnings: Vec::new() }
+    Response { code: 201, body, warnings }
 }
 
 fn budget_causes(message: String) -> Cause {
@@ -29,6 +29,7 @@ pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     if text("/metadata/name").is_some_and(|name| name != request.name) {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let warnings = admission::validate(ctx, request, Some(body), None)?;
     let options = DeleteOptions {
         grace_period_seconds: body.pointer("/deleteOptions/gracePeriodSeconds").and_then(Value::as_i64),
         propagation: Some(Propagation::Background),
@@ -45,15 +46,10 @@ pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let mut options_of_request = request.options.clone();
     options_of_request.delete = options;
     options_of_request.dry_run |= dry;
-    let delete = Request {
-        verb: Verb::Delete,
-        subresource: None,
-        body: Value::Null,
-        options: options_of_request,
-        ..request.clone()
-    };
+    let delete =
+        Request { verb: Verb::Delete, body: Value::Null, options: options_of_request, ..request.clone() };
     delete::delete(ctx, &delete)?;
-    Ok(done())
+    Ok(done(warnings))
 }
 
 /// Asks the Pod's budget, and takes one disruption of it.

@@ -101,22 +101,27 @@ pub(crate) fn decode_object(kind: Kind, doc: serde_json::Value) -> Result<(Objec
     Ok((object, unknown.len()))
 }
 
-/// Whether anything in a cluster limits what pods may ask for.
+/// Whether anything in a cluster limits what pods may ask for, or is to be asked about them.
 pub(crate) fn has_limits(objects: &Objects) -> bool {
-    objects.count(quota::kind()) > 0 || limitrange::any(objects)
+    objects.count(quota::kind()) > 0 || limitrange::any(objects) || admission::any(objects)
 }
 
-/// Holds a pod that a controller makes to what its namespace allows, and charges it, as admission does with clients' pods.
+/// Holds a pod that a controller makes to what its namespace allows, asks policies about it, and charges it, as admission
+/// does with clients' pods. `account` is the controller's service account in `kube-system`.
 pub(crate) fn admit_made(
-    objects: &mut Objects,
+    ctx: &mut Context<'_>,
+    account: &str,
     namespace: &str,
     doc: &mut serde_json::Value,
 ) -> Result<(), Status> {
-    limitrange::default(objects, namespace, doc);
-    runtimeclass::admit(objects, doc)?;
-    limitrange::check(objects, Kind::Pod, namespace, doc)?;
+    limitrange::default(ctx.objects, namespace, doc);
+    if admission::any(ctx.objects) {
+        admission::admit_made(ctx, account, namespace, doc)?;
+    }
+    runtimeclass::admit(ctx.objects, doc)?;
+    limitrange::check(ctx.objects, Kind::Pod, namespace, doc)?;
     let name = doc["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    quota::admit(objects, (Kind::Pod, namespace, &name), (None, &*doc), false)
+    quota::admit(ctx.objects, (Kind::Pod, namespace, &name), (None, &*doc), false)
 }
 
 /// Carries out a write.

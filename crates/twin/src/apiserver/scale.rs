@@ -2,7 +2,7 @@
 
 use super::request::{PatchType, Request, Response, Verb};
 use super::status::Status;
-use super::{Context, custom, patch, write};
+use super::{Context, admission, custom, patch, write};
 use crate::kind::Kind;
 use crate::store::{Objects, Stored};
 use serde_json::{Value, json};
@@ -117,7 +117,10 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let sent = wanted.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
     doc["metadata"]["resourceVersion"] = if sent.is_string() { sent } else { Value::Null };
     put(&mut doc, &paths.wanted, replicas);
+    let asked = scale_of(&paths, &doc);
+    let mut warnings = admission::validate(ctx, request, Some(&asked), Some(&current))?;
     let inner = Request { verb: Verb::Update, body: doc, ..request.clone() };
     let response = write::update(ctx, &inner)?;
-    Ok(Response { body: scale_of(&paths, &response.body), ..response })
+    warnings.extend(response.warnings);
+    Ok(Response { body: scale_of(&paths, &response.body), warnings, ..response })
 }

@@ -566,6 +566,7 @@ pub(super) fn bind(ctx: &mut Context<'_>, request: &Request) -> Result<Response,
         let why = format!("pod {} is already assigned to node {bound:?}", request.name);
         return Err(Status::conflict(resource, &request.name, &why));
     }
+    let warnings = admission::validate(ctx, request, Some(&request.body), None)?;
     doc["spec"]["nodeName"] = json!(node);
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": ctx.now.to_rfc3339_seconds()});
     let patch = json!({"status": {"conditions": [condition]}});
@@ -576,5 +577,5 @@ pub(super) fn bind(ctx: &mut Context<'_>, request: &Request) -> Result<Response,
     }
     let body =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Response { code: 201, body, warnings: Vec::new() })
+    Ok(Response { code: 201, body, warnings })
 }

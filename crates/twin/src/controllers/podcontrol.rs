@@ -3,14 +3,15 @@
 
 use super::events::{About, Source};
 use super::job::{admit, qos_class};
-use super::owned::reference;
+use super::owned::{controller, reference};
 use super::{Cx, is_deleting, is_terminal};
-use crate::apiserver;
+use crate::apiserver::{self, Context};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::Stored;
 use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -94,6 +95,17 @@ pub(crate) fn to_part<T: serde::Serialize>(status: &T) -> Value {
     serde_json::to_value(status).unwrap_or_else(|_| Value::Object(Map::new()))
 }
 
+/// The service account of the controller that makes a workload's pods, by the workload's kind.
+fn account(meta: &ObjectMeta) -> &'static str {
+    match controller(meta).map_or("", |owner| owner.kind.as_str()) {
+        "DaemonSet" => "daemon-set-controller",
+        "Job" => "job-controller",
+        "ReplicationController" => "replication-controller",
+        "StatefulSet" => "statefulset-controller",
+        _ => "replicaset-controller",
+    }
+}
+
 impl Cx<'_> {
     /// Writes a document's status where it differs.
     pub(crate) fn put_status(&mut self, object: &Object, status: Value) -> bool {
@@ -144,8 +156,10 @@ impl Cx<'_> {
         if !classed && !apiserver::has_limits(self.objects) {
             return Ok(pod);
         }
+        let account = account(&pod.metadata);
         let mut doc = Object::Pod(Box::new(pod)).to_value();
-        let admitted = apiserver::admit_made(self.objects, namespace, &mut doc);
+        let mut ctx = Context { objects: self.objects, now: self.now, names: self.names };
+        let admitted = apiserver::admit_made(&mut ctx, account, namespace, &mut doc);
         admitted.map_err(|status| Refusal::Text(status.message))?;
         match Object::from_value(Kind::Pod, &doc) {
             Ok(Object::Pod(pod)) => Ok(*pod),

@@ -15,6 +15,7 @@ use crate::controllers::resourcequota::ResourceQuota;
 use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
+use crate::controllers::services::Services;
 use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::workloads::Workloads;
 use crate::controllers::{Cx, ttlafterfinished};
@@ -65,6 +66,8 @@ pub(super) struct Controllers {
     #[serde(default)]
     workloads: Workloads,
     scheduler: Scheduler,
+    #[serde(skip)]
+    services: Services,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
     #[serde(skip)]
@@ -88,6 +91,7 @@ impl Controllers {
         self.attachdetach.observe(cx, change);
         self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
+        self.services.observe(cx, change);
         self.events.observe(change);
         self.resourcequota.observe(change);
     }
@@ -108,6 +112,7 @@ impl Controllers {
             self.attachdetach.run(cx),
             self.scheduler.run(cx),
             self.kubelet.run(cx),
+            self.services.run(cx),
             self.events.run(cx),
             self.resourcequota.run(cx),
         ]

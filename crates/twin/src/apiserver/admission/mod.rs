@@ -1,9 +1,9 @@
 //! Admission policies: ValidatingAdmissionPolicy and MutatingAdmissionPolicy with their bindings, in CEL.
 //!
 //! [`mutate`] runs before an object is validated, [`validate`] after; both only where there are policies. Policies are
-//! asked in the order of their names, their bindings likewise. Applies to what clients of the API send; what the
-//! twin's own controllers write is not asked about. Leaves out `authorizer`, and the subresources `scale`, `binding`
-//! and `eviction`.
+//! asked in the order of their names, their bindings likewise. Applies to what clients of the API send, subresources
+//! included, and to the pods that controllers of workloads make, as the service account of each; what else the twin's own
+//! controllers write is not asked about. Leaves out `authorizer`, and mutations of `scale`, `binding` and `eviction`.
 
 mod declare;
 mod judge;
@@ -18,12 +18,14 @@ pub(super) use mutating::mutate;
 pub(super) use typecheck::establish;
 pub(super) use validating::validate;
 
-use super::request::{Request, Verb};
-use super::{Context, convert};
+use super::request::{Options, Request, Subresource, Verb};
+use super::user::{Caller, User};
+use super::{Context, Status, convert, defaults};
 use crate::kind::Kind;
+use crate::store::Objects;
 use crate::store::Stored;
-use serde_json::{Value, json};
-use std::sync::Arc;
+use serde_json::Value;
+use std::sync::{Arc, LazyLock};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -53,11 +55,23 @@ impl<'a> Attributes<'a> {
     fn part(&self) -> &'static str {
         self.request.subresource.map_or("", |part| part.as_str())
     }
-    /// Whether policies are asked at all: not about themselves and not about reviews.
+    /// Whether policies are asked at all: not about themselves, not about reviews, and of a change of scale about the Scale
+    /// and not about the object it changes.
     fn is_asked(&self) -> bool {
         let resource = self.request.kind.resource();
         let own = resource.group == GROUP && resource.plural.contains("admissionpolic");
-        !own && resource.verbs != ["create"]
+        let scales = self.request.subresource == Some(Subresource::Scale);
+        let is_scale = || self.object.is_some_and(|object| object["kind"] == "Scale");
+        !own && resource.verbs != ["create"] && (!scales || is_scale())
+    }
+    /// Group, version and name of what is sent, where it is not the object itself.
+    fn sent_apart(&self) -> Option<[&'static str; 3]> {
+        match self.request.subresource? {
+            Subresource::Scale => Some(["autoscaling", "v1", "Scale"]),
+            Subresource::Binding => Some(["", "v1", "Binding"]),
+            Subresource::Eviction => Some(["policy", "v1", "Eviction"]),
+            _ => None,
+        }
     }
 }
 
@@ -69,8 +83,10 @@ pub(super) fn validate_delete(
     ctx: &Context<'_>,
     request: &Request,
     stored: &Stored,
-) -> Result<Vec<String>, super::Status> {
-    if all(ctx, "validatingadmissionpolicies").is_empty() {
+) -> Result<Vec<String>, Status> {
+    // Whoever may evict was asked about the eviction.
+    let evicted = request.subresource == Some(Subresource::Eviction);
+    if evicted || all(ctx, "validatingadmissionpolicies").is_empty() {
         return Ok(Vec::new());
     }
     validate(ctx, request, None, Some(&stored.to_value()))
@@ -90,7 +106,44 @@ fn in_version(kind: Kind, doc: Option<&Value>) -> Value {
     doc.map_or(Value::Null, |doc| convert::outgoing(kind, doc.clone()))
 }
 
-/// Who a request comes from, as far as a twin knows.
-fn user() -> Value {
-    json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]})
+/// Who a request comes from.
+fn user(request: &Request) -> Value {
+    request.options.caller.as_ref().map_or_else(User::admin, |caller| caller.user.clone()).to_value()
+}
+
+/// The kinds of policies, looked up once: the table of resources is long.
+static POLICIES: LazyLock<[Kind; 2]> = LazyLock::new(|| {
+    ["validatingadmissionpolicies", "mutatingadmissionpolicies"].map(|plural| Kind::document(GROUP, plural))
+});
+
+/// Whether a cluster has policies.
+pub(super) fn any(objects: &Objects) -> bool {
+    POLICIES.iter().any(|kind| objects.count(*kind) > 0)
+}
+
+/// Asks all policies about a pod that the controller of a service account in `kube-system` makes, and lets them change it.
+///
+/// # Errors
+/// The first denial, as the API server words it.
+pub(super) fn admit_made(
+    ctx: &Context<'_>,
+    account: &str,
+    namespace: &str,
+    doc: &mut Value,
+) -> Result<(), Status> {
+    let user = User::service_account("kube-system", account, "");
+    let request = Request {
+        verb: Verb::Create,
+        kind: Kind::Pod,
+        namespace: namespace.to_owned(),
+        name: String::new(),
+        subresource: None,
+        body: Value::Null,
+        options: Options { caller: Some(Box::new(Caller { user, rbac: false })), ..Options::default() },
+    };
+    // Expressions read the object with what the API server fills in.
+    defaults::apply(Kind::Pod, doc);
+    mutate(ctx, &request, doc, None)?;
+    defaults::apply(Kind::Pod, doc);
+    validate(ctx, &request, Some(doc), None).map(|_warnings| ())
 }

@@ -129,9 +129,13 @@ impl Values {
         let namespace = &attributes.request.namespace;
         let found = ctx.objects.get(Kind::Namespace, "", namespace).filter(|_| !namespace.is_empty());
         let is_gone = attributes.operation() == "DELETE";
+        let shown = |doc: Option<&Json>| match attributes.sent_apart() {
+            Some(_) => doc.cloned().unwrap_or_default(),
+            None => in_version(kind, doc),
+        };
         Values {
-            object: if is_gone { Json::Null } else { in_version(kind, attributes.object) },
-            old: in_version(kind, attributes.old),
+            object: if is_gone { Json::Null } else { shown(attributes.object) },
+            old: shown(attributes.old),
             request: request_of(attributes, kind),
             namespace: found.map_or(Json::Null, |stored| stored.to_value()),
             params,
@@ -167,8 +171,10 @@ impl Values {
 /// `request`.
 fn request_of(attributes: &Attributes<'_>, kind: Kind) -> Json {
     let (shown, sent) = (kind.resource(), attributes.request.kind.resource());
-    let kind_of =
-        |of: &crate::kind::Resource| json!({"group": of.group, "version": of.version, "kind": of.name});
+    let kind_of = |of: &crate::kind::Resource| {
+        let [group, version, kind] = attributes.sent_apart().unwrap_or([of.group, of.version, of.name]);
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let resource_of =
         |of: &crate::kind::Resource| json!({"group": of.group, "version": of.version, "resource": of.plural});
     let mut request = json!({
@@ -178,7 +184,7 @@ fn request_of(attributes: &Attributes<'_>, kind: Kind) -> Json {
         "requestResource": resource_of(sent),
         "name": attributes.name(),
         "operation": attributes.operation(),
-        "userInfo": user(),
+        "userInfo": user(attributes.request),
         "dryRun": attributes.request.options.dry_run,
         "options": {},
     });
