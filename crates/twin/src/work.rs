@@ -56,6 +56,9 @@ const JOB_POD_RUN: Span = Span::from_seconds(60);
 const INIT_RUN: Span = Span::from_seconds(5);
 /// Exit code of what crashes and does not say how.
 const EXIT_CRASHED: i32 = 1;
+/// Programs that arguments without a command begin with where these are the command: `kubectl run NAME -- sh -c …` on an
+/// image without an entry point.
+const STARTERS: [&str; 5] = ["sh", "bash", "sleep", "true", "false"];
 /// Domain of the annotations.
 const DOMAIN: &str = "twin.kubercarbon.io/";
 
@@ -172,12 +175,19 @@ pub(crate) fn alone(program: &Program) -> (Option<Span>, i32) {
     (process::duration(program), process::exit_code(program).unwrap_or(0))
 }
 
+/// Whether a container's arguments are a command: its image's entry point, if it has one, is not known, but these name a
+/// program that runs others, waits, or does nothing else.
+fn starts_itself(container: &Container) -> bool {
+    let first = container.args.iter().flatten().next().map_or("", String::as_str);
+    STARTERS.contains(&first.rsplit('/').next().unwrap_or_default())
+}
+
 /// What a container's command says, if that can be read.
 pub(crate) fn program(container: &Container) -> Option<Arc<Program>> {
     let words = container.command.iter().flatten().chain(container.args.iter().flatten()).cloned();
     let words: Vec<String> = words.collect();
     let command = container.command.as_ref().is_some_and(|command| !command.is_empty());
-    if !command || server::is_agnhost(container) {
+    if !(command || starts_itself(container)) || server::is_agnhost(container) {
         return server::one_shot(container).then(|| Arc::new(Program::default()));
     }
     Program::of_words(&words).map(Arc::new)

@@ -7,6 +7,7 @@ use super::{Cx, time};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
+use fleet::Instant;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub(crate) const EVENTS_MAX: usize = 1000;
 /// Longest message of an Event, in bytes (the API's limit).
 const MESSAGE_LENGTH_MAX: usize = 1024;
+/// Bits of an Event's number that tell those of the same millisecond apart.
+const VERSION_BITS: u32 = 20;
 
 /// The object an Event is about.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ impl Cx<'_> {
     ) {
         // Events of cluster-scoped objects live in `default`, as in Kubernetes.
         let namespace = if about.namespace.is_empty() { "default" } else { about.namespace };
-        let name = format!("{}.{:016x}", about.name, self.names.bits());
+        let name = format!("{}.{:016x}", about.name, instant_bits(self.now, self.objects.version()));
         if message.len() > MESSAGE_LENGTH_MAX {
             let cut = (0..=MESSAGE_LENGTH_MAX).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
             message.truncate(cut);
@@ -107,6 +110,13 @@ impl Cx<'_> {
     }
 }
 
+/// An instant, in units of 2²⁰ ns (about a millisecond), and within it the version of the cluster: names of Events sort by
+/// time, as those of Kubernetes do, whose clients show what has the same second in that order.
+fn instant_bits(at: Instant, version: u64) -> u64 {
+    let low = (1u64 << VERSION_BITS) - 1;
+    (at.as_unix_nanos().max(0) as u64 & !low) | (version & low)
+}
+
 /// Keeps the number of Events bounded.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EventLimit {
@@ -126,5 +136,20 @@ impl EventLimit {
             cx.objects.remove(Kind::Event, &namespace, &name);
         }
         over > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::Span;
+
+    #[test]
+    fn later_events_have_later_names() {
+        let at = Instant::from_unix_seconds(1_790_000_000);
+        let name =
+            |seconds, version| format!("{:016x}", instant_bits(at + Span::from_seconds(seconds), version));
+        assert!(name(0, 7) < name(0, 8));
+        assert!(name(0, 99) < name(1, 3));
     }
 }

@@ -88,6 +88,19 @@ fn commands_it_can_read() {
 }
 
 #[test]
+fn arguments_are_a_command_where_they_begin_like_one() {
+    let of = |image: &str, args: &[&str]| {
+        let container = json!({"name": "main", "image": image, "args": args});
+        program(&serde_json::from_value(container).unwrap()).map(|program| alone(&program))
+    };
+    assert_eq!(of("busybox", &["sh", "-c", "sleep 20; exit 3"]), Some((Some(Span::from_seconds(20)), 3)));
+    assert_eq!(of("alpine", &["/bin/sleep", "5"]), Some((Some(Span::from_seconds(5)), 0)));
+    assert_eq!(of("app", &["test"]), None, "an argument of the image's own program");
+    assert_eq!(of("app", &["--sleep", "5"]), None);
+    assert_eq!(of("app", &[]), None);
+}
+
+#[test]
 fn files_and_loops() {
     assert_eq!(script("touch /data/a; if [[ -r /data/a ]]\nthen\n exit 7\nelse\n exit 8\nfi"), (0, 7));
     assert_eq!(script("if [ -f /a ]; then exit 1; elif test -d /tmp; then exit 2; else exit 3; fi"), (0, 2));
