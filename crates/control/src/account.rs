@@ -143,7 +143,8 @@ impl Control {
         };
         let pods = match (assignment.parallelism, tracked.asked().parallelism) {
             (pods, asked) if pods != asked && tracked.committed().is_none() => {
-                format!(", {pods} pods at a time instead of {asked}")
+                let pods = fleet::quantity::counted(pods as f64, "pod", "pods");
+                format!(", {pods} at a time instead of {asked}")
             }
             _ => String::new(),
         };

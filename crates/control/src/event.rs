@@ -1,5 +1,6 @@
 //! What happened: everything `Control` learns about the world.
 
+use crate::distances::RoundTrip;
 use crate::effect::EffectId;
 use crate::inventory::{InventoryKind, Told};
 use crate::job::Job;
@@ -103,6 +104,13 @@ pub enum Event {
         cluster: ClusterId,
         /// `Err`: nobody says any more, and why.
         report: Result<Arc<UsageReport>, String>,
+    },
+    /// How long a cluster's API server takes to answer.
+    RoundTrip {
+        /// Where.
+        cluster: ClusterId,
+        /// As it is known now; `None`: it does not answer.
+        trip: Option<RoundTrip>,
     },
     /// What a cluster has beside nodes, pods and Jobs.
     Inventory {

@@ -5,6 +5,7 @@
 //! it is said where there are more. A kind that cannot be read, or is not served, is unknown, not empty. Nothing here
 //! decides about Jobs.
 
+use crate::distances::RoundTrip;
 use crate::state::Control;
 use crate::usage::{self, UsageReport};
 use fleet::{Bytes, ClusterId, Instant, NodeName, Provenance, RatesFrom};
@@ -278,6 +279,9 @@ pub struct InventoryView {
     pub usage: Option<Result<Provenance, String>>,
     /// Nodes and pods whose use that says.
     pub measured: (usize, usize),
+    /// How long its API server takes to answer this process; `None`: not measured (a twin), or it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<RoundTrip>,
 }
 
 impl InventoryView {
@@ -313,6 +317,7 @@ impl Control {
             Ok(report) => Ok(report.from.clone()),
             Err(why) => Err(why.clone()),
         });
+        view.round_trip = self.distances.round_trip(cluster);
         Some(view)
     }
 }

@@ -71,12 +71,13 @@ impl Control {
         let room = self.clusters.get(cluster).map(crate::clusters::Cluster::room).unwrap_or_default();
         let largest = room.into_iter().fold(Resources::ZERO, Resources::max);
         let (pod, pods) = (tracked.pod, self.pods_to_start(tracked));
-        let cores = |r: Resources| fleet::quantity::significant(r.cpu.as_cores_f64());
-        let gib = |r: Resources| fleet::quantity::significant(r.memory.as_gib_f64());
+        let cores = |r: Resources| fleet::quantity::plain(r.cpu.as_cores_f64());
+        let gib = |r: Resources| fleet::quantity::plain(r.memory.as_gib_f64());
         let part = if pod.memory > largest.memory && pod.cpu <= largest.cpu {
             format!("{} GiB each, largest free {}", gib(pod), gib(largest))
         } else {
-            format!("{} cores each, largest free {}", cores(pod), cores(largest))
+            let asked = fleet::quantity::counted(pod.cpu.as_cores_f64(), "core", "cores");
+            format!("{asked} each, largest free {}", cores(largest))
         };
         if pods > 1 { format!("{pods} pods, {part}") } else { part }
     }

@@ -46,6 +46,7 @@ mod work;
 
 pub use books::CORRECTED_WITHIN;
 pub use clusters::Silence;
+pub use distances::RoundTrip;
 pub use effect::{ApiCall, Effect, EffectId, Record};
 pub use event::{ClusterFacts, Event, Failure, JobVersion, NodeObservation, Order, Outcome, PodObservation};
 pub use job::{Job, Spec};

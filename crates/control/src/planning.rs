@@ -297,7 +297,7 @@ impl Control {
                 .map(|a| clusters.iter().map(|b| if a.id == b.id { 0.0 } else { f(a, b) }).collect())
                 .collect()
         };
-        let latency_ms = pairs(&|a, b| self.distances.between(&a.region, &b.region).latency_ms);
+        let latency_ms = pairs(&|a, b| self.distances.latency_ms((&a.id, &a.region), (&b.id, &b.region)));
         let transfer_kwh_per_gb = pairs(&|a, b| self.transfer_kwh_per_gb(&a.id, &b.id));
         Snapshot {
             at: self.now,

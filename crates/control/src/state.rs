@@ -278,6 +278,8 @@ impl Control {
             Event::Usage { cluster, report } => {
                 self.on_cluster(&cluster, |c| c.take_usage(report));
             }
+            // Nothing waits for it: the next plan knows.
+            Event::RoundTrip { cluster, trip } => self.distances.measured(&cluster, trip),
             Event::Inventory { cluster, kind, told } => {
                 self.inventories.entry(cluster).or_default().take_in(kind, told);
             }

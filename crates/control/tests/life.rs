@@ -422,7 +422,7 @@ fn a_job_whose_pods_find_no_node_is_named_late_before_its_deadline() {
         assert_eq!(late_warnings(&driver), Vec::<String>::new(), "it can still be in time");
         driver.run_until(hours(1));
         let named = late_warnings(&driver);
-        let why = "its pods wait for a node in kr: 6.00 cores each, largest free 4.91";
+        let why = "its pods wait for a node in kr: 6 cores each, largest free 4.91";
         assert!(named.len() == 1 && named[0].contains(why), "{managed}: {named:?}");
         assert!(named[0].contains("will be late: expected to finish at 2026-03-02T02:"), "{named:?}");
         let view = driver.control.view(driver.world.now());

@@ -376,6 +376,20 @@ impl fmt::Display for Joules {
     }
 }
 
+/// A number without needless zeros: `12`, `7.91`.
+pub fn plain(value: f64) -> String {
+    let text = significant(value);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// So many of something: `1 core`, `0.5 cores`, `12 cores`.
+pub fn counted(value: f64, one: &str, many: &str) -> String {
+    match plain(value) {
+        figure if figure == "1" => format!("1 {one}"),
+        figure => format!("{figure} {many}"),
+    }
+}
+
 /// `value` with three significant digits, never in exponent form: `1234`, `12.3`, `0.0123`.
 pub fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {

@@ -6,16 +6,16 @@
 //! said. Left out: shares of idle and shared cost for those who use the cluster.
 
 use crate::allocation::Owner;
-use crate::day::{Day, Level};
 use crate::entry::worst;
-use crate::expected::{Expected, Seen, Shape, Spent, WINDOW, month, spent};
+use crate::expected::{Expected, month, recent_from};
 use crate::labels::Labels;
 use crate::meter::{Amounts, CoreTime};
 use crate::usage::{HourEntry, NodeRow, OTHER, UsageRow};
 use fleet::{ClusterId, Instant, Provenance, Span};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+pub use crate::fold::Fold;
 
 /// What rows stand for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,7 +156,7 @@ impl Question {
     /// Hours that have to be read for it: `[from, to)`.
     pub fn hours(&self) -> (Instant, Instant) {
         let (start, _) = month(self.now);
-        let from = self.from.min(start).min(self.now - WINDOW);
+        let from = self.from.min(start).min(recent_from(self.now));
         (from.floor_to(Span::HOUR), self.to.max(self.now))
     }
 }
@@ -189,15 +189,6 @@ impl Accounts {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Sum {
-    amounts: Amounts,
-    idle: Amounts,
-    shared: Amounts,
-    month: Spent,
-    shapes: BTreeMap<ClusterId, Shape>,
-}
-
 /// The worse of two sources; of those as bad and as old the first by name, so that it does not matter which is read first.
 pub(crate) fn worse(known: Option<Provenance>, other: Option<&Provenance>) -> Option<Provenance> {
     let (Some(a), Some(b)) = (&known, other) else { return known.or(other.cloned()) };
@@ -213,19 +204,8 @@ pub(crate) fn newer(known: Option<Provenance>, other: Option<&Provenance>) -> Op
     if b_first { Some(b.clone()) } else { known }
 }
 
-/// Adds hours up; lines come one at a time, and only sums are kept.
-#[derive(Clone, Debug)]
-pub struct Fold {
-    question: Question,
-    sums: BTreeMap<Part, Sum>,
-    seen: BTreeMap<ClusterId, Seen>,
-    coverage: BTreeMap<ClusterId, Coverage>,
-    carbon_from: Option<Provenance>,
-    use_from: Option<Provenance>,
-}
-
 /// What of an hour goes to a part: all of it, and of that idle and shared.
-type Piece = (Part, [Amounts; 3]);
+pub(crate) type Piece = (Part, [Amounts; 3]);
 
 fn named(cluster: Option<&ClusterId>, namespace: Option<&str>, name: impl ToString) -> Part {
     let (cluster, namespace) = (cluster.cloned(), namespace.map(str::to_owned));
@@ -269,7 +249,7 @@ impl By {
     }
 }
 
-fn pieces(by: &By, entry: &HourEntry) -> Vec<Piece> {
+pub(crate) fn pieces(by: &By, entry: &HourEntry) -> Vec<Piece> {
     let none = Amounts::default();
     match by {
         By::Cluster => {
@@ -289,169 +269,7 @@ fn pieces(by: &By, entry: &HourEntry) -> Vec<Piece> {
     }
 }
 
-impl Fold {
-    /// Nothing read yet.
-    pub fn new(question: Question) -> Fold {
-        let (sums, seen, coverage) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Fold { question, sums, seen, coverage, carbon_from: None, use_from: None }
-    }
-
-    /// The same sums, asked at another time of the same hour.
-    pub fn at(mut self, now: Instant) -> Fold {
-        self.question.now = now;
-        self
-    }
-
-    /// Takes in an hour as it is known last; each hour of a cluster once.
-    pub fn take_in(&mut self, entry: &HourEntry) {
-        let (start, now) = (month(self.question.now).0, self.question.now);
-        let asked = entry.hour >= self.question.from && entry.hour < self.question.to;
-        let in_month = entry.hour >= start && entry.hour <= now;
-        let recent = entry.hour >= now - WINDOW && entry.hour <= now;
-        if recent {
-            self.seen.entry(entry.cluster.clone()).or_default().take_in(entry.hour, entry.span());
-        }
-        for (part, [amounts, idle, shared]) in pieces(&self.question.by, entry) {
-            let sum = self.sums.entry(part).or_default();
-            if asked {
-                sum.amounts += amounts;
-                sum.idle += idle;
-                sum.shared += shared;
-            }
-            if in_month {
-                sum.month.add(spent(&amounts));
-            }
-            if recent {
-                sum.shapes.entry(entry.cluster.clone()).or_default().take_in(entry.hour, spent(&amounts));
-            }
-        }
-        if asked {
-            self.source(entry);
-        }
-    }
-
-    fn source(&mut self, entry: &HourEntry) {
-        self.cover(&entry.cluster, entry.hour, entry.span());
-        self.carbon_from = worse(self.carbon_from.take(), Some(&entry.intensity_from));
-        self.use_from = newer(self.use_from.take(), entry.use_from.as_ref());
-    }
-
-    /// Whether a day may be taken in whole: all of it is asked for, or none.
-    pub fn takes_whole(&self, day: Instant) -> bool {
-        let (from, to, last) = (self.question.from, self.question.to, day + Span::DAY - Span::HOUR);
-        (from <= day && last < to) || to <= day || last < from
-    }
-
-    /// Takes in a day instead of its hours: one that [may be](Fold::takes_whole), of the [`Level`] of the question.
-    pub fn take_in_day(&mut self, day: &Day) {
-        let (start, now, cluster) = (month(self.question.now).0, self.question.now, day.cluster());
-        let asked = day.day() >= self.question.from && day.day() < self.question.to;
-        let in_month = |hour: Instant| hour >= start && hour <= now;
-        let recent = |hour: Instant| hour >= now - WINDOW && hour <= now;
-        for (hour, span) in day.hours() {
-            if recent(hour) {
-                self.seen.entry(cluster.clone()).or_default().take_in(hour, span);
-            }
-            if asked {
-                self.cover(cluster, hour, span);
-            }
-        }
-        for (key, came) in day.rows() {
-            let sum = self.sums.entry(key.part(&self.question.by, cluster)).or_default();
-            if asked {
-                sum.amounts += came.sums[0];
-                sum.idle += came.sums[1];
-                sum.shared += came.sums[2];
-            }
-            let at = |hour: u8| day.day() + Span::HOUR.scaled(i64::from(hour), 1);
-            let known = came.hourly.keys().any(|hour| recent(at(*hour)));
-            let mut shape = known.then(|| sum.shapes.entry(cluster.clone()).or_default());
-            for (hour, came) in &came.hourly {
-                if in_month(at(*hour)) {
-                    sum.month.add(*came);
-                }
-                if let Some(shape) = shape.as_mut().filter(|_| recent(at(*hour))) {
-                    shape.take_in(at(*hour), *came);
-                }
-            }
-        }
-        if asked {
-            let (carbon, used) = day.sources();
-            self.carbon_from = worse(self.carbon_from.take(), carbon);
-            self.use_from = newer(self.use_from.take(), used);
-        }
-    }
-
-    /// How finely days must be added up to be taken in.
-    pub fn level(&self) -> Level {
-        Level::of(&self.question.by)
-    }
-
-    fn cover(&mut self, cluster: &ClusterId, hour: Instant, span: Span) {
-        let fresh = || Coverage { cluster: cluster.clone(), since: hour, seen: Span::ZERO, of: Span::ZERO };
-        let coverage = self.coverage.entry(cluster.clone()).or_insert_with(fresh);
-        coverage.since = coverage.since.min(hour);
-        coverage.seen += span;
-    }
-
-    /// The answer.
-    pub fn finish(self) -> Accounts {
-        let Question { now, to, .. } = &self.question;
-        let end = month(*now).1;
-        let row = |(part, sum): (Part, Sum)| {
-            let mut expected = Expected {
-                cost_so_far: sum.month.cost(),
-                carbon_so_far: sum.month.carbon(),
-                cost: sum.month.cost(),
-                carbon: sum.month.carbon(),
-            };
-            for (cluster, shape) in &sum.shapes {
-                let Some(seen) = self.seen.get(cluster) else { continue };
-                let (cost, carbon) = shape.rest(seen, *now, end);
-                expected.cost += cost;
-                expected.carbon += carbon;
-            }
-            AccountRow { part, amounts: sum.amounts, idle: sum.idle, shared: sum.shared, expected }
-        };
-        let there = |row: &AccountRow| row.amounts != Amounts::default();
-        let mut rows: Vec<AccountRow> = self.sums.into_iter().map(row).filter(there).collect();
-        rows.sort_by(|a, b| {
-            let rest = |row: &AccountRow| !matches!(row.part, Part::Named { .. });
-            let size = |row: &AccountRow| (row.amounts.cost, row.amounts.energy);
-            let by_size = || size(b).cmp(&size(a));
-            // Named ones by size; of the rest the order of `Part`.
-            rest(a).cmp(&rest(b)).then_with(|| if rest(a) { a.part.cmp(&b.part) } else { by_size() })
-        });
-        let total = rows.iter().fold(nothing(), |mut total, row| {
-            total.amounts += row.amounts;
-            total.idle += row.idle;
-            total.shared += row.shared;
-            if row.part == Part::Shared {
-                total.shared += row.amounts;
-            }
-            total.expected += row.expected;
-            total
-        });
-        let until = (*to).min(*now);
-        let coverage =
-            self.coverage.into_values().map(|c| Coverage { of: (until - c.since).max(c.seen), ..c });
-        let days = self.seen.values().map(Seen::days).fold(f64::INFINITY, f64::min);
-        let known = self.seen.values().map(Seen::known).fold(f64::INFINITY, f64::min);
-        let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
-        Accounts {
-            rows,
-            total,
-            coverage: coverage.collect(),
-            days: finite(days),
-            hours_known: finite(known),
-            carbon_from: self.carbon_from,
-            use_from: self.use_from,
-            question: self.question,
-        }
-    }
-}
-
-fn nothing() -> AccountRow {
+pub(crate) fn nothing() -> AccountRow {
     AccountRow {
         part: By::of_total(),
         amounts: Amounts::default(),

@@ -9,7 +9,7 @@
 
 use crate::accounts::{By, Part};
 use crate::allocation::Owner;
-use crate::expected::{Spent, spent};
+use crate::expected::{HOURS, Spent, spent};
 use crate::labels::Labels;
 use crate::meter::{Amounts, FIELDS};
 use crate::usage::HourEntry;
@@ -20,12 +20,12 @@ use std::sync::Arc;
 
 /// How days are written. Another number: those written before are made anew.
 pub const FORMAT: u8 = 1;
-/// Hours of a day.
-const HOURS: usize = 24;
 /// Most rows read of a day: an hour has 300 of work and 1,000 of nodes, and a day has not more than all of its hours.
 const ROWS_MAX: usize = 32_000;
 /// Most labels of a row: pods have 16 that are kept.
 const LABELS_MAX: usize = 64;
+/// Fewest bytes of a row: what it is of, and that there are no amounts.
+const ROW_BYTES_MIN: usize = 4;
 /// Most bytes of a name.
 const NAME_MAX: usize = 1024;
 /// Most bytes of what stands before the rows.
@@ -84,6 +84,13 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// From the bytes of a row.
+    ///
+    /// # Errors
+    /// When they are not those of what a row is of.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Key, Error> {
+        Reader { bytes, at: 0 }.key()
+    }
     /// What it is of where rows are made so.
     pub(crate) fn part(&self, by: &By, cluster: &ClusterId) -> Part {
         match self {
@@ -102,8 +109,8 @@ impl Key {
 pub(crate) struct Came {
     /// In all, and of that idle and shared.
     pub sums: [Amounts; 3],
-    /// By hour of the day, of those in which there was any.
-    pub hourly: BTreeMap<u8, Spent>,
+    /// By hour of the day.
+    pub hourly: [Spent; HOURS],
 }
 
 /// What stands before the rows.
@@ -144,29 +151,11 @@ impl Day {
     pub fn cluster(&self) -> &ClusterId {
         &self.head.cluster
     }
-    /// When it begins.
-    pub fn day(&self) -> Instant {
-        self.head.day
-    }
-    /// Its hours, and how long each was seen.
-    pub(crate) fn hours(&self) -> impl Iterator<Item = (Instant, Span)> {
-        let start = self.head.day;
-        self.head
-            .hours
-            .iter()
-            .map(move |(hour, seen)| (start + Span::HOUR.scaled(i64::from(*hour), 1), *seen))
-    }
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, &Came)> {
-        self.rows.iter()
-    }
-    /// Worst source of intensity, and who measured use last.
-    pub(crate) fn sources(&self) -> (Option<&Provenance>, Option<&Provenance>) {
-        (self.head.carbon_from.as_ref(), self.head.use_from.as_ref())
-    }
 
     /// Takes in an hour of this day as it is known last, as finely as `level` says. Each hour once.
     pub fn take_in(&mut self, level: Level, entry: &HourEntry) {
-        let Ok(hour) = u8::try_from((entry.hour - self.head.day).as_seconds() / 3600) else { return };
+        let number = u8::try_from((entry.hour - self.head.day).as_seconds() / 3600).ok();
+        let Some(hour) = number.filter(|hour| usize::from(*hour) < HOURS) else { return };
         *self.head.hours.entry(hour).or_default() += entry.span();
         self.head.carbon_from =
             crate::accounts::worse(self.head.carbon_from.take(), Some(&entry.intensity_from));
@@ -176,10 +165,7 @@ impl Day {
             for (sum, more) in came.sums.iter_mut().zip(sums) {
                 *sum += more;
             }
-            let spent = spent(&sums[0]);
-            if spent != Spent::default() {
-                came.hourly.entry(hour).or_default().add(spent);
-            }
+            came.hourly[usize::from(hour)].add(spent(&sums[0]));
         };
         let none = Amounts::default();
         match level {
@@ -220,7 +206,7 @@ impl Day {
             // Mostly as in the hour before, or near it.
             let mut before = [0i128; 2];
             for hour in self.head.hours.keys() {
-                let now = came.hourly.get(hour).copied().unwrap_or_default().0;
+                let now = came.hourly[usize::from(*hour)].0;
                 (0..2).for_each(|i| to.number(now[i] - before[i]));
                 before = now;
             }
@@ -233,40 +219,74 @@ impl Day {
     /// # Errors
     /// When they are no day of this [`FORMAT`], whole and within bounds.
     pub fn from_bytes(bytes: &[u8]) -> Result<Day, Error> {
+        let Kept { head, rows } = Kept::from_bytes(bytes)?;
+        let row = |(key, came): (&[u8], Came)| Ok((Key::read(key)?, came));
+        Ok(Day { head, rows: rows.into_iter().map(row).collect::<Result<_, Error>>()? })
+    }
+}
+
+/// A cluster's day as it was kept: what its rows are of stays as it is written, since of thirty days it is the same thirty times.
+#[derive(Clone, Debug)]
+pub struct Kept<'a> {
+    head: Head,
+    rows: Vec<(&'a [u8], Came)>,
+}
+
+impl<'a> Kept<'a> {
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When they are no day of this [`FORMAT`], whole and within bounds.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Kept<'a>, Error> {
         let mut from = Reader { bytes, at: 0 };
         let format = from.byte()?;
         if format != FORMAT {
             return Err(from.wrong(format!("format {format}"), "the format of this version"));
         }
         let head = from.text(HEAD_MAX)?;
-        let head: Head = serde_json::from_str(&head)
+        let head: Head = serde_json::from_str(head)
             .map_err(|error| from.wrong(error.to_string(), "what stands before the rows"))?;
         if head.hours.keys().any(|hour| usize::from(*hour) >= HOURS) {
             return Err(from.wrong("an hour beyond the day".to_owned(), "hours of a day"));
         }
         let count = from.count(ROWS_MAX, "rows")?;
-        let mut rows = BTreeMap::new();
+        let mut rows = Vec::with_capacity(count.min(bytes.len() / ROW_BYTES_MIN));
         for _ in 0..count {
-            let key = from.key()?;
-            let mut came = Came::default();
-            for sums in &mut came.sums {
-                *sums = from.amounts()?;
-            }
-            let mut now = [0i128; 2];
-            for hour in head.hours.keys() {
-                for value in &mut now {
-                    *value = value.saturating_add(from.number()?);
-                }
-                if now != [0; 2] {
-                    came.hourly.insert(*hour, Spent(now));
-                }
-            }
-            rows.insert(key, came);
+            rows.push((from.key_bytes()?, from.came(&head)?));
         }
         if from.at != bytes.len() {
             return Err(from.wrong("more".to_owned(), "the end"));
         }
-        Ok(Day { head, rows })
+        Ok(Kept { head, rows })
+    }
+
+    /// Which cluster.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.head.cluster
+    }
+    /// When it begins.
+    pub fn day(&self) -> Instant {
+        self.head.day
+    }
+    /// Start of the last hour that is in it.
+    pub fn last_hour(&self) -> Option<Instant> {
+        self.hours().last().map(|(hour, _)| hour)
+    }
+    /// Its hours, and how long each was seen.
+    pub(crate) fn hours(&self) -> impl Iterator<Item = (Instant, Span)> {
+        let start = self.head.day;
+        self.head
+            .hours
+            .iter()
+            .map(move |(hour, seen)| (start + Span::HOUR.scaled(i64::from(*hour), 1), *seen))
+    }
+    /// What its rows are of, for [`Key::read`], and what came of them.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'a [u8], &Came)> {
+        self.rows.iter().map(|(key, came)| (*key, came))
+    }
+    /// Worst source of intensity, and who measured use last.
+    pub(crate) fn sources(&self) -> (Option<&Provenance>, Option<&Provenance>) {
+        (self.head.carbon_from.as_ref(), self.head.use_from.as_ref())
     }
 }
 
@@ -320,7 +340,7 @@ struct Reader<'a> {
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn wrong(&self, found: String, expected: &'static str) -> Error {
         Error { at: self.at, found, expected }
     }
@@ -330,6 +350,19 @@ impl Reader<'_> {
         byte.ok_or_else(|| self.wrong("the end".to_owned(), "more"))
     }
     fn number(&mut self) -> Result<i128, Error> {
+        // Most numbers have a byte or a few: those within 63 bits, before those of any length.
+        let (start, mut value) = (self.at, 0u64);
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(i128::from((value >> 1) as i64 ^ -((value & 1) as i64)));
+            }
+        }
+        self.at = start;
+        self.long_number()
+    }
+    fn long_number(&mut self) -> Result<i128, Error> {
         let (mut value, mut shift) = (0u128, 0u32);
         loop {
             let byte = self.byte()?;
@@ -348,10 +381,10 @@ impl Reader<'_> {
         let within = usize::try_from(count).ok().filter(|count| *count <= most);
         within.ok_or_else(|| self.wrong(count.to_string(), expected))
     }
-    fn text(&mut self, most: usize) -> Result<String, Error> {
+    fn text(&mut self, most: usize) -> Result<&'a str, Error> {
         let length = self.count(most, "the length of a text")?;
         let bytes = self.bytes.get(self.at..).and_then(|rest| rest.get(..length));
-        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
+        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let text = text.ok_or_else(|| self.wrong("bytes that are none".to_owned(), "a text"))?;
         self.at += length;
         Ok(text)
@@ -367,6 +400,39 @@ impl Reader<'_> {
             }
         }
         Ok(fields.into())
+    }
+    fn came(&mut self, head: &Head) -> Result<Came, Error> {
+        let mut came = Came::default();
+        for sums in &mut came.sums {
+            *sums = self.amounts()?;
+        }
+        let mut now = [0i128; 2];
+        for hour in head.hours.keys() {
+            for value in &mut now {
+                *value = value.saturating_add(self.number()?);
+            }
+            came.hourly[usize::from(*hour)] = Spent(now);
+        }
+        Ok(came)
+    }
+    /// The bytes that say what a row is of, found to be right.
+    fn key_bytes(&mut self) -> Result<&'a [u8], Error> {
+        let start = self.at;
+        let texts = match self.byte()? {
+            0 | 1 => 0,
+            2 => 1,
+            3 | 4 => 3,
+            other => return Err(self.wrong(other.to_string(), "what a row is of")),
+        };
+        for _ in 0..texts {
+            self.text(NAME_MAX)?;
+        }
+        if texts == 3 {
+            for _ in 0..2 * self.count(LABELS_MAX, "labels")? {
+                self.text(NAME_MAX)?;
+            }
+        }
+        Ok(&self.bytes[start..self.at])
     }
     fn key(&mut self) -> Result<Key, Error> {
         match self.byte()? {

@@ -12,6 +12,7 @@ pub mod correction;
 pub mod day;
 mod entry;
 mod expected;
+mod fold;
 mod footprint;
 mod labels;
 pub mod meter;

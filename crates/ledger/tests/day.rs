@@ -8,7 +8,7 @@ use fleet::{
 use ledger::Labels;
 use ledger::accounts::{By, Fold, Question};
 use ledger::allocation::{Hour, Owner, Stretch, Work};
-use ledger::day::{Day, FORMAT, Level, day_of};
+use ledger::day::{Day, FORMAT, Kept, Level, day_of};
 use ledger::meter::Amounts;
 use ledger::usage::{Heading, HourEntry};
 use proptest::prelude::*;
@@ -120,7 +120,7 @@ fn from_days(question: Question, entries: &[HourEntry]) -> (Fold, usize) {
     let mut days: BTreeMap<(Instant, ClusterId), Day> = BTreeMap::new();
     for entry in entries {
         let day = day_of(entry.hour);
-        if fold.takes_whole(day) {
+        if fold.takes_whole(day, day + Span::DAY) {
             let fresh = || Day::new(entry.cluster.clone(), day);
             days.entry((day, entry.cluster.clone())).or_insert_with(fresh).take_in(fold.level(), entry);
         } else {
@@ -128,9 +128,9 @@ fn from_days(question: Question, entries: &[HourEntry]) -> (Fold, usize) {
         }
     }
     for day in days.values() {
-        let again = Day::from_bytes(&day.to_bytes()).unwrap();
-        assert_eq!(again, *day, "as it is written and read");
-        fold.take_in_day(&again);
+        let bytes = day.to_bytes();
+        assert_eq!(Day::from_bytes(&bytes).unwrap(), *day, "as it is written and read");
+        fold.take_in_day(&Kept::from_bytes(&bytes).unwrap()).unwrap();
     }
     (fold, days.len())
 }
@@ -157,7 +157,8 @@ proptest! {
         // Another byte may make another day, but no panic and nothing without bounds.
         let mut other = bytes.clone();
         other[at_.index(bytes.len())] = byte;
-        let _read = Day::from_bytes(&other);
+        let (whole, kept) = (Day::from_bytes(&other), Kept::from_bytes(&other));
+        prop_assert_eq!(whole.is_err(), kept.is_err());
         other[0] = FORMAT + 1;
         prop_assert!(Day::from_bytes(&other).is_err(), "another format");
     }

@@ -238,7 +238,8 @@ pub fn check_window(
 }
 
 fn too_large(pod: Resources, nodes: &[Resources]) -> WindowError {
-    use crate::placement::limit::figure;
+    use crate::placement::limit::of_one;
+    use fleet::quantity::plain as figure;
     let largest = nodes.iter().fold(Resources::ZERO, |most, node| most.max(*node));
     let (resource, need, largest) = if pod.cpu > largest.cpu {
         ("cores", pod.cpu.as_cores_f64(), largest.cpu.as_cores_f64())
@@ -255,7 +256,9 @@ fn too_large(pod: Resources, nodes: &[Resources]) -> WindowError {
             roomiest.unwrap_or_default().as_gib_f64(),
         )
     };
-    WindowError::TooLarge { resource, need: figure(need), largest: figure(largest) }
+    let need = figure(need);
+    let resource = if need == "1" { of_one(resource) } else { resource };
+    WindowError::TooLarge { resource, need, largest: figure(largest) }
 }
 
 #[cfg(test)]

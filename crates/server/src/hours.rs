@@ -1,8 +1,8 @@
 //! Reads the accounts of clusters' hours: of each hour its latest version, and of days that are over their sums.
 //!
-//! A month of fifty large clusters is two gigabytes of lines. So days that are over are added up once and kept ([`ledger::day`]); the
-//! day under way, and days that are asked for in part, are read hour by hour. What was added up is kept until another line is
-//! written.
+//! A month of fifty large clusters is two gigabytes of lines. So days that are over are added up once and kept ([`ledger::day`]), and the
+//! day under way in quarters; what came since, and days that are asked for in part, is read hour by hour. What was added up is kept
+//! until another line is written.
 //!
 //! Invariants: only sums are kept, so a year of many clusters needs no more memory than a day; a kept day counts only while no line
 //! was written of it since; answers are those of the hours, to the last unit.
@@ -11,12 +11,12 @@ use crate::engine::FleetClock;
 use anyhow::Context;
 use fleet::{ClusterId, Instant, Span};
 use ledger::accounts::{Accounts, By, Fold, Question};
-use ledger::day::{Day, Level, day_of};
+use ledger::day::{Day, Kept, Level, day_of};
 use ledger::usage::{HourEntry, Latest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Store, UsageDayRow, UsageRow, Write};
+use store::{Store, UsageDayRow, UsageHead, UsageRow, Write};
 use tokio::sync::Mutex;
 
 /// Lines read at a time: of the longest there may be, 64 MiB.
@@ -25,6 +25,10 @@ const PAGE: u32 = 64;
 const DAYS_PAGE: u32 = 64;
 /// Answers kept: a console and a scraper ask the same few things again and again.
 const KEPT: usize = 8;
+/// Bytes of answers kept, roughly. Sums by workload of fifty large clusters take twice as many, and are made in less than a second.
+const KEPT_BYTES: usize = 48 << 20;
+/// How much of the day under way is added up at once: each time all of it so far, which is two and a half days' lines a day.
+const QUARTER: Span = Span::from_seconds(6 * 3600);
 /// Clusters of a day from which on all lines of the day are read at once: each costs a look through the day's index.
 const AT_ONCE: usize = 4;
 /// How far back days are added up before anybody asks: this month, the last, and the four weeks that expectations come from.
@@ -78,8 +82,8 @@ struct Closed {
     fold: Fold,
 }
 
-/// Days of clusters whose sums are not kept, or not any more: with the number of their last line.
-type Missing = BTreeMap<Instant, BTreeMap<String, i64>>;
+/// Days of clusters whose sums are not kept, or not any more: with what was written of them last.
+type Missing = BTreeMap<Instant, BTreeMap<String, UsageHead>>;
 
 /// Answers questions about accounts.
 #[derive(Default)]
@@ -107,10 +111,12 @@ impl Hours {
             Some(closed) => closed.fold.clone(),
             None => {
                 let fold = closed(store, question.clone(), &open).await?;
-                if kept.len() == KEPT {
+                if fold.bytes() <= KEPT_BYTES {
+                    kept.push_back(Closed { question, last, open, fold: fold.clone() });
+                }
+                while kept.len() > KEPT || kept.iter().map(|c| c.fold.bytes()).sum::<usize>() > KEPT_BYTES {
                     kept.pop_front();
                 }
-                kept.push_back(Closed { question, last, open, fold: fold.clone() });
                 fold
             }
         };
@@ -141,28 +147,29 @@ pub async fn keep_days(store: Store, clock: Arc<dyn FleetClock>) {
 /// Sums of the closed hours a question is about.
 async fn closed(store: &Store, question: Question, open: &Open) -> anyhow::Result<Fold> {
     let (from, to) = question.hours();
-    let today = day_of(question.now);
+    // Of the day under way what is added up grows by a quarter at a time.
+    let added = question.now.floor_to(QUARTER);
+    let until = |day: Instant| (day + Span::DAY).min(added);
     let mut fold = Fold::new(question);
-    let heads = store.usage_heads((from, to)).await?;
-    let touched: BTreeSet<Instant> = open.iter().map(|(_, hour)| day_of(*hour)).collect();
-    let over = |day: Instant| day >= from && day + Span::DAY <= to && day < today && !touched.contains(&day);
-    let whole = |day: Instant| over(day) && fold.takes_whole(day);
-    let (mut missing, mut parts) = (Missing::new(), BTreeSet::new());
+    let heads = store.usage_heads((from, added)).await?;
+    let touched: BTreeSet<Instant> =
+        open.iter().filter(|(_, hour)| *hour < added).map(|(_, hour)| day_of(*hour)).collect();
+    let whole = |day: Instant| day >= from && !touched.contains(&day) && fold.takes_whole(day, until(day));
+    let (mut missing, mut parts) = (Missing::new(), BTreeSet::from([(added, to)]));
     for head in heads {
         if whole(head.day) {
-            missing.entry(head.day).or_default().insert(head.cluster, head.last);
+            missing.entry(head.day).or_default().insert(head.cluster.clone(), head);
         } else {
-            parts.insert(head.day);
+            parts.insert((head.day.max(from), until(head.day)));
         }
     }
     take_kept(store, &mut fold, &mut missing).await?;
     for (day, clusters) in &missing {
-        for day in add_up(store, *day, clusters, fold.level()).await? {
-            fold.take_in_day(&day);
+        for bytes in add_up(store, (*day, until(*day)), clusters, fold.level()).await? {
+            fold.take_in_day(&Kept::from_bytes(&bytes)?)?;
         }
     }
-    for day in parts {
-        let range = (day.max(from), (day + Span::DAY).min(to));
+    for range in parts {
         // A line of an hour under way is what an earlier process wrote of it: the loop has taken it up.
         let closed = |entry: &HourEntry| !open.contains(&(entry.cluster.to_string(), entry.hour));
         read(store, range, |entry| {
@@ -186,21 +193,11 @@ async fn take_kept(store: &Store, fold: &mut Fold, missing: &mut Missing) -> any
         let level = fold.level().as_str();
         let rows = store.usage_days(level, range, after.as_ref(), DAYS_PAGE).await?;
         for row in &rows {
-            let current =
-                missing.get(&row.day).and_then(|clusters| clusters.get(&row.cluster)) == Some(&row.last);
-            if !current {
-                continue;
-            }
-            match Day::from_bytes(&row.body) {
-                Ok(day) => {
-                    fold.take_in_day(&day);
-                    if let Some(clusters) = missing.get_mut(&row.day) {
-                        clusters.remove(&row.cluster);
-                    }
-                }
-                // It is made anew.
-                Err(error) => tracing::info!(cluster = row.cluster, day = %row.day, %error, "sums of a day"),
-            }
+            let Some(clusters) = missing.get_mut(&row.day) else { continue };
+            match clusters.get(&row.cluster).filter(|head| head.last == row.last) {
+                Some(head) if take_one(fold, row, head) => clusters.remove(&row.cluster),
+                _ => continue,
+            };
         }
         if rows.len() < DAYS_PAGE as usize {
             missing.retain(|_, clusters| !clusters.is_empty());
@@ -210,13 +207,27 @@ async fn take_kept(store: &Store, fold: &mut Fold, missing: &mut Missing) -> any
     }
 }
 
-/// Adds up the hours of a day of some clusters, keeps that, and gives the days of a level.
+/// Takes in a day, where what is kept of it is all there is of it.
+fn take_one(fold: &mut Fold, row: &UsageDayRow, head: &UsageHead) -> bool {
+    let taken = Kept::from_bytes(&row.body).and_then(|day| {
+        let all = day.last_hour() == Some(head.last_hour);
+        if all { fold.take_in_day(&day).map(|()| true) } else { Ok(false) }
+    });
+    taken.unwrap_or_else(|error| {
+        // It is made anew.
+        tracing::info!(cluster = row.cluster, day = %row.day, %error, "sums of a day");
+        false
+    })
+}
+
+/// Adds up the hours of a day of some clusters, keeps that, and gives what is kept of a level.
 async fn add_up(
     store: &Store,
-    day: Instant,
-    clusters: &BTreeMap<String, i64>,
+    range: (Instant, Instant),
+    clusters: &BTreeMap<String, UsageHead>,
     level: Level,
-) -> anyhow::Result<Vec<Day>> {
+) -> anyhow::Result<Vec<Vec<u8>>> {
+    let day = range.0;
     let mut days: BTreeMap<(ClusterId, Level), Day> = BTreeMap::new();
     let mut take = |entry: HourEntry| {
         if !clusters.contains_key(entry.cluster.as_str()) {
@@ -227,7 +238,6 @@ async fn add_up(
             days.entry((entry.cluster.clone(), level)).or_insert_with(fresh).take_in(level, &entry);
         }
     };
-    let range = (day, day + Span::DAY);
     if clusters.len() >= AT_ONCE {
         read(store, range, take).await?;
     } else {
@@ -235,11 +245,15 @@ async fn add_up(
             read_of(store, range, Some(cluster), &mut take).await?;
         }
     }
-    let mut receipt = None;
-    for ((cluster, level), sums) in &days {
-        let Some(last) = clusters.get(cluster.as_str()).copied() else { continue };
-        let (level, cluster) = (level.as_str().to_owned(), cluster.to_string());
-        receipt = Some(store.append(Write::UsageDay { level, cluster, day, last, body: sums.to_bytes() }));
+    let (mut receipt, mut asked) = (None, Vec::new());
+    for ((cluster, of), sums) in &days {
+        let Some(head) = clusters.get(cluster.as_str()) else { continue };
+        let body = sums.to_bytes();
+        if *of == level {
+            asked.push(body.clone());
+        }
+        let (of, cluster) = (of.as_str().to_owned(), cluster.to_string());
+        receipt = Some(store.append(Write::UsageDay { level: of, cluster, day, last: head.last, body }));
     }
     // One that cannot be kept is made anew next time.
     if let Some(receipt) = receipt
@@ -247,7 +261,7 @@ async fn add_up(
     {
         tracing::warn!(%error, "keep the sums of a day");
     }
-    Ok(days.into_iter().filter(|((_, of), _)| *of == level).map(|(_, day)| day).collect())
+    Ok(asked)
 }
 
 #[cfg(test)]
@@ -333,12 +347,12 @@ mod tests {
         };
         assert_eq!(cost(ask(0, 60)).await, 600);
         let lasts = async || kept(&store).await.iter().map(|row| row.0).collect::<Vec<_>>();
-        assert_eq!(lasts().await, [24, 48], "the day under way is not kept");
+        assert_eq!(lasts().await, [24, 48, 54], "of the day under way a quarter");
         assert_eq!(cost(ask(0, 60)).await, 600, "from what is kept");
         assert_eq!(cost(ask(5, 50)).await, 450, "a part of a day");
         write(&store, entry(30, 2, 17)).await;
         assert_eq!(cost(ask(0, 60)).await, 607, "a later version");
-        assert_eq!(lasts().await, [24, 61]);
+        assert_eq!(lasts().await, [24, 61, 54]);
         // What cannot be read is made anew.
         let broken = Write::UsageDay {
             level: "cluster".to_owned(),
@@ -350,6 +364,46 @@ mod tests {
         store.append(broken).await.unwrap();
         assert_eq!(cost(ask(0, 60)).await, 607);
         assert!(kept(&store).await.iter().all(|row| row.1 > 1));
+    }
+
+    /// What an earlier process wrote of the seventh hour stands before a correction of the third: no line tells by its number alone
+    /// that the second quarter of the day has more than the first.
+    #[tokio::test]
+    async fn a_quarter_more_of_the_day_under_way_is_noticed() {
+        let store = Store::memory().await.unwrap();
+        for hour in [0, 1, 2, 3, 4, 5, 7] {
+            write(&store, entry(hour, 1, 10)).await;
+        }
+        write(&store, entry(3, 2, 11)).await;
+        let cost = async |now: i64| {
+            let question = Question { by: By::Namespace, from: at(0), to: at(now), now: at(now) };
+            let accounts = Hours::default().accounts(&store, question, Vec::new()).await.unwrap();
+            accounts.total.amounts.cost.as_nanos()
+        };
+        assert_eq!(cost(6).await, 61);
+        let first = kept(&store).await;
+        assert_eq!(cost(11).await, 71, "the seventh hour is read by itself");
+        assert_eq!(kept(&store).await, first);
+        assert_eq!(cost(12).await, 71);
+        assert_ne!(kept(&store).await, first, "added up anew");
+        assert_eq!(kept(&store).await[0].0, first[0].0, "though the last line is the same");
+        assert_eq!(cost(13).await, 71, "from what is kept");
+    }
+
+    #[tokio::test]
+    async fn no_more_answers_are_kept_than_bounds_allow() {
+        let store = Store::memory().await.unwrap();
+        for hour in 0..3 {
+            write(&store, entry(hour, 1, 10)).await;
+        }
+        let hours = Hours::default();
+        for to in 1..20 {
+            let question = Question { by: By::Cluster, from: at(0), to: at(to), now: at(30) };
+            hours.accounts(&store, question, Vec::new()).await.unwrap();
+        }
+        let kept = hours.kept.lock().await;
+        assert_eq!(kept.len(), KEPT, "the last ones");
+        assert!(kept.iter().all(|closed| closed.fold.bytes() < 100_000));
     }
 
     #[tokio::test]

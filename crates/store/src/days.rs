@@ -17,6 +17,8 @@ pub struct UsageHead {
     pub day: Instant,
     /// Number of the line.
     pub last: i64,
+    /// When the last hour began of those there are lines of.
+    pub last_hour: Instant,
 }
 
 /// A cluster's day.
@@ -40,9 +42,9 @@ impl Store {
     pub async fn usage_heads(&self, (from, to): (Instant, Instant)) -> Result<Vec<UsageHead>, Error> {
         let day = Span::DAY.as_nanos();
         let mut reader = self.reader().await?;
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT cluster, hour_ns / ?1 AS day, max(seq) FROM usage WHERE hour_ns >= ?2 AND hour_ns < ?3
-             GROUP BY day, cluster ORDER BY day, cluster",
+        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT cluster, hour_ns / ?1 AS day, max(seq), max(hour_ns) FROM usage
+             WHERE hour_ns >= ?2 AND hour_ns < ?3 GROUP BY day, cluster ORDER BY day, cluster",
         )
         .bind(day)
         .bind(from.as_unix_nanos())
@@ -50,10 +52,11 @@ impl Store {
         .fetch_all(&mut *reader)
         .await
         .map_err(|source| self.failed("read which hours have accounts", source))?;
-        let head = |(cluster, number, last): (String, i64, i64)| UsageHead {
+        let head = |(cluster, number, last, hour_ns): (String, i64, i64, i64)| UsageHead {
             cluster,
             day: Instant::from_unix_nanos(number * day),
             last,
+            last_hour: Instant::from_unix_nanos(hour_ns),
         };
         Ok(rows.into_iter().map(head).collect())
     }

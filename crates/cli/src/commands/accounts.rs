@@ -5,8 +5,8 @@ use crate::format::{self, number, text};
 use crate::options::{Common, Output, Period, Top, TopOf};
 use crate::table::{Align, Table, fitted};
 use anyhow::Context;
-use fleet::Instant;
-use fleet::quantity::significant;
+use fleet::quantity::{counted as many, significant};
+use fleet::{Instant, Span};
 use serde_json::Value;
 
 /// Widest name in the narrow table, so that it fits 100 columns.
@@ -255,9 +255,9 @@ fn render_accounts(accounts: &Value, wide: bool) -> String {
     let days = accounts["expectedFromDays"].as_f64().unwrap_or(0.0);
     let known = accounts["hoursOfWeekKnown"].as_f64().unwrap_or(0.0) * 100.0;
     out += &format!(
-        "MONTH: expected by {}, from {} days seen ({} % of the hours of the week; the others like the mean)\n",
+        "MONTH: expected by {}, from {} seen ({} % of the hours of the week; the others like the mean)\n",
         text(&accounts["monthEnds"]),
-        significant(days),
+        seen_for(days),
         significant(known)
     );
     if counted {
@@ -273,10 +273,10 @@ fn render_accounts(accounts: &Value, wide: bool) -> String {
         let (seen, of) = (c["seenHours"].as_f64().unwrap_or(0.0), c["ofHours"].as_f64().unwrap_or(0.0));
         if of - seen > 0.01 * of {
             out += &format!(
-                "{}: seen {} of {} hours since {}; the rest is not in these figures\n",
+                "{}: seen {} of {} since {}; the rest is not in these figures\n",
                 text(&c["cluster"]),
-                significant(seen),
-                significant(of),
+                span(seen),
+                span(of),
                 text(&c["since"])
             );
         }
@@ -285,6 +285,16 @@ fn render_accounts(accounts: &Value, wide: bool) -> String {
         out += &format!("method: {}\n", text(&accounts["method"]));
     }
     out
+}
+
+/// Hours as people say them, without parts of seconds.
+fn span(hours: f64) -> String {
+    Span::from_seconds((hours * 3600.0) as i64).to_string()
+}
+
+/// Days, or how much less it is than one.
+fn seen_for(days: f64) -> String {
+    if days < 1.0 { span(days * 24.0) } else { many(days, "day", "days") }
 }
 
 #[cfg(test)]
@@ -345,7 +355,7 @@ mod tests {
             wide.contains("kr/a-namespace-with-a-long-name/Deployment/a-workload-with-quite-a-long-name-59"),
             "{wide}"
         );
-        assert!(wide.contains("kr: seen 10.0 of 20.0 hours since 2026-11-27T00:00:00Z"), "{wide}");
+        assert!(wide.contains("kr: seen 10h of 20h since 2026-11-27T00:00:00Z"), "{wide}");
         assert!(
             wide.contains("MONTH: expected by 2026-12-01T00:00:00Z, from 3.25 days seen (46.0 %"),
             "{wide}"

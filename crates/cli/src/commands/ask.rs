@@ -131,12 +131,14 @@ fn job_table(status: &Value, wide: bool) -> String {
         ("LATEST START", Align::Left),
     ]);
     let open = ["held", "paused", "starting", "running"];
+    let mut shown = 0;
     let jobs = status["jobs"].as_array().cloned().unwrap_or_default();
     for job in jobs.iter().filter(|j| wide || open.contains(&j["phase"].as_str().unwrap_or(""))) {
         let key = &job["key"];
         let ran = job["runs"].as_array().and_then(|r| r.last()).map(|r| text(&r["from"]));
         let planned = job["planned"].as_array().and_then(|r| r.first()).map(|r| text(&r["from"]));
         let running = job["phase"] == "running";
+        shown += 1;
         table.row(vec![
             format!("{}/{}/{}", text(&key["cluster"]), text(&key["namespace"]), text(&key["name"])),
             text(&job["phase"]),
@@ -163,6 +165,12 @@ fn job_table(status: &Value, wide: bool) -> String {
     } else {
         ""
     };
+    if shown == 0 {
+        let all = if jobs.is_empty() { "" } else { "; those that ended: -o wide" };
+        return format!(
+            "no Job asks for placement now, with the label kubercarbon.io/placement: managed{all}\n"
+        );
+    }
     table.render() + observes + &asks + &owned.map(note).collect::<String>()
 }
 

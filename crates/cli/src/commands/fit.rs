@@ -5,6 +5,7 @@ use crate::format;
 use crate::options::{Capacity, Common, Why};
 use crate::table::{Align, Table};
 use anyhow::{Context, bail};
+use fleet::quantity::counted;
 use serde_json::{Value, json};
 use server::contexts;
 use server::fit::{self, Seen, WhyPod};
@@ -51,7 +52,7 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
         let least = if found["atLeast"] == true { "at least " } else { "" };
         out += &format!("{}: {least}{} more fit\n", words(&found["cluster"]), found["pods"]);
         if let Some(first) = found["runsOut"].get(0) {
-            out += &format!("  runs out first: {} (on {} nodes)\n", words(&first[0]), first[1]);
+            out += &format!("  runs out first: {} (on {})\n", words(&first[0]), nodes(&first[1]));
         }
         if let Some(message) = found["message"].as_str() {
             out += &format!("  the next one would be told: {message}\n");
@@ -140,12 +141,17 @@ fn render_why(cluster: &str, why: &WhyPod, wide: bool) -> String {
     out
 }
 
+fn nodes(count: &Value) -> String {
+    counted(count.as_f64().unwrap_or(0.0), "node", "nodes")
+}
+
 fn render_fits(why: &WhyPod, wide: bool) -> String {
     if why.fits.is_empty() {
         return String::new();
     }
     let now = if why.node.is_some() { "scheduled anew it would fit" } else { "it fits" };
-    let mut out = format!("{now} on {} nodes; the highest score wins\n\n", why.fits.len());
+    let mut out =
+        format!("{now} on {}; the highest score wins\n\n", counted(why.fits.len() as f64, "node", "nodes"));
     let mut table = Table::new(&[("NODE", Align::Left), ("SCORE", Align::Right), ("OF WHICH", Align::Left)]);
     let shown = if wide { why.fits.len() } else { NODES_SHOWN_MAX };
     for fit in why.fits.iter().take(shown) {

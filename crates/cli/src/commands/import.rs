@@ -3,6 +3,7 @@
 use super::real::{chosen, zones};
 use crate::options::{Common, Destination, Import};
 use anyhow::{Context, bail};
+use fleet::quantity::counted;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use server::import::{Packed, Progress, Source};
 use server::twin_document::{BLANKING_RULE, ClusterHeader};
@@ -83,7 +84,10 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 /// What was read of a cluster, in one line.
 fn summary(header: &ClusterHeader) -> String {
-    let of = |kind: &str| header.kinds.iter().find(|k| k.kind == kind).map_or(0, |k| k.objects);
+    let of = |kind: &str, one: &str, many: &str| {
+        let objects = header.kinds.iter().find(|k| k.kind == kind).map_or(0, |k| k.objects);
+        counted(objects as f64, one, many)
+    };
     let all: u64 = header.kinds.iter().map(|k| k.objects).sum();
     let versions: std::collections::BTreeSet<&str> =
         header.kinds.iter().map(|k| k.resource_version.as_str()).collect();
@@ -92,14 +96,14 @@ fn summary(header: &ClusterHeader) -> String {
         n => format!("at {n} resourceVersions, one a kind"),
     };
     format!(
-        "{}: Kubernetes {}, {} (grid zone {}), {} nodes, {} pods, {} jobs; {all} objects {at}, {}",
+        "{}: Kubernetes {}, {} (grid zone {}), {}, {}, {}; {all} objects {at}, {}",
         header.name,
         header.server_version,
         header.region,
         header.grid_zone,
-        of("Node"),
-        of("Pod"),
-        of("Job"),
+        of("Node", "node", "nodes"),
+        of("Pod", "pod", "pods"),
+        of("Job", "job", "jobs"),
         header.taken_at.to_rfc3339_seconds()
     )
 }

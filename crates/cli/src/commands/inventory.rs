@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::format::text;
 use crate::options::Output;
 use crate::table::{Align, Table};
+use fleet::quantity::{counted, significant};
 use serde_json::{Map, Value};
 
 /// The inventories of these clusters by name, where the output shows them.
@@ -35,6 +36,7 @@ pub fn render(inventories: &Value) -> String {
             lines += &format!("{name}: {} unknown: {why}\n", kinds.join(", "));
         }
         lines += &sources(name, one);
+        lines += &round_trip(name, one);
         for (part, what) in [
             ("replicasMissing", "workloads with pods missing"),
             ("noDisruption", "budgets that allow no disruption"),
@@ -49,6 +51,10 @@ pub fn render(inventories: &Value) -> String {
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+fn many(count: &Value, one: &str, many: &str) -> String {
+    counted(count.as_f64().unwrap_or(0.0), one, many)
 }
 
 /// Kinds that are not known, by the reason.
@@ -70,8 +76,10 @@ fn sources(name: &str, one: &Value) -> String {
     let usage = &one["usage"];
     let mut lines = match (usage["from"]["source"].as_str(), usage["unknownWhy"].as_str()) {
         (Some(source), _) => format!(
-            "{name}: use of {} nodes and {} pods measured {} s ago by {source}\n",
-            usage["nodes"], usage["pods"], usage["from"]["ageSeconds"]
+            "{name}: use of {} and {} measured {} s ago by {source}\n",
+            many(&usage["nodes"], "node", "nodes"),
+            many(&usage["pods"], "pod", "pods"),
+            usage["from"]["ageSeconds"]
         ),
         (None, Some(why)) => format!("{name}: requests stand for use (assumed): {why}\n"),
         (None, None) => String::new(),
@@ -79,13 +87,23 @@ fn sources(name: &str, one: &Value) -> String {
     for rates in list(&one["rates"]) {
         let part = |from: &str, kind: &str| format!("{} ({})", text(&rates[from]), text(&rates[kind]));
         lines += &format!(
-            "{name}: {} nodes: power from {}, price from {}\n",
-            rates["nodes"],
+            "{name}: {}: power from {}, price from {}\n",
+            many(&rates["nodes"], "node", "nodes"),
             part("powerFrom", "powerKind"),
             part("priceFrom", "priceKind")
         );
     }
     lines
+}
+
+/// How far it is, as far as that is known.
+fn round_trip(name: &str, one: &Value) -> String {
+    let trip = &one["roundTrip"];
+    let (Some(median), Some(answers)) = (trip["medianMs"].as_f64(), trip["answers"].as_u64()) else {
+        return String::new();
+    };
+    let of = if answers == 1 { "one answer".to_owned() } else { format!("{answers} answers, the median") };
+    format!("{name}: its API server answers in {} ms (measured from here, {of})\n", significant(median))
 }
 
 /// What wants a look, the first of each by name.
@@ -120,8 +138,8 @@ mod tests {
             kind("DaemonSet", Value::Null, json!("list: 403 Forbidden: no")),
         ]);
         let named = |count: u64| json!({"count": count, "first": [{"kind": "Deployment", "name": "a/web", "what": "2 of 3 pods ready"}]});
-        let rates = json!([{"powerFrom": "table", "powerKind": "assumed", "priceFrom": "open-cost", "priceKind": "estimated", "nodes": 3}]);
-        let one = json!({"kinds": kinds, "replicasMissing": named(2), "atMaximum": {"count": 0, "first": []}, "rates": rates,
+        let rates = json!([{"powerFrom": "table", "powerKind": "assumed", "priceFrom": "open-cost", "priceKind": "estimated", "nodes": 1}]);
+        let one = json!({"kinds": kinds, "roundTrip": {"medianMs": 41.26, "leastMs": 40.0, "answers": 15}, "replicasMissing": named(2), "atMaximum": {"count": 0, "first": []}, "rates": rates,
             "usage": {"unknownWhy": "metrics.k8s.io: 404: no metrics server here", "nodes": 0, "pods": 0}});
         let shown = render(&json!({"kr": one}));
         assert_eq!(
@@ -129,7 +147,8 @@ mod tests {
             "CLUSTER  KIND        COUNT\nkr       Deployment     12\n\n\
              kr: StatefulSet, DaemonSet unknown: list: 403 Forbidden: no\n\
              kr: requests stand for use (assumed): metrics.k8s.io: 404: no metrics server here\n\
-             kr: 3 nodes: power from table (assumed), price from open-cost (estimated)\n\
+             kr: 1 node: power from table (assumed), price from open-cost (estimated)\n\
+             kr: its API server answers in 41.3 ms (measured from here, 15 answers, the median)\n\
              kr: workloads with pods missing: 2\n  Deployment a/web: 2 of 3 pods ready\n  and 1 more\n\n"
         );
         assert_eq!(render(&json!({"kr": {"kinds": []}})), "", "a twin");

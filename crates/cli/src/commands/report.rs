@@ -5,7 +5,7 @@ use crate::format::{self, number, text};
 use crate::options::{Common, Output, Period};
 use crate::table::{Align, Table};
 use anyhow::ensure;
-use fleet::quantity::significant;
+use fleet::quantity::{counted, significant};
 use serde_json::{Value, json};
 
 /// Jobs listed in the narrow table; `-o wide` and `-o json` have all.
@@ -67,8 +67,8 @@ fn render(report: &Value, wide: bool) -> String {
         _ => String::new(),
     };
     out.push_str(&format!(
-        "\n{} Jobs, {} in time, {} late; saved {} g CO2e{share} and {} {} against {}\n",
-        total["jobs"],
+        "\n{}, {} in time, {} late; saved {} g CO2e{share} and {} {} against {}\n",
+        counted(total["jobs"].as_f64().unwrap_or(0.0), "Job", "Jobs"),
         total["inTime"],
         total["late"],
         number(saved),

@@ -4,6 +4,7 @@ use super::real;
 use crate::client;
 use crate::options::{Common, Up};
 use anyhow::Context;
+use fleet::quantity::counted;
 
 /// Speed of the twins' clock where none is given.
 const SPEED: server::Speed = server::Speed::Times(600.0);
@@ -67,9 +68,9 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
 /// What a person sees first.
 fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Span) -> String {
     let mut lines = vec![format!(
-        "Kuber Carbon is up ({} ms): {} clusters, time runs at {speed} from {}",
+        "Kuber Carbon is up ({} ms): {}, time runs at {speed} from {}",
         took.as_nanos() / 1_000_000,
-        running.clusters.len(),
+        counted(running.clusters.len() as f64, "cluster", "clusters"),
         running.at.to_rfc3339_seconds()
     )];
     if let Some((first, _)) = running.imported.first() {
@@ -81,8 +82,11 @@ fn welcome(running: &server::up::Running, speed: server::Speed, took: fleet::Spa
     let clusters = running.fleet.clusters.iter().zip(&running.clusters).zip(&running.nodes);
     for ((spec, (_, api)), nodes) in clusters {
         lines.push(format!(
-            "  {:<8} {} (grid zone {}), {nodes} nodes, API {api}",
-            spec.id, spec.region, spec.grid_zone
+            "  {:<8} {} (grid zone {}), {}, API {api}",
+            spec.id,
+            spec.region,
+            spec.grid_zone,
+            counted(*nodes as f64, "node", "nodes")
         ));
     }
     let first = running.clusters.first().map(|(id, _)| id.to_string()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What is learnt from outside: clusters ([`kube`], and first [`about`] them), carbon intensity from files ([`carbon`]) and from services
-//! ([`provider`]), job traces ([`trace`]), what nodes and pods use ([`usage`]), whole collections once ([`collection`]).
+//! ([`provider`]), job traces ([`trace`]), what nodes and pods use ([`usage`]), how long an API server takes to answer
+//! ([`round_trip`]), whole collections once ([`collection`]).
 //!
 //! Nothing here changes anything; text that comes in is bounded and refused with its position.
 
@@ -11,6 +12,7 @@ pub mod instances;
 pub mod kube;
 mod pager;
 pub mod provider;
+pub mod round_trip;
 pub mod table;
 pub mod trace;
 pub mod usage;

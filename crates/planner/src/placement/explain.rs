@@ -4,13 +4,14 @@
 //! once, at home" whether or not there is room. Starts of one cluster are shown an hour apart at
 //! least: quarters of an hour of the same grid hour tell nobody anything.
 
-use super::limit::{figure, limit};
+use super::limit::limit;
 use super::model::Model;
 use super::problem::{Amounts, Job, Place, Problem, Value};
 use super::saving::{Asked, Saving};
 use super::schedule::{Assignment, Interval, Schedule};
 use super::state::State;
 use super::{interruptible::Search, scan::Scan};
+use fleet::quantity::{counted, plain as figure};
 use fleet::{
     ClusterId, GramsCo2, Instant, JobKey, Joules, Money, Policy, PolicyKind, Snapshot, Span, Workload,
 };
@@ -276,7 +277,10 @@ fn unknown(model: &Model<'_>, chosen: &ClusterId) -> String {
 fn other_pods(workload: &Workload, chosen: &Assignment) -> String {
     match workload.parallelism.max(1) {
         asked if asked == chosen.parallelism => String::new(),
-        asked => format!(", {} pods at a time instead of {asked},", chosen.parallelism),
+        asked => {
+            let pods = counted(chosen.parallelism as f64, "pod", "pods");
+            format!(", {pods} at a time instead of {asked},")
+        }
     }
 }
 

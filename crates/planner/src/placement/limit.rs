@@ -1,6 +1,6 @@
 //! What keeps a Job out of a cluster, in words with both figures.
 
-use fleet::quantity::significant;
+use fleet::quantity::{counted, plain as figure};
 use fleet::{ClusterId, ClusterSnapshot, Resources, Workload};
 use std::fmt;
 
@@ -21,10 +21,18 @@ pub(crate) enum Limit {
     Room(&'static str, f64, f64),
 }
 
-/// A number without needless zeros: `12`, `7.91`.
-pub(crate) fn figure(value: f64) -> String {
-    let text = significant(value);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+/// The unit of an amount as it is said of one: of those of [`exceeding`].
+pub(crate) fn of_one(unit: &'static str) -> &'static str {
+    match unit {
+        "cores" => "core",
+        "GPUs" => "GPU",
+        "pod places" => "pod place",
+        other => other,
+    }
+}
+
+fn amount(value: f64, unit: &'static str) -> String {
+    counted(value, of_one(unit), unit)
 }
 
 impl fmt::Display for Limit {
@@ -34,19 +42,20 @@ impl fmt::Display for Limit {
             Limit::NotAllowed => write!(f, "its contract does not allow this cluster"),
             Limit::Unreachable => write!(f, "the cluster does not answer"),
             Limit::Pod(what, need, largest) => {
-                write!(f, "pod asks for {} {what}; the largest node has {}", figure(*need), figure(*largest))
+                write!(f, "pod asks for {}; the largest node has {}", amount(*need, what), figure(*largest))
             }
             Limit::Pods(need, places) => {
                 write!(
                     f,
-                    "{need} pods at a time; the nodes, when empty, have places for {places} of this size"
+                    "{} at a time; the nodes, when empty, have places for {places} of this size",
+                    counted(*need as f64, "pod", "pods")
                 )
             }
             Limit::Room(what, need, room) => {
                 write!(
                     f,
-                    "all pods together ask for {} {what}; {} can be promised",
-                    figure(*need),
+                    "all pods together ask for {}; {} can be promised",
+                    amount(*need, what),
                     figure(*room)
                 )
             }
@@ -139,6 +148,9 @@ pub(crate) fn nowhere(limits: &[(&ClusterId, Limit)]) -> String {
             limits.iter().find_map(|l| if let Limit::Committed(c) = &l.1 { Some(c) } else { None });
         return match committed {
             Some(cluster) => format!("it is committed to {cluster}, which is not in the fleet"),
+            None if limits.len() == 1 => {
+                "its contract does not allow the one cluster of the fleet".to_owned()
+            }
             None => format!("its contract allows none of the {} clusters of the fleet", limits.len()),
         };
     }
@@ -155,8 +167,8 @@ pub(crate) fn nowhere(limits: &[(&ClusterId, Limit)]) -> String {
     largest.map_or_else(
         || each(&allowed),
         |(what, need, have)| {
-            let (need, have) = (figure(need), figure(have));
-            format!("pod asks for {need} {what}; the largest node of any allowed cluster has {have}")
+            let (need, have) = (amount(need, what), figure(have));
+            format!("pod asks for {need}; the largest node of any allowed cluster has {have}")
         },
     )
 }
@@ -168,5 +180,31 @@ fn each(limits: &[&(&ClusterId, Limit)]) -> String {
     let named: Vec<String> =
         limits.iter().take(NAMED_MAX).map(|(id, limit)| format!("{id}: {limit}")).collect();
     let more = limits.len().saturating_sub(NAMED_MAX);
-    if more > 0 { format!("{}; and {more} more clusters", named.join("; ")) } else { named.join("; ") }
+    let more = match more {
+        0 => String::new(),
+        more => format!("; and {}", counted(more as f64, "more cluster", "more clusters")),
+    };
+    named.join("; ") + &more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_said_of_one() {
+        for (limit, text) in [
+            (Limit::Pod("cores", 1.0, 0.5), "pod asks for 1 core; the largest node has 0.5"),
+            (Limit::Pod("cores", 1.5, 1.0), "pod asks for 1.5 cores; the largest node has 1"),
+            (Limit::Pod("GiB of memory", 1.0, 0.5), "pod asks for 1 GiB of memory; the largest node has 0.5"),
+            (Limit::Room("GPUs", 1.0, 0.0), "all pods together ask for 1 GPU; 0 can be promised"),
+            (Limit::Pods(1, 0), "1 pod at a time; the nodes, when empty, have places for 0 of this size"),
+        ] {
+            assert_eq!(limit.to_string(), text);
+        }
+        let (ids, wide) =
+            (["a", "b", "c", "d", "e", "f"].map(|id| ClusterId::new(id).unwrap()), Limit::Pods(9, 1));
+        let limits: Vec<(&ClusterId, Limit)> = ids.iter().map(|id| (id, wide.clone())).collect();
+        assert!(nowhere(&limits).ends_with("; and 1 more cluster"), "{}", nowhere(&limits));
+    }
 }

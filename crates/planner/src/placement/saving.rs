@@ -14,11 +14,12 @@
 //! too much: prices fall as room grows. Left out: Jobs that only the ten cores would let in.
 
 use super::explain::{Alternative, clock, others, places_in};
-use super::limit::{Limit, figure, limit};
+use super::limit::{Limit, limit};
 use super::model::Model;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, RESOURCES, Value};
 use super::schedule::{Assignment, Schedule};
+use fleet::quantity::plain as figure;
 use fleet::{ClusterId, Cpu, GramsCo2, Instant, Money, Policy, PolicyKind, Snapshot, Span, Workload};
 use serde::{Deserialize, Serialize};
 

@@ -5,9 +5,9 @@ use crate::backend::SharedBackend;
 use crate::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, State};
-use control::WhatIfError;
 use control::inventory::{Facts, InventoryView, KindView, Named, Remark};
-use fleet::{ClusterId, Instant};
+use control::{RoundTrip, WhatIfError};
+use fleet::{ClusterId, Instant, Span};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,6 +31,28 @@ pub struct InventoryOut {
     pub rates: Vec<RatesOut>,
     /// Who says what is used.
     pub usage: UsageOut,
+    /// How long its API server takes to answer this process, measured; absent where it is not (a twin), or it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<RoundTripOut>,
+}
+
+/// How long an API server took to answer lately.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundTripOut {
+    /// The median, in ms.
+    pub median_ms: f64,
+    /// The quickest answer, in ms.
+    pub least_ms: f64,
+    /// Of so many answers, of the last quarter of an hour.
+    pub answers: usize,
+}
+
+impl From<RoundTrip> for RoundTripOut {
+    fn from(trip: RoundTrip) -> RoundTripOut {
+        let ms = |span: Span| span.as_nanos() as f64 / 1e6;
+        RoundTripOut { median_ms: ms(trip.median), least_ms: ms(trip.least), answers: trip.answers }
+    }
 }
 
 /// Objects of a kind.
@@ -159,6 +181,7 @@ impl InventoryOut {
             replicas_missing: (&view.replicas_missing).into(),
             rates: rates.collect(),
             usage: UsageOut { from, unknown_why, nodes, pods },
+            round_trip: view.round_trip.map(RoundTripOut::from),
         }
     }
 }

@@ -137,7 +137,7 @@ fn expected_note(reader: Reader, accounts: &Accounts) -> String {
     let seen = if days >= 1.0 {
         reader.lang.fill(M::DaysSeen, &[&number(days)])
     } else {
-        reader.lang.fill(M::HoursSeen, &[&number(days * 24.0)])
+        reader.lang.fill(M::LessSeen, &[&Span::from_seconds((days * 86_400.0) as i64).to_string()])
     };
     reader.lang.fill(M::ExpectedNote, &[&end, &seen])
 }
@@ -299,11 +299,16 @@ fn sure(reader: Reader, accounts: &Accounts) -> Markup {
                 li { (badge(reader, from.kind)) " " (reader.lang.fill(M::CarbonFrom, &[&from.source])) }
             }
             @for c in accounts.coverage.iter().filter(missing) {
-                @let words = [c.cluster.to_string(), reader.moment(c.since), number(c.seen.as_hours_f64()), number(c.of.as_hours_f64())];
+                @let words = [c.cluster.to_string(), reader.moment(c.since), whole_seconds(c.seen), whole_seconds(c.of)];
                 li { (reader.lang.fill(M::SeenOf, &[&words[0], &words[1], &words[2], &words[3]])) }
             }
         }
     }
+}
+
+/// A span as people say it, without parts of seconds.
+fn whole_seconds(span: Span) -> String {
+    Span::from_seconds(span.as_seconds()).to_string()
 }
 
 fn method(reader: Reader, accounts: &Accounts) -> Markup {

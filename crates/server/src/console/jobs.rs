@@ -315,7 +315,7 @@ pub fn route(home: &ClusterId, to: Option<&ClusterId>) -> Markup {
     html! { (home) @if let Some(to) = to.filter(|to| *to != home) { " → " (to) } }
 }
 
-/// A Job's phase, and whether it is late.
+/// A Job's phase, whether it waits for a yes, and whether it is late.
 pub fn phase(reader: Reader, job: &JobView) -> Markup {
     let class = match job.phase {
         JobPhase::Held => "held",
@@ -327,6 +327,7 @@ pub fn phase(reader: Reader, job: &JobView) -> Markup {
     };
     html! {
         span class={ "phase " (class) } { (reader.phase(job.phase)) }
+        @if job.awaits_yes { " " span.badge.estimated { (reader.say(M::WaitsForYes)) } }
         @if job.late.is_some() { " " span.badge.bad { (reader.say(M::Late)) } }
     }
 }

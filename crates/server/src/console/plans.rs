@@ -6,8 +6,8 @@ use super::format::{Reader, carbon, percent};
 use super::jobs::job_path;
 use super::layout::{empty, first_job, time};
 use super::text::M;
-use control::View;
-use fleet::{Action, JobKey, Plan, Step};
+use control::{JobView, View};
+use fleet::{Action, Plan, Step};
 use maud::{Markup, html};
 
 /// Steps shown, at most; the CSV has all.
@@ -21,6 +21,7 @@ pub fn page(ask: &Ask, view: &View, plan: &Plan) -> Markup {
         return empty(reader, M::EmptyPlans, M::EmptyPlansHow, &commands);
     }
     let shown = plan.steps.len().min(STEPS_MAX);
+    let waiting = view.jobs.iter().filter(|job| job.awaits_yes).count();
     let counts = [shown.to_string(), plan.steps.len().to_string()];
     html! {
         h1.hidden { (reader.say(M::Plans)) }
@@ -29,6 +30,7 @@ pub fn page(ask: &Ask, view: &View, plan: &Plan) -> Markup {
             header {
                 h2 id="steps-title" { (reader.say(M::Steps)) }
                 p.soft { (reader.lang.fill(M::ShownOf, &[&counts[0], &counts[1]])) }
+                @if waiting > 0 { span.badge.estimated { (reader.lang.fill(M::WaitForYes, &[&waiting.to_string()])) } }
                 a.csv href=(ask.with("format", Some("csv"))) { "CSV" }
             }
             div.table tabindex="0" role="group" aria-labelledby="steps-title" {
@@ -84,8 +86,8 @@ fn action(reader: Reader, action: &Action) -> &'static str {
 }
 
 /// The Job a step is about: its object is named as at home, in the home that has it.
-fn job(view: &View, step: &Step) -> Option<JobKey> {
-    view.jobs.iter().find(|job| job.uid == step.object.uid).map(|job| job.key.clone())
+fn job<'a>(view: &'a View, step: &Step) -> Option<&'a JobView> {
+    view.jobs.iter().find(|job| job.uid == step.object.uid)
 }
 
 fn row(reader: Reader, view: &View, step: &Step) -> Markup {
@@ -95,10 +97,13 @@ fn row(reader: Reader, view: &View, step: &Step) -> Markup {
             td { (action(reader, &step.action)) }
             th scope="row" {
                 @match job(view, step) {
-                    Some(key) => { a href=(job_path(&key)) data-go { (step.object.name) } }
+                    Some(job) => { a href=(job_path(&job.key)) data-go { (step.object.name) } }
                     None => (step.object.name)
                 }
                 " " span.soft { (step.object.namespace) }
+                @if job(view, step).is_some_and(|job| job.awaits_yes) {
+                    " " span.badge.estimated { (reader.say(M::WaitsForYes)) }
+                }
             }
             td { (step.cluster) }
             td {

@@ -58,14 +58,17 @@ impl Lang {
             Lang::Ko => ko,
         }
     }
-    /// The message with `{0}`, `{1}`… filled in.
+    /// The message with `{0}`, `{1}`… filled in; `{0|node|nodes}` is the word for so many.
     pub fn fill(self, message: M, values: &[&str]) -> String {
         let mut text = String::new();
         let mut rest = self.say(message);
         while let Some((before, tail)) = rest.split_once('{') {
             text.push_str(before);
             let (index, after) = tail.split_once('}').unwrap_or((tail, ""));
-            text.push_str(index.parse::<usize>().ok().and_then(|i| values.get(i)).unwrap_or(&""));
+            let (index, words) = index.split_once('|').map_or((index, None), |(i, words)| (i, Some(words)));
+            let value = index.parse::<usize>().ok().and_then(|i| values.get(i)).unwrap_or(&"");
+            let word = words.and_then(|words| words.split_once('|'));
+            text.push_str(word.map_or(value, |(one, many)| if *value == "1" { one } else { many }));
             rest = after;
         }
         text.push_str(rest);
@@ -186,7 +189,7 @@ messages! {
     ErrorOwn: "its own", "자체 예측";
     ErrorLearnt: "learnt", "학습 예측";
     ErrorWhat: "Forecast error is measured: how far the forecasts in use were from what the same source said afterwards, as a share of that, as a mean over the hours that have passed; 30 days at most.", "예측 오차는 측정값입니다: 실제로 사용한 예측이 같은 출처가 나중에 알린 값과 얼마나 달랐는지를 그 값에 대한 비율로, 지난 시간에 대해 평균한 것으로 최대 30일입니다.";
-    OverHours: "over {0} hours", "{0}시간 기준";
+    OverHours: "over {0} {0|hour|hours}", "{0}시간 기준";
     WhyNotUsed: "Why not, or what is amiss", "사용하지 않는 이유 또는 문제";
     Timeline: "Timeline", "타임라인";
     TimelineText: "Jobs by cluster over time: {0} from {1} to {2}. The table below says the same.", "시간에 따른 클러스터별 작업: {1}부터 {2}까지 {0}개. 아래 표와 같은 내용입니다.";
@@ -228,13 +231,13 @@ messages! {
     IfSlack: "An hour more of slack, until {0}", "마감이 한 시간 늦어 {0}까지라면";
     IfCluster: "Leave to run in {0}", "{0}에서 실행할 수 있다면";
     IfPods: "Nodes in {0} that its pods fit on", "{0}에 파드가 들어갈 노드가 있다면";
-    IfCores: "{0} more cores in {1} from {2} to {3}", "{1}에 {2}부터 {3}까지 코어 {0}개가 더 있다면";
+    IfCores: "{0} more {0|core|cores} in {1} from {2} to {3}", "{1}에 {2}부터 {3}까지 코어 {0}개가 더 있다면";
     SavesHere: "saves {0}, in {1} from {2}", "{0} 절감, {1}에서 {2} 시작";
     SavesAll: "saves about {0} over all jobs, to first order: at most that and the plan's gap", "모든 작업을 합쳐 약 {0} 절감(1차 근사, 많아야 이 값과 계획의 차이 상한의 합)";
     Facts: "Facts", "정보";
     Created: "Created", "생성";
     Demand: "Asks for", "요청 자원";
-    Cores: "{0} cores", "{0}코어";
+    Cores: "{0} {0|core|cores}", "{0}코어";
     Interruptible: "May pause", "중단 가능";
     Pods: "Pods", "파드";
     PodsAtATime: "Pods at a time, from–to", "동시 파드 수 범위";
@@ -250,6 +253,8 @@ messages! {
     ActualVsBaseline: "{0} instead of {1} gCO2e", "{1} 대신 {0} gCO2e";
     ReleaseNow: "Start now", "지금 시작";
     ReleaseHint: "lets it go at home, whatever the carbon", "탄소와 상관없이 제자리에서 바로 시작";
+    WaitsForYes: "waits for a yes", "승인 대기";
+    WaitForYes: "{0} {0|waits|wait} for a yes", "승인 대기 {0}개";
     Approve: "Approve", "승인";
     ApproveHint: "yes to this plan, and to later moves inside its window", "이 계획과 그 범위 안의 변경을 승인";
     GoneJob: "This job is not here any more.", "이 작업은 더 이상 없습니다.";
@@ -257,7 +262,7 @@ messages! {
     NextPage: "Next page", "다음";
     PreviousPage: "Previous page", "이전";
     SavedOverTime: "Saved so far", "누적 절감";
-    SavedText: "Carbon saved rises from 0 to {0} between {1} and {2} over {3} jobs", "{1}부터 {2}까지 작업 {3}개로 누적 절감량 {0}";
+    SavedText: "Carbon saved rises from 0 to {0} between {1} and {2} over {3} {3|job|jobs}", "{1}부터 {2}까지 작업 {3}개로 누적 절감량 {0}";
     ByCluster: "By cluster", "클러스터별";
     ByNamespace: "By namespace", "네임스페이스별";
     Namespace: "Namespace", "네임스페이스";
@@ -313,8 +318,8 @@ messages! {
     OfThatIdle: "of that idle: {0}", "그중 유휴 {0}";
     ExpectedCost: "Expected cost of the month", "이번 달 예상 비용";
     ExpectedNote: "by {0} UTC, from {1}", "{0}(UTC)까지, {1} 기준";
-    DaysSeen: "{0} days seen", "관측 {0}일";
-    HoursSeen: "{0} h seen", "관측 {0}시간";
+    DaysSeen: "{0} {0|day|days} seen", "관측 {0}일";
+    LessSeen: "{0} seen", "관측 {0}";
     EmittedSoFar: "Emitted", "배출";
     ExpectedCarbonNote: "expected of the month: {0}", "이번 달 예상 {0}";
     WhatFits: "What fits", "들어갈 수 있는 파드";
@@ -326,7 +331,7 @@ messages! {
     FitsCount: "{0} more fit", "{0}개 더 들어갑니다";
     FitsAtLeast: "at least {0} more fit", "적어도 {0}개 더 들어갑니다";
     RunsOutFirst: "runs out first:", "먼저 모자라는 것:";
-    OnNodes: "on {0} nodes", "노드 {0}개에서";
+    OnNodes: "on {0} {0|node|nodes}", "노드 {0}개에서";
     NextIsTold: "the next one would be told:", "다음 파드가 듣게 될 말:";
     NotRead: "not read:", "읽지 못함:";
     WaitForNode: "Pods that wait for a node", "노드를 기다리는 파드";
@@ -337,7 +342,7 @@ messages! {
     NowItSays: "now it would say:", "지금이라면:";
     RoomByDeleting: "room would be made on {0} by deleting {1}, which are less important", "{0}에서 덜 중요한 {1}을(를) 지우면 자리가 납니다";
     WouldFit: "Each of these would make it fit", "다음 중 하나면 들어갑니다";
-    FitsOnNodes: "It would fit on {0} nodes; the highest score wins", "노드 {0}개에 들어갈 수 있습니다. 점수가 가장 높은 곳으로 갑니다";
+    FitsOnNodes: "It would fit on {0} {0|node|nodes}; the highest score wins", "노드 {0}개에 들어갈 수 있습니다. 점수가 가장 높은 곳으로 갑니다";
     FitsNotOn: "Where it does not fit", "들어가지 못하는 곳";
     EmbodiedNote: "embodied in the nodes, beside that: {0}", "노드의 내재 배출 별도 {0}";
     CpuUsed: "CPU used", "CPU 사용";
@@ -357,8 +362,8 @@ messages! {
     UseMeasured: "{0} of the CPU used was measured, last by {1}; requests stand for the rest", "사용한 CPU의 {0}는 {1}에서 측정했고 나머지는 요청량으로 대신합니다";
     UseAssumed: "use is not measured: requests stand for it", "사용량을 측정하지 않아 요청량으로 대신합니다";
     CarbonFrom: "carbon intensity, at worst from {0}", "탄소 집약도, 가장 약한 출처는 {0}";
-    SeenOf: "{0}: from {1} on, {2} of {3} hours were seen; the rest is not in these figures", "{0}: {1}부터 {3}시간 가운데 {2}시간을 관측했고 나머지는 이 수치에 없습니다";
-    ExpectedMethod: "Expected: what was counted this month (UTC), and for the rest of it what the same hours of the week came to in the last four weeks ({0} days seen, {1} of the hours of the week; the others like the mean). Time that was not seen is not made up for.", "예상: 이번 달(UTC) 집계에, 남은 기간은 지난 4주 같은 요일·시간의 값을 더합니다(관측 {0}일, 주간 시간대의 {1}; 나머지는 평균). 관측하지 못한 시간은 채우지 않습니다.";
+    SeenOf: "{0}: from {1} on, {2} of {3} were seen; the rest is not in these figures", "{0}: {1}부터 {3} 가운데 {2}을(를) 관측했고 나머지는 이 수치에 없습니다";
+    ExpectedMethod: "Expected: what was counted this month (UTC), and for the rest of it what the same hours of the week came to in the last four weeks ({0} {0|day|days} seen, {1} of the hours of the week; the others like the mean). Time that was not seen is not made up for.", "예상: 이번 달(UTC) 집계에, 남은 기간은 지난 4주 같은 요일·시간의 값을 더합니다(관측 {0}일, 주간 시간대의 {1}; 나머지는 평균). 관측하지 못한 시간은 채우지 않습니다.";
     PriceOf: "nodes' list price, idle or not", "노드 정가, 유휴 포함";
 }
 
@@ -367,8 +372,10 @@ mod tests {
     use super::*;
 
     fn places(text: &str) -> Vec<&str> {
-        let mut places: Vec<&str> = text.split('{').skip(1).filter_map(|t| t.split('}').next()).collect();
+        let mut places: Vec<&str> =
+            text.split('{').skip(1).filter_map(|t| t.split(['}', '|']).next()).collect();
         places.sort_unstable();
+        places.dedup();
         places
     }
 
@@ -389,6 +396,9 @@ mod tests {
     fn places_are_filled_in_order_of_their_numbers() {
         assert_eq!(Lang::En.fill(M::InTimeOf, &["3", "4"]), "3 of 4 with a deadline in time");
         assert_eq!(Lang::Ko.fill(M::InTimeOf, &["3", "4"]), "마감 있는 4개 중 3개 제때");
+        assert_eq!(Lang::En.fill(M::OnNodes, &["1"]), "on 1 node");
+        assert_eq!(Lang::En.fill(M::OnNodes, &["12"]), "on 12 nodes");
+        assert_eq!(Lang::Ko.fill(M::OnNodes, &["1"]), "노드 1개에서");
         assert_eq!(Lang::En.fill(M::Hours, &["{0}"]), "{0} h", "a value is never read as a place");
     }
 

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use connect::contexts::Context;
 use connect::observe::about::{self, About};
 use connect::observe::kube::Source;
+use connect::observe::round_trip::{self, RoundTrips};
 use connect::observe::usage::{Pace, Poller, Prometheus};
 use connect::{Clients, client, client_that_reads};
 use control::whereabouts::{self, Stated, UNKNOWN, Whereabouts};
@@ -116,8 +117,9 @@ impl Member {
                     }
                     if self.tell_facts(&joined.source.facts).await.is_ok() {
                         let usage = self.usage(joined.source.client.clone());
+                        let round_trips = self.round_trips(joined.source.client.clone());
                         let watched = self.shared.engine.clone().follow(joined.source);
-                        tokio::join!(watched, usage);
+                        tokio::join!(watched, usage, round_trips);
                     }
                     return;
                 }
@@ -145,6 +147,20 @@ impl Member {
                     tracing::info!(cluster = %id, "nobody says what is used: {why}");
                 }
                 if engine.tell(Event::Usage { cluster: id.clone(), report }).await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Tells the loop how long the API server takes to answer, as long as it lives.
+    fn round_trips(&self, client: kube::Client) -> impl Future<Output = ()> + use<> {
+        let (id, engine) = (self.context.id.clone(), self.shared.engine.clone());
+        let mut round_trips = RoundTrips::new(id.as_str(), client, round_trip::INTERVAL);
+        Box::pin(async move {
+            loop {
+                let trip = round_trips.next().await;
+                if engine.tell(Event::RoundTrip { cluster: id.clone(), trip }).await.is_err() {
                     return;
                 }
             }
