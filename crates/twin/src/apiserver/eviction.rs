@@ -1,10 +1,14 @@
 //! The `eviction` subresource of a Pod: a delete that disruption budgets may refuse.
 
-use super::request::{DeleteOptions, Propagation, Request, Response, Verb};
+use super::request::{DeleteOptions, Options, Propagation, Request, Response, Verb};
 use super::selector::selects_pod;
 use super::status::{Cause, Status};
 use super::{Context, admission, delete};
 use crate::kind::Kind;
+use crate::object::Object;
+use fleet::Instant;
+use k8s_openapi::api::core::v1::PodCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 /// The answer to an eviction that is done.
@@ -46,10 +50,37 @@ pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let mut options_of_request = request.options.clone();
     options_of_request.delete = options;
     options_of_request.dry_run |= dry;
+    mark(ctx, &stored.object, &mut options_of_request);
     let delete =
         Request { verb: Verb::Delete, body: Value::Null, options: options_of_request, ..request.clone() };
     delete::delete(ctx, &delete)?;
     Ok(done(warnings))
+}
+
+/// Says on a pod that is to be evicted that it is a disruption, unless the deletion will be refused.
+fn mark(ctx: &mut Context<'_>, object: &Object, options: &mut Options) {
+    let Some(pod) = object.as_pod() else { return };
+    let version = object.meta().resource_version.as_deref();
+    let wanted = (options.delete.uid.as_deref(), options.delete.resource_version.as_deref());
+    let other =
+        wanted.0.is_some_and(|uid| uid != object.uid()) || wanted.1.is_some_and(|v| Some(v) != version);
+    if options.dry_run || other || object.meta().deletion_timestamp.is_some() {
+        return;
+    }
+    let mut pod = pod.clone();
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.retain(|c| c.type_ != "DisruptionTarget");
+    conditions.push(PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("EvictionByEvictionAPI".to_owned()),
+        message: Some("Eviction API: evicting".to_owned()),
+        last_transition_time: Some(Time(Instant::from_unix_seconds(ctx.now.as_unix_seconds()).to_jiff())),
+        ..PodCondition::default()
+    });
+    ctx.objects.put(Object::Pod(Box::new(pod)));
+    // It was held against the version before.
+    options.delete.resource_version = None;
 }
 
 /// Asks the Pod's budget, and takes one disruption of it.

@@ -1,5 +1,6 @@
 //! What every controller acts through: the cluster's objects, the time, names to draw, timers to set.
 
+use super::job::TRACKING;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::random::Stream;
@@ -54,6 +55,10 @@ fn is_held(meta: &ObjectMeta) -> bool {
     meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
 }
 
+fn waits_to_be_counted(pod: &Pod) -> bool {
+    pod.metadata.finalizers.iter().flatten().all(|finalizer| finalizer == TRACKING)
+}
+
 impl Cx<'_> {
     /// A pod by name, if it is still the one with this uid.
     pub(crate) fn pod(&self, namespace: &str, name: &str, uid: &str) -> Option<Arc<Stored>> {
@@ -72,10 +77,6 @@ impl Cx<'_> {
             creation_timestamp: Some(time(self.now)),
             ..ObjectMeta::default()
         }
-    }
-    /// Whether a namespace takes new objects: it does not once it is being deleted.
-    pub(crate) fn takes_new(&self, namespace: &str) -> bool {
-        self.objects.get(Kind::Namespace, "", namespace).is_none_or(|s| !is_deleting(s.object.meta()))
     }
     /// Puts a pod in place.
     pub(crate) fn put_pod(&mut self, pod: impl Into<Box<Pod>>) {
@@ -108,10 +109,23 @@ impl Cx<'_> {
         self.objects.put(object);
         true
     }
-    /// Takes away an object that is being deleted, unless a finalizer still holds it.
+    /// Takes away an object that is being deleted, unless a finalizer still holds it. A pod that only waits to be counted
+    /// by its Job has ended: nothing of it runs any more.
     pub(crate) fn finish_delete(&mut self, kind: Kind, namespace: &str, name: &str) {
-        if self.objects.get(kind, namespace, name).is_some_and(|s| !is_held(s.object.meta())) {
+        let Some(stored) = self.objects.get(kind, namespace, name).cloned() else { return };
+        if !is_held(stored.object.meta()) {
             self.objects.remove(kind, namespace, name);
+            return;
+        }
+        let Some(pod) = stored.object.as_pod().filter(|pod| waits_to_be_counted(pod)) else { return };
+        let mut pod = pod.clone();
+        pod.metadata.deletion_timestamp.get_or_insert(time(self.now));
+        pod.metadata.deletion_grace_period_seconds = Some(0);
+        if !is_terminal(&pod) {
+            pod.status.get_or_insert_default().phase = Some("Failed".to_owned());
+        }
+        if stored.object.as_pod() != Some(&pod) {
+            self.put_pod(pod);
         }
     }
 }

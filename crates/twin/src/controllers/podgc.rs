@@ -1,5 +1,5 @@
-//! `podgc`: takes away pods bound to nodes that no longer exist, and those told to go on nodes that are tainted as out of
-//! service. (The real controller looks every 20 s, and waits 40 s in case a node comes back; a twin's node object does
+//! `podgc`: takes away pods bound to nodes that no longer exist, those told to go on nodes that are tainted as out of
+//! service, and those told to go before they had a node. (The real controller looks every 20 s, and waits 40 s in case a node comes back; a twin's node object does
 //! not come back by itself.)
 
 use super::node::{OUT_OF_SERVICE, is_ready, is_tainted};
@@ -42,7 +42,7 @@ impl PodGc {
             }
             Object::Pod(pod) if change.kind != ChangeKind::Deleted && is_deleting(&pod.metadata) => {
                 let on = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
-                if on.and_then(|node| cx.node(node)).is_some_and(is_out_of_service) {
+                if on.is_none() || on.and_then(|node| cx.node(node)).is_some_and(is_out_of_service) {
                     self.orphans.push(place(object));
                 }
             }

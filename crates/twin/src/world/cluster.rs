@@ -184,7 +184,7 @@ impl Cluster {
         let (controllers, _, mut cx) = self.parts(queue, now);
         match task {
             Task::Pod { uid, turn } => controllers.kubelet.wake(&mut cx, &uid, turn),
-            Task::Job { uid } => controllers.job.wake(&uid),
+            Task::Job { uid } => controllers.job.wake(&cx, &uid),
             Task::Expire { namespace, name, uid } => {
                 ttlafterfinished::expire(&mut cx, &(namespace, name), &uid);
             }

@@ -8,7 +8,6 @@
 use super::cluster::Cluster;
 use super::{Queue, World, machine};
 use crate::apiserver::resources;
-use crate::controllers::job::untrack;
 use crate::import::{Document, Durations, Imported};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -126,25 +125,13 @@ impl Cluster {
         }
     }
     fn put_pods(&mut self, pods: Vec<Pod>, queue: &mut Queue, start: Instant) {
-        let mut of_jobs: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
-        for pod in &pods {
-            let owners = pod.metadata.owner_references.iter().flatten();
-            if let Some(owner) = owners.into_iter().find(|o| o.controller == Some(true) && o.kind == "Job") {
-                of_jobs.entry(&owner.uid).or_default().push(pod);
-            }
-        }
         let (controllers, _, mut cx) = self.parts(queue, start);
         let jobs: Vec<_> = cx.objects.list(Kind::Job, None).cloned().collect();
-        for job in jobs.iter().filter_map(|s| s.object.as_job()) {
-            let own = of_jobs.get(job.metadata.uid.as_deref().unwrap_or_default());
-            controllers.job.adopt(job, own.into_iter().flatten().copied());
-        }
         controllers.kubelet.adopt_durations(Durations::learn(jobs.iter().filter_map(|s| s.object.as_job())));
         for pod in &pods {
             controllers.kubelet.adopt_pod(&mut cx, pod);
         }
-        for mut pod in pods {
-            untrack(&mut pod);
+        for pod in pods {
             cx.put_pod(pod);
         }
     }

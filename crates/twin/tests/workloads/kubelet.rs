@@ -77,6 +77,19 @@ impl Kubelet {
     pub fn has_bound(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|seen| seen.bound)
     }
+    /// Whether a pod is gone in the recording: one that its Job no longer counts is gone as soon as it has ended, of which
+    /// its Job hears a second later.
+    pub fn has_gone(&self, pod: &Value, now: Instant) -> bool {
+        let tracked =
+            pod["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|f| f != HOLD));
+        let seconds = self.of(pod)["terminate"].as_i64().unwrap_or(0);
+        let since = self.deleted.get(&text(pod, "/metadata/name"));
+        !tracked && since.is_some_and(|since| *since + Span::from_seconds(seconds) <= now)
+    }
+    /// Whether a pod that was told to go less than a minute ago may have gone without a change.
+    pub fn waits_for_gone(&self, now: Instant) -> bool {
+        self.deleted.values().any(|since| now - *since < Span::from_seconds(60))
+    }
     /// Takes note of pods that are new at `at`.
     pub fn note(&mut self, world: &World, at: Instant) {
         let version = world.objects(&home()).unwrap().version();
@@ -135,11 +148,16 @@ impl Kubelet {
                 return Vec::new();
             }
             let mut all = Vec::new();
-            if owner_kind(pod) == "Job" && !ended {
-                end(&mut next, 143);
-                all.push(update(Some(Subresource::Status), &next));
+            let finalizers = next["metadata"]["finalizers"].as_array_mut().unwrap();
+            finalizers.retain(|f| f != HOLD);
+            if !finalizers.is_empty() && !ended {
+                let kept = pod["metadata"]["finalizers"].clone();
+                let mut last = next.clone();
+                last["metadata"]["finalizers"] = kept;
+                end(&mut last, 143, now - Span::from_seconds(late));
+                all.push(update(Some(Subresource::Status), &last));
+                next["status"] = last["status"].clone();
             }
-            next["metadata"].as_object_mut().unwrap().remove("finalizers");
             all.push(update(None, &next));
             return all;
         }
@@ -170,7 +188,7 @@ impl Kubelet {
                 json!([{"type": "Ready", "status": "True", "lastTransitionTime": now.to_rfc3339_seconds()}]);
         }
         if behaviour.get("run").is_some() && seen.running.is_some() && passed(seen.running, "run") {
-            end(&mut next, seen.exit.unwrap_or(0));
+            end(&mut next, seen.exit.unwrap_or(0), now - Span::from_seconds(late));
             changed = true;
         }
         if changed {
@@ -180,13 +198,13 @@ impl Kubelet {
     }
 }
 
-/// The containers of a pod have ended.
-fn end(pod: &mut Value, code: i64) {
+/// The containers of a pod ended at `at`.
+fn end(pod: &mut Value, code: i64, at: Instant) {
     let name = text(pod, "/spec/containers/0/name");
     let image = text(pod, "/spec/containers/0/image");
     pod["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
     pod["status"]["containerStatuses"] = json!([{"name": name, "image": image, "imageID": "", "ready": false,
-        "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]);
+        "restartCount": 0, "state": {"terminated": {"exitCode": code, "finishedAt": at.to_rfc3339_seconds()}}}]);
     if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
         conditions.retain(|c| c["type"] != "Ready");
     }

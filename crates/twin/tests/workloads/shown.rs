@@ -69,13 +69,14 @@ impl Shown {
     }
     pub fn state(&mut self, world: &World, kubelet: &Kubelet, start: Instant) -> Value {
         let version = world.objects(&home()).unwrap().version();
-        if self.last.0 == version {
+        let due = kubelet.waits_for_gone(world.now());
+        if self.last.0 == version && !due {
             return self.last.1.clone();
         }
         let mut state = Map::new();
         self.deployments(world, &mut state);
         stateful_sets(world, kubelet, &mut state);
-        jobs(world, start, &mut state);
+        jobs(world, kubelet, start, &mut state);
         for budget in list(world, "policy/v1", "PodDisruptionBudget") {
             state.insert(format!("pdb/{}", name(&budget)), budget_state(&budget));
         }
@@ -170,7 +171,7 @@ fn pod_state(pod: &Value, kubelet: &Kubelet) -> String {
 }
 
 /// Jobs and CronJobs.
-fn jobs(world: &World, start: Instant, state: &mut Map<String, Value>) {
+fn jobs(world: &World, kubelet: &Kubelet, start: Instant, state: &mut Map<String, Value>) {
     let second = |at: &Value| at.as_str().map(|at| (Instant::parse(at).unwrap() - start).as_seconds());
     for cron in list(world, "batch/v1", "CronJob") {
         let mut shown = Map::new();
@@ -183,9 +184,16 @@ fn jobs(world: &World, start: Instant, state: &mut Map<String, Value>) {
     }
     for job in list(world, "batch/v1", "Job") {
         let own = |pod: &&Value| text(pod, "/metadata/ownerReferences/0/uid") == text(&job, "/metadata/uid");
+        let all = pods(world);
+        let there = all.iter().filter(own).filter(|pod| !kubelet.has_gone(pod, world.now()));
+        let names: Vec<String> = all.iter().filter(own).map(name).collect();
+        // The recording leaves out what is made up of a pod's name.
+        let plain = |message: String| {
+            names.iter().fold(message, |message, pod| message.replace(pod.as_str(), &name(&job)))
+        };
         let mut shown = json!({
-            "active": count(&job, "active"), "conditions": conditions(&job, &|message| message),
-            "failed": count(&job, "failed"), "pods": pods(world).iter().filter(own).count(),
+            "active": count(&job, "active"), "conditions": conditions(&job, &plain),
+            "failed": count(&job, "failed"), "pods": there.count(),
             "ready": count(&job, "ready"), "succeeded": count(&job, "succeeded"),
             "terminating": count(&job, "terminating"),
         });

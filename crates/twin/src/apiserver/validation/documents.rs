@@ -6,6 +6,7 @@ use super::{config_map, list, not_negative, one_of, pod, text, value};
 use crate::apiserver::{admission, custom};
 use crate::kind::Kind;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Checks a new document, or a changed one as it is to be.
@@ -13,7 +14,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
     let resource = kind.resource();
     match (resource.group, resource.plural) {
         ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => {
-            workload(errors, doc);
+            workload(errors, &with_claims(doc));
             strategy(errors, resource.plural, doc);
         }
         ("", "replicationcontrollers") => {
@@ -130,6 +131,27 @@ fn template(errors: &mut Errors, doc: &Value, pointer: &str, path: &str) {
     if policy.as_str().is_some_and(|p| p != "Always") {
         errors.not_supported(&format!("{path}.spec.restartPolicy"), policy, &["Always"]);
     }
+}
+
+/// A StatefulSet with its claims among the volumes its pods may mount.
+fn with_claims(doc: &Value) -> Cow<'_, Value> {
+    let claims = list(doc, "/spec/volumeClaimTemplates");
+    if claims.is_empty() {
+        return Cow::Borrowed(doc);
+    }
+    let mut doc = doc.clone();
+    let spec = &mut doc["spec"]["template"]["spec"];
+    if !spec["volumes"].is_array() {
+        spec["volumes"] = json!([]);
+    }
+    for name in claims.iter().map(|claim| value(claim, "/metadata/name")) {
+        if let Some(volumes) = spec["volumes"].as_array_mut()
+            && volumes.iter().all(|volume| volume["name"] != *name)
+        {
+            volumes.push(json!({"name": name}));
+        }
+    }
+    Cow::Owned(doc)
 }
 
 fn workload(errors: &mut Errors, doc: &Value) {

@@ -2,7 +2,7 @@
 
 use super::super::field::Errors;
 use super::super::names::{check_annotations, check_labels, key_problems};
-use super::{list, not_negative, one_of, pod, text, value};
+use super::{jobpolicy, list, not_negative, one_of, pod, text, value};
 use fleet::Instant;
 use serde_json::{Value, json};
 
@@ -25,17 +25,12 @@ fn spec(errors: &mut Errors, doc: &Value) {
     }
     let mode = value(doc, "/spec/completionMode");
     one_of(errors, mode, "spec.completionMode", &["NonIndexed", "Indexed"]);
-    let indexed = mode.as_str() == Some("Indexed");
-    if indexed && value(doc, "/spec/completions").is_null() {
-        errors.required("spec.completions", "when completion mode is Indexed");
-    }
-    if !indexed && !value(doc, "/spec/backoffLimitPerIndex").is_null() {
-        let found = value(doc, "/spec/backoffLimitPerIndex");
-        errors.invalid("spec.backoffLimitPerIndex", found, "requires indexed completion mode");
-    }
     if value(doc, "/spec/backoffLimitPerIndex").is_null() && !value(doc, "/spec/maxFailedIndexes").is_null() {
         errors.required("spec.backoffLimitPerIndex", "when maxFailedIndexes is specified");
     }
+    jobpolicy::indexed(errors, doc);
+    jobpolicy::failure(errors, doc);
+    jobpolicy::success(errors, doc);
     let replacement = value(doc, "/spec/podReplacementPolicy");
     if !value(doc, "/spec/podFailurePolicy").is_null() {
         one_of(errors, replacement, "spec.podReplacementPolicy", &["Failed"]);
@@ -116,7 +111,13 @@ pub(super) fn update(errors: &mut Errors, old: &Value, new: &Value) {
     spec(errors, new);
     let changed = |field: &str| old["spec"].get(field) != new["spec"].get(field);
     if changed("completions") && !is_elastic(old, new) {
-        errors.invalid("spec.completions", value(new, "/spec/completions"), "field is immutable");
+        let indexed = text(new, "/spec/completionMode") == "Indexed";
+        let why = if indexed {
+            "can only be modified in tandem with spec.parallelism"
+        } else {
+            "field is immutable"
+        };
+        errors.invalid("spec.completions", value(new, "/spec/completions"), why);
     }
     for field in [
         "selector",
@@ -144,20 +145,24 @@ fn is_elastic(old: &Value, new: &Value) -> bool {
         && number(new, "completions") == number(new, "parallelism")
 }
 
-/// The new template with the parts that may change put back to what they were.
+/// The new template with the parts that may change while a Job is suspended and none of its pods run put back to what they
+/// were.
 fn template_with_mutable_parts_of(old: &Value, new: &Value) -> Value {
     let mut template = new["spec"]["template"].clone();
     let suspended = value(old, "/spec/suspend").as_bool() == Some(true);
-    if !suspended || !value(old, "/status/startTime").is_null() {
+    let stopped = value(old, "/status/startTime").is_null() || has(old, "Suspended");
+    let runs = value(old, "/status/active").as_i64().unwrap_or(0) > 0;
+    if !suspended || !stopped || runs {
         return template;
     }
     let before = &old["spec"]["template"];
     for part in ["labels", "annotations"] {
         put_back(&mut template["metadata"], &before["metadata"], part);
     }
-    for part in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
+    for part in ["nodeSelector", "tolerations", "schedulingGates"] {
         put_back(&mut template["spec"], &before["spec"], part);
     }
+    put_back_node_affinity(&mut template["spec"], &before["spec"]);
     for kind in ["containers", "initContainers"] {
         let before = list(before, &format!("/spec/{kind}"));
         let after = template["spec"].get_mut(kind).and_then(Value::as_array_mut);
@@ -166,6 +171,19 @@ fn template_with_mutable_parts_of(old: &Value, new: &Value) -> Value {
         }
     }
     template
+}
+
+/// Of the affinities only that to nodes may change.
+fn put_back_node_affinity(new: &mut Value, old: &Value) {
+    let others = |spec: &Value| {
+        let all = spec.get("affinity").and_then(Value::as_object);
+        let mut all = all.cloned().unwrap_or_default();
+        all.remove("nodeAffinity");
+        all
+    };
+    if others(new) == others(old) {
+        put_back(new, old, "affinity");
+    }
 }
 
 fn put_back(new: &mut Value, old: &Value, part: &str) {

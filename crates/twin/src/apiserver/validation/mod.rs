@@ -5,6 +5,7 @@
 
 mod documents;
 mod job;
+mod jobpolicy;
 mod pod;
 mod resources;
 mod scheduling;

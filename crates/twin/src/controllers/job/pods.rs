@@ -1,116 +1,84 @@
-//! Creating and deleting the pods of a Job.
+//! Pods of Jobs, and what admission adds to any pod.
 
-use super::track::{INDEX, Stage};
-use super::{PODS_PER_SYNC_MAX, SOURCE, Sync};
+use super::TRACKING;
 use crate::controllers::Cx;
+use crate::controllers::podcontrol::ready_since;
+use crate::controllers::scheduler::Selector;
 use crate::kind::Kind;
 use crate::object::Object;
+use fleet::Instant;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodSpec, PodStatus, Toleration,
+    ContainerStatus, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodSpec, Toleration,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use std::cmp::{Ordering, Reverse};
 
-/// Longest base of a generated name: 63 characters less the suffix of 5.
-const BASE_LENGTH_MAX: usize = 58;
+/// Annotation and label that carry a pod's completion index.
+pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// How many pods of its index failed before a pod, and how many of those did not count.
+pub(super) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+pub(super) const IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 /// How long a pod tolerates a node that is not ready or not reachable (admission plugin
 /// DefaultTolerationSeconds).
 const TOLERATION_SECONDS: i64 = 300;
 
-impl Sync<'_, '_> {
-    /// Deletes up to `count` active pods; whether some of them remain.
-    pub(super) fn delete_active(&mut self, count: usize) -> bool {
-        let order = self.tracked.deletion_order();
-        let all = order.len().min(count);
-        for uid in order.iter().take(all.min(PODS_PER_SYNC_MAX)) {
-            let Some(fact) = self.tracked.pods.get_mut(uid) else { continue };
-            fact.released = true;
-            fact.stage = Stage::Terminating;
-            let name = fact.name.clone();
-            self.cx.delete(Kind::Pod, &self.tracked.namespace, &name);
-            // A pod that was not yet bound is gone at once; its change will take the fact away.
-            if self.cx.objects.get(Kind::Pod, &self.tracked.namespace, &name).is_none() {
-                fact.stage = Stage::Ended;
-            }
-            self.cx.normal(&self.about, SOURCE, "SuccessfulDelete", format!("Deleted pod: {name}"));
-        }
-        all > PODS_PER_SYNC_MAX
-    }
-    /// Creates up to `count` pods; whether some remain to be created.
-    pub(super) fn create(&mut self, count: usize) -> bool {
-        if !self.cx.takes_new(&self.tracked.namespace) {
-            return false;
-        }
-        let indexed = self.spec.completion_mode.as_deref() == Some("Indexed");
-        let mut indexes = if indexed { self.missing_indexes(count) } else { Vec::new() }.into_iter();
-        for _ in 0..count.min(PODS_PER_SYNC_MAX) {
-            let index = indexes.next();
-            if indexed && index.is_none() {
-                return false;
-            }
-            self.create_one(index);
-        }
-        count > PODS_PER_SYNC_MAX
-    }
-    /// The lowest indexes that have neither succeeded nor an active pod.
-    fn missing_indexes(&self, count: usize) -> Vec<i32> {
-        let active = self.tracked.pods.values().filter(|p| p.stage == Stage::Active);
-        let taken: std::collections::BTreeSet<i32> = active.filter_map(|p| p.index).collect();
-        let all = 0..self.spec.completions.unwrap_or(0);
-        all.filter(|i| !taken.contains(i) && !self.tracked.completed.contains(i)).take(count).collect()
-    }
-    fn create_one(&mut self, index: Option<i32>) {
-        let template = &self.spec.template;
-        let base = match index {
-            Some(index) => format!("{}-{index}-", self.tracked.name),
-            None => format!("{}-", self.tracked.name),
-        };
-        let base: String = base.chars().take(BASE_LENGTH_MAX).collect();
-        let name = self.cx.free_name(&self.tracked.namespace, &base);
-        let mut meta = self.cx.new_meta(&self.tracked.namespace, name.clone());
-        meta.generate_name = Some(base);
-        let from = template.metadata.as_ref();
-        meta.labels = from.and_then(|m| m.labels.clone());
-        meta.annotations = from.and_then(|m| m.annotations.clone());
-        meta.generation = Some(1);
-        meta.owner_references = Some(vec![OwnerReference {
-            api_version: "batch/v1".to_owned(),
-            kind: "Job".to_owned(),
-            name: self.tracked.name.to_string(),
-            uid: self.job.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]);
-        let mut spec = template.spec.clone().unwrap_or_default();
-        if let Some(index) = index {
-            let text = index.to_string();
-            meta.labels.get_or_insert_default().insert(INDEX.to_owned(), text.clone());
-            meta.annotations.get_or_insert_default().insert(INDEX.to_owned(), text);
-            spec.hostname.get_or_insert_with(|| format!("{}-{index}", self.tracked.name));
-            expose_index(&mut spec);
-        }
-        admit(&mut spec, self.cx);
-        let status = PodStatus {
-            phase: Some("Pending".to_owned()),
-            qos_class: Some(qos_class(&spec).to_owned()),
-            ..PodStatus::default()
-        };
-        self.cx.put_pod(Pod { metadata: meta, spec: Some(spec), status: Some(status) });
-        self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", format!("Created pod: {name}"));
-        self.note_created(&name);
-    }
-    /// The pod just created is active from now on, before its change comes round.
-    fn note_created(&mut self, name: &str) {
-        let Some(stored) = self.cx.objects.get(Kind::Pod, &self.tracked.namespace, name).cloned() else {
-            return;
-        };
-        if let Object::Pod(pod) = &stored.object {
-            self.tracked.note_new(stored.object.uid(), pod, self.cx.now);
-        }
-    }
+/// Whether a pod has not been counted.
+pub(super) fn is_tracked(pod: &Pod) -> bool {
+    pod.metadata.finalizers.iter().flatten().any(|f| f == TRACKING)
 }
 
-/// `JOB_COMPLETION_INDEX` for every container, from the annotation, as the real controller does.
-fn expose_index(spec: &mut PodSpec) {
+/// Whether a Job selects a pod.
+pub(super) fn selects(job: &Job, pod: &Pod) -> bool {
+    let selector = Selector::new(job.spec.as_ref().and_then(|s| s.selector.as_ref()));
+    pod.metadata.labels.as_ref().is_some_and(|labels| selector.matches(labels))
+}
+
+/// A pod's completion index.
+pub(super) fn index_of(pod: &Pod) -> Option<i32> {
+    let text = pod.metadata.annotations.as_ref()?.get(INDEX)?;
+    text.parse().ok().filter(|index| *index >= 0)
+}
+
+/// A count kept in an annotation.
+pub(super) fn count_of(pod: &Pod, annotation: &str) -> i32 {
+    let text = pod.metadata.annotations.as_ref().and_then(|a| a.get(annotation));
+    text.and_then(|text| text.parse().ok()).filter(|count| *count >= 0).unwrap_or(0)
+}
+
+/// Orders pods, those to delete first first (`ActivePods`): without a node, pending, not ready, ready for the shortest
+/// time, restarted most, newest.
+pub(super) fn deleted_first(a: &Pod, b: &Pod) -> Ordering {
+    let key = |pod: &Pod| {
+        let bound =
+            pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).is_some_and(|name| !name.is_empty());
+        let life = match pod.status.as_ref().and_then(|s| s.phase.as_deref()) {
+            Some("Unknown") => 1,
+            Some("Running") => 2,
+            _ => 0,
+        };
+        let since = ready_since(pod);
+        let made = pod.metadata.creation_timestamp.as_ref().map(|t| Instant::from_jiff(t.0));
+        (
+            bound,
+            life,
+            since.is_some(),
+            Reverse(since),
+            Reverse(restarts(pod)),
+            Reverse(made),
+            pod.metadata.name.clone(),
+        )
+    };
+    key(a).cmp(&key(b))
+}
+
+/// Most restarts of a container.
+fn restarts(pod: &Pod) -> i32 {
+    let all = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    all.into_iter().flatten().map(|c: &ContainerStatus| c.restart_count).max().unwrap_or(0)
+}
+
+/// `JOB_COMPLETION_INDEX` for every container, from the label, as the real controller does.
+pub(super) fn expose_index(spec: &mut PodSpec) {
     let source = ObjectFieldSelector {
         api_version: Some("v1".to_owned()),
         field_path: format!("metadata.labels['{INDEX}']"),

@@ -1,194 +1,175 @@
-//! What the controller remembers of each Job: its pods and how many have ended, and how.
+//! Counting pods that have ended: noted in the status, released, counted.
+//!
+//! Three writes, in this order, so that a pod is counted once whichever of them is the last that comes through.
 
-use super::{JobController, managed_elsewhere};
-use crate::controllers::{is_deleting, phase};
-use crate::store::{Change, ChangeKind};
-use fleet::Instant;
-use k8s_openapi::api::batch::v1::Job;
+use super::backoff::Record;
+use super::look::{Goal, Look};
+use super::pods::{index_of, is_tracked};
+use super::status::{ensure, has_condition};
+use super::{SOURCE, index, policy};
+use crate::controllers::podcontrol::number;
+use crate::controllers::{is_deleting, phase, time};
+use crate::kind::Kind;
+use crate::object::Object;
+use crate::store::Stored;
 use k8s_openapi::api::core::v1::Pod;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Annotation and label that carry a pod's completion index.
-pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Most pods noted at a time (`MaxUncountedPods`), so that the status stays small.
+const NOTED_MAX: usize = 500;
 
-/// Where a pod is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Stage {
-    Active,
-    Terminating,
-    Ended,
+/// Which pods are counted by this look.
+struct Ended {
+    pods: Vec<Arc<Stored>>,
+    /// There are more.
+    more: bool,
 }
 
-/// A pod of a Job.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PodFact {
-    pub(super) name: Arc<str>,
-    pub(super) stage: Stage,
-    ready: bool,
-    bound: bool,
-    restarts: i32,
-    pub(super) index: Option<i32>,
-    /// Deleted by this controller: not a failure.
-    pub(super) released: bool,
-    pub(super) counted: bool,
+fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
-/// A Job this controller runs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Tracked {
-    pub(super) namespace: Arc<str>,
-    pub(super) name: Arc<str>,
-    /// Pods by uid.
-    pub(super) pods: BTreeMap<Arc<str>, PodFact>,
-    pub(super) succeeded: i32,
-    pub(super) failed: i32,
-    /// Completion indexes that have succeeded.
-    pub(super) completed: BTreeSet<i32>,
-    /// Failures since the last success.
-    pub(super) failures_in_row: u32,
-    pub(super) last_failure: Option<Instant>,
-    /// The earliest timer set.
-    pub(super) wake: Option<Instant>,
-    /// `podReplacementPolicy: Failed`: a terminating pod counts only once it has ended.
-    replace_failed_only: bool,
-}
-
-fn number(count: usize) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-impl Tracked {
-    pub(super) fn new(namespace: &str, name: &str) -> Tracked {
-        Tracked {
-            namespace: namespace.into(),
-            name: name.into(),
-            pods: BTreeMap::new(),
-            succeeded: 0,
-            failed: 0,
-            completed: BTreeSet::new(),
-            failures_in_row: 0,
-            last_failure: None,
-            wake: None,
-            replace_failed_only: false,
+impl Look<'_, '_> {
+    /// Counts what has ended, and writes the status; returns what is to be remembered.
+    pub(super) fn track(mut self, goal: Option<Goal>) -> Record {
+        let held = |stored: &&Arc<Stored>| stored.object.as_pod().is_some_and(is_tracked);
+        let mut tracked: BTreeSet<String> =
+            self.pods.iter().filter(held).map(|stored| stored.object.uid().to_owned()).collect();
+        self.count(&tracked);
+        let ended = self.note_ended(goal.as_ref());
+        if self.is_indexed() {
+            let text = |indexes: &super::indexes::Indexes| indexes.to_string();
+            self.status.succeeded = Some(self.succeeded_indexes.total()).filter(|n| *n > 0);
+            self.status.completed_indexes = Some(text(&self.succeeded_indexes)).filter(|t| !t.is_empty());
+            self.status.failed_indexes = self.failed_indexes.as_ref().map(text);
         }
-    }
-    fn at(&self, stage: Stage) -> i32 {
-        number(self.pods.values().filter(|p| p.stage == stage).count())
-    }
-    pub(super) fn active(&self) -> i32 {
-        self.at(Stage::Active)
-    }
-    pub(super) fn terminating(&self) -> i32 {
-        self.at(Stage::Terminating)
-    }
-    /// Pods that have not ended.
-    pub(super) fn live(&self) -> i32 {
-        self.active() + self.terminating()
-    }
-    pub(super) fn ready(&self) -> i32 {
-        number(self.pods.values().filter(|p| p.stage == Stage::Active && p.ready).count())
-    }
-    /// Container restarts of pods that have not ended.
-    pub(super) fn restarts(&self) -> i32 {
-        self.pods.values().filter(|p| p.stage != Stage::Ended).map(|p| p.restarts).sum()
-    }
-    /// Active pods, those to delete first first: not yet bound, not ready, then the newest name last.
-    pub(super) fn deletion_order(&self) -> Vec<Arc<str>> {
-        let active = self.pods.iter().filter(|(_, p)| p.stage == Stage::Active);
-        let mut order: Vec<(bool, bool, i32, &Arc<str>)> =
-            active.map(|(uid, p)| (p.bound, p.ready, -p.index.unwrap_or(0), uid)).collect();
-        order.sort();
-        order.into_iter().map(|(.., uid)| uid.clone()).collect()
-    }
-    /// Takes in a pod this controller has just created.
-    pub(super) fn note_new(&mut self, uid: &str, pod: &Pod, now: Instant) {
-        self.note(uid, pod, false, now);
-    }
-    fn note(&mut self, uid: &str, pod: &Pod, gone: bool, now: Instant) {
-        let replace_failed_only = self.replace_failed_only;
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let fact = self.pods.entry(uid.into()).or_insert_with(|| PodFact::new(name, pod));
-        fact.update(pod);
-        let succeeded = phase(pod) == "Succeeded";
-        let ended =
-            phase(pod) == "Failed" || gone || (fact.stage == Stage::Terminating && !replace_failed_only);
-        if !fact.counted && succeeded {
-            fact.counted = true;
-            let index = fact.index;
-            // Two pods of one index count once.
-            if index.is_none_or(|index| self.completed.insert(index)) {
-                self.succeeded += 1;
+        if let Some(goal) = &goal {
+            let interim = if goal.success { "SuccessCriteriaMet" } else { "FailureTarget" };
+            if !has_condition(&self.status, interim) {
+                ensure(&mut self.status, interim, true, (&goal.reason, &goal.message), self.cx.now);
             }
-            self.failures_in_row = 0;
-        } else if !fact.counted && !fact.released && ended {
-            fact.counted = true;
-            self.failed += 1;
-            self.failures_in_row += 1;
-            self.last_failure = Some(now);
         }
-        if gone {
-            self.pods.remove(uid);
+        self.write();
+        for stored in &ended.pods {
+            if let Some(pod) = stored.object.as_pod() {
+                index::release(self.cx, pod);
+            }
+            tracked.remove(stored.object.uid());
         }
+        self.count(&tracked);
+        let goal = goal.filter(|_| !ended.more && self.may_finish());
+        if let Some(goal) = &goal {
+            let kind = if goal.success { "Complete" } else { "Failed" };
+            ensure(&mut self.status, kind, true, (&goal.reason, &goal.message), self.cx.now);
+            if goal.success {
+                self.status.completion_time = Some(time(self.cx.now));
+            }
+        }
+        self.write();
+        if let Some(goal) = goal {
+            self.announce(goal);
+        }
+        self.record
     }
-}
-
-impl PodFact {
-    pub(super) fn new(name: &str, pod: &Pod) -> PodFact {
-        let index = pod.metadata.annotations.as_ref().and_then(|a| a.get(INDEX));
-        PodFact {
-            name: name.into(),
-            stage: Stage::Active,
-            ready: false,
-            bound: false,
-            restarts: 0,
-            index: index.and_then(|i| i.parse().ok()),
-            released: false,
-            counted: false,
-        }
+    /// Whether all its pods have ended and are counted.
+    fn may_finish(&self) -> bool {
+        let (succeeded, failed) = self.listed();
+        succeeded.is_empty() && failed.is_empty() && self.terminating == 0
     }
-    pub(super) fn update(&mut self, pod: &Pod) {
-        let status = pod.status.as_ref();
-        let statuses = status.and_then(|s| s.container_statuses.as_ref());
-        self.restarts = statuses.into_iter().flatten().map(|c| c.restart_count).sum();
-        let conditions = status.and_then(|s| s.conditions.as_ref());
-        self.ready = conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        self.bound = pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
-        self.stage = match phase(pod) {
-            "Succeeded" | "Failed" => Stage::Ended,
-            _ if is_deleting(&pod.metadata) => Stage::Terminating,
-            _ => Stage::Active,
+    fn announce(&mut self, goal: Goal) {
+        if !goal.success {
+            self.cx.warning(&self.about, SOURCE, &goal.reason, goal.message);
+            return;
+        }
+        let succeeded = self.status.succeeded.unwrap_or(0);
+        if self.spec.completions.is_some_and(|wanted| succeeded > wanted) {
+            let text = "Too many succeeded pods running after completion count reached";
+            self.cx.warning(&self.about, SOURCE, "TooManySucceededPods", text.to_owned());
+        }
+        self.cx.normal(&self.about, SOURCE, "Completed", "Job completed".to_owned());
+    }
+    /// Adds to the counters what is noted and no longer tracked.
+    fn count(&mut self, tracked: &BTreeSet<String>) {
+        let (succeeded, failed) = self.listed();
+        let split = |listed: Vec<String>| -> (Vec<String>, i32) {
+            let all = listed.len();
+            let left: Vec<String> = listed.into_iter().filter(|uid| tracked.contains(uid)).collect();
+            let counted = number(all - left.len());
+            (left, counted)
         };
+        let ((succeeded, more_succeeded), (failed, more_failed)) = (split(succeeded), split(failed));
+        let add = |counter: &mut Option<i32>, more: i32| {
+            *counter = Some(counter.unwrap_or(0) + more).filter(|n| *n > 0);
+        };
+        add(&mut self.status.succeeded, more_succeeded);
+        add(&mut self.status.failed, more_failed);
+        let listed = self.status.uncounted_terminated_pods.get_or_insert_default();
+        listed.succeeded = Some(succeeded).filter(|all| !all.is_empty());
+        listed.failed = Some(failed).filter(|all| !all.is_empty());
     }
-}
-
-impl JobController {
-    /// Takes in a change of a Job; returns its uid if it is to be looked at.
-    pub(super) fn observe_job(&mut self, job: &Job, change: &Change) -> Option<Arc<str>> {
-        let uid: Arc<str> = job.metadata.uid.as_deref()?.into();
-        if change.kind == ChangeKind::Deleted {
-            self.jobs.remove(&uid);
-            return None;
+    /// Notes the pods that have ended.
+    fn note_ended(&mut self, goal: Option<&Goal>) -> Ended {
+        let mut pods: Vec<Arc<Stored>> = self.pods.clone();
+        if self.is_indexed() {
+            pods.sort_by_key(|stored| stored.object.as_pod().and_then(index_of));
         }
-        if managed_elsewhere(job) {
-            return None;
+        let (mut succeeded, mut failed) = self.listed();
+        let known: BTreeSet<String> = succeeded.iter().chain(&failed).cloned().collect();
+        let mut new_indexes = BTreeSet::new();
+        let mut ended = Ended { pods: Vec::new(), more: false };
+        for stored in pods {
+            let Some(pod) = stored.object.as_pod().filter(|pod| is_tracked(pod)) else { continue };
+            let fails = self.is_failed(pod);
+            if !self.lets_go(pod, fails, goal.is_some()) {
+                continue;
+            }
+            let valid = self.valid_index(pod);
+            let counts = (!self.is_indexed() || valid.is_some()) && !known.contains(uid(pod));
+            if phase(pod) == "Succeeded" {
+                match valid.filter(|_| self.is_indexed()) {
+                    Some(index) if !self.known_indexes.has(index) => {
+                        new_indexes.insert(index);
+                    }
+                    None if counts => succeeded.push(uid(pod).to_owned()),
+                    _ => {}
+                }
+            } else if (fails || goal.is_some_and(|goal| !goal.success))
+                && counts
+                && policy::counts(self.spec.pod_failure_policy.as_ref(), pod)
+            {
+                failed.push(uid(pod).to_owned());
+            }
+            ended.pods.push(stored);
+            if new_indexes.len() + succeeded.len() + failed.len() >= NOTED_MAX {
+                ended.more = true;
+                break;
+            }
         }
-        let object = &change.object.object;
-        let tracked =
-            self.jobs.entry(uid.clone()).or_insert_with(|| Tracked::new(object.namespace(), object.name()));
-        let policy = job.spec.as_ref().and_then(|s| s.pod_replacement_policy.as_deref());
-        tracked.replace_failed_only = policy == Some("Failed");
-        Some(uid)
+        let listed = self.status.uncounted_terminated_pods.get_or_insert_default();
+        listed.succeeded = Some(succeeded).filter(|all| !all.is_empty());
+        listed.failed = Some(failed).filter(|all| !all.is_empty());
+        ended
     }
-    /// Takes in a change of a pod; returns the uid of its Job.
-    pub(super) fn observe_pod(&mut self, pod: &Pod, change: &Change, now: Instant) -> Option<Arc<str>> {
-        let owners = pod.metadata.owner_references.as_ref()?;
-        let owner = owners.iter().find(|o| o.controller == Some(true) && o.kind == "Job")?;
-        let job = self.jobs.get_key_value(owner.uid.as_str())?.0.clone();
-        let uid = pod.metadata.uid.as_deref()?;
-        let tracked = self.jobs.get_mut(&job)?;
-        tracked.note(uid, pod, change.kind == ChangeKind::Deleted, now);
-        Some(job)
+    /// Whether a pod may be released: it has ended, or the Job has. A failed pod of an index that is still to be replaced
+    /// is kept, for its replacement to take up its count of failures.
+    fn lets_go(&self, pod: &Pod, fails: bool, decided: bool) -> bool {
+        if is_deleting(&self.job.metadata) || decided || phase(pod) == "Succeeded" {
+            return true;
+        }
+        let waits = |index| self.delayed.get(&index).is_some_and(|last| last.object.uid() == uid(pod));
+        fails && !index_of(pod).is_some_and(waits)
+    }
+    /// Writes the status where it differs.
+    fn write(&mut self) {
+        let object = self.object;
+        let Some(stored) = self.cx.objects.get(Kind::Job, object.namespace(), object.name()) else { return };
+        let Object::Job(job) = &stored.object else { return };
+        if job.status.as_ref() == Some(&self.status) {
+            return;
+        }
+        let mut job = job.clone();
+        job.status = Some(self.status.clone());
+        self.cx.objects.put(Object::Job(job));
     }
 }
