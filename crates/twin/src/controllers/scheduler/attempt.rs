@@ -12,6 +12,10 @@ use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// How many nodes' answers are looked at together: enough for wide registers, few enough that one answer that is yet to be
+/// worked out costs little.
+const STRIDE: usize = 64;
+
 /// What an attempt came to.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -113,22 +117,29 @@ impl Search {
         let enough = enough(cycle.profile, order.len());
         let start = self.next.checked_rem(order.len())?;
         let (mut seen, mut fit) = (0, 0);
-        for place in (start..order.len()).chain(0..start) {
-            if fit >= enough {
-                break;
+        for part in [start..order.len(), 0..start] {
+            let mut place = part.start;
+            while place < part.end && fit < enough {
+                // No more at once than are wanted, so that the search ends behind the last that is.
+                let end = part.end.min(place + STRIDE.min(enough - fit));
+                fit += table.fill(place..end, |place| {
+                    let at = order[place];
+                    cycle.room(at, cycle.cluster.node(at))
+                });
+                seen += end - place;
+                place = end;
             }
-            seen += 1;
-            let at = order[place];
-            fit += usize::from(table.answer(place, || cycle.room(at, cycle.cluster.node(at))) != REFUSED);
         }
         self.next = (start + seen) % order.len();
         let first = start..(start + seen).min(order.len());
         let then = 0..(start + seen).saturating_sub(order.len());
-        let all = || table.known(first.clone()).iter().chain(table.known(then.clone()));
-        let most = all().copied().max().filter(|most| *most != REFUSED)?;
-        let lot = self.below(all().filter(|score| **score == most).count());
-        let best = first.clone().chain(then.clone()).zip(all()).filter(|(_, score)| **score == most);
-        best.map(|(place, _)| order[place]).nth(lot)
+        let (most, ties) = best(table.known(then.clone()), best(table.known(first.clone()), (REFUSED, 0)));
+        if most == REFUSED {
+            return None;
+        }
+        let lot = self.below(ties);
+        let mut places = first.chain(then).filter(|place| table.known(*place..*place + 1)[0] == most);
+        places.nth(lot).map(|place| order[place])
     }
     /// The same where more plugins have a say.
     fn choose_among(
@@ -191,6 +202,19 @@ fn refused(nodes: usize, pod: &PodInfo, profile: &Profile, rejection: &Rejection
         against: rejection.plugin.map_or(0, Plugin::bit),
         nomination: if kept { Nomination::Keep } else { Nomination::Clear },
     }
+}
+
+/// The highest of some answers and how many are as high, those before counted.
+fn best(answers: &[i64], before: (i64, usize)) -> (i64, usize) {
+    let (mut most, mut ties) = before;
+    for answer in answers {
+        if *answer > most {
+            (most, ties) = (*answer, 1);
+        } else if *answer == most {
+            ties += 1;
+        }
+    }
+    (most, ties)
 }
 
 /// How many nodes that fit are looked for among `nodes`: one, where nobody would score them.

@@ -90,6 +90,30 @@ impl Table {
         }
         *answer
     }
+    /// Works out what is yet to be known at some places; at how many of them a node takes the pod.
+    pub(super) fn fill(
+        &mut self,
+        places: std::ops::Range<usize>,
+        mut work_out: impl FnMut(usize) -> i64,
+    ) -> usize {
+        let answers = &mut self.answers[places.clone()];
+        // What is not known and what is refused are below zero, and so is whatever has a bit of them.
+        let mut all = 0;
+        for answer in answers.iter() {
+            all |= *answer;
+        }
+        if all >= 0 {
+            return answers.len();
+        }
+        let mut taken = 0;
+        for (i, answer) in answers.iter_mut().enumerate() {
+            if *answer == UNKNOWN {
+                *answer = work_out(places.start + i);
+            }
+            taken += usize::from(*answer != REFUSED);
+        }
+        taken
+    }
     /// Answers that are known.
     pub(super) fn known(&self, places: std::ops::Range<usize>) -> &[i64] {
         &self.answers[places]

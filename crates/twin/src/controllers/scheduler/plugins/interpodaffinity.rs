@@ -124,8 +124,8 @@ pub(in super::super) fn filter(
             "node(s) didn't match pod affinity rules",
         ));
     }
-    let mut anti = needs.anti.iter().zip(&state.anti);
-    if anti.any(|(need, values)| value(need.key).is_some_and(|v| values[v] > 0)) {
+    let mut anti = needs.anti.iter().enumerate();
+    if anti.any(|(i, need)| value(need.key).is_some_and(|v| state.anti[i][v] > 0)) {
         return Some(Rejection::unschedulable(
             Plugin::InterPodAffinity,
             "node(s) didn't match pod anti-affinity rules",
@@ -146,9 +146,9 @@ pub(in super::super) fn filter(
 /// each other may go anywhere that has the labels.
 fn near(cluster: &Cluster, needs: &Needs, state: &State, pod: &PodInfo, at: u32) -> bool {
     let mut all = true;
-    for (need, values) in needs.affinity.iter().zip(&state.affinity) {
+    for (i, need) in needs.affinity.iter().enumerate() {
         let Some(value) = cluster.topology.key(need.key).value(at) else { return false };
-        all &= values[value] > 0;
+        all &= state.affinity[i][value] > 0;
     }
     all || (needs.own_affinity(pod, cluster) && state.affinity.iter().flatten().all(|n| *n <= 0))
 }

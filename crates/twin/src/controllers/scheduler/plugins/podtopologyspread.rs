@@ -87,19 +87,22 @@ pub(in super::super) fn pre_filter(cluster: &Cluster, needs: &Needs) -> Vec<Doma
         .iter()
         .map(|n| Domains { counts: vec![ABSENT; topology.key(n.key).size()], values: 0, least: 0 })
         .collect();
+    let live = |need: &SpreadNeed| cluster.counters.get(need.counter).map(|c| c.live.as_slice());
+    let lives: Vec<&[u32]> = needs.hard.iter().map(|need| live(need).unwrap_or_default()).collect();
     for at in cluster.ordered() {
         if needs.hard.iter().any(|need| topology.key(need.key).value(*at).is_none()) {
             continue;
         }
         let node = cluster.node(*at);
-        for (need, domains) in needs.hard.iter().zip(&mut all) {
+        // By place and not zipped: in the builds people use, what zips is not inlined here.
+        for (i, need) in needs.hard.iter().enumerate() {
             let Some(value) = topology.key(need.key).value(*at) else { continue };
             if !counts(needs, need, *at, node) {
                 continue;
             }
-            let live = cluster.counters.get(need.counter).and_then(|c| c.live.get(*at as usize));
-            let count = &mut domains.counts[value];
-            *count = (*count).max(0) + i64::from(live.copied().unwrap_or(0));
+            let live = lives[i].get(*at as usize).copied().unwrap_or(0);
+            let count = &mut all[i].counts[value];
+            *count = (*count).max(0) + i64::from(live);
         }
     }
     for domains in &mut all {
@@ -136,7 +139,8 @@ pub(in super::super) fn filter(
     all: &[Domains],
     at: u32,
 ) -> Option<Rejection> {
-    for (need, domains) in needs.hard.iter().zip(all) {
+    for (i, need) in needs.hard.iter().enumerate() {
+        let domains = &all[i];
         let Some(value) = cluster.topology.key(need.key).value(at) else {
             return Some(Rejection::unresolvable(
                 Plugin::PodTopologySpread,
