@@ -78,6 +78,10 @@ impl Cx<'_> {
             ..ObjectMeta::default()
         }
     }
+    /// Whether a namespace takes new objects: it does not once it is being deleted.
+    pub(crate) fn takes_new(&self, namespace: &str) -> bool {
+        self.objects.get(Kind::Namespace, "", namespace).is_none_or(|s| !is_deleting(s.object.meta()))
+    }
     /// Puts a pod in place.
     pub(crate) fn put_pod(&mut self, pod: impl Into<Box<Pod>>) {
         self.objects.put(Object::Pod(pod.into()));
