@@ -12,6 +12,7 @@ mod controllers;
 mod demo;
 pub mod import;
 pub mod kind;
+pub mod load;
 pub mod object;
 pub mod physics;
 pub mod random;
@@ -20,7 +21,7 @@ pub mod work;
 pub mod world;
 
 pub use apiserver::{Request, Response, Status};
-pub use controllers::{replicaset, scheduler};
+pub use controllers::{horizontal, replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;
 pub use physics::EnergyTotals;
