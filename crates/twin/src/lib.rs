@@ -16,6 +16,7 @@ pub mod load;
 pub mod object;
 pub mod physics;
 pub mod random;
+pub mod scenario;
 pub mod store;
 pub mod work;
 pub mod world;
