@@ -155,7 +155,7 @@ pub enum Command {
     Release(Release),
     /// Say yes to the plan of a Job (mode approve)
     Approve(JobName),
-    /// Months in seconds: policies compared on a twin, without a server
+    /// Policies compared over months in seconds, or a scenario played and held to what it expects
     Simulate(Simulate),
     /// A placement problem from a file, with its proven bound
     Solve(Solve),
@@ -374,18 +374,21 @@ impl Period {
 
 #[derive(Debug, Args)]
 pub struct Simulate {
+    /// A scenario file (YAML): what happens on a twin, and whether it is as expected
+    #[arg(value_name = "SCENARIO", conflicts_with_all = ["jobs", "from"])]
+    pub scenario: Option<PathBuf>,
     /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
     /// Jobs: a trace with columns arrival_h,length_h,cpus (CSV or CSV.gz)
-    #[arg(long, value_name = "FILE")]
-    pub jobs: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "scenario")]
+    pub jobs: Option<PathBuf>,
     /// Hourly carbon intensity (CSV or CSV.gz); default: the built-in typical year
     #[arg(long, env = "KUBERCARBON_CARBON", value_name = "FILE")]
     pub carbon: Option<PathBuf>,
     /// First day or instant, e.g. 2022-01-01
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub from: Instant,
+    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "scenario")]
+    pub from: Option<Instant>,
     /// How many days Jobs arrive (1 to 366)
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=366))]
     pub days: u32,

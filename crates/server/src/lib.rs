@@ -33,3 +33,4 @@ pub use connect::observe::{carbon, trace};
 pub use connect::{contexts, rights};
 pub use control::whereabouts;
 pub use twin::import as twin_document;
+pub use twin::scenario;

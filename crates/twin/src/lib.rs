@@ -12,15 +12,17 @@ mod controllers;
 mod demo;
 pub mod import;
 pub mod kind;
+pub mod load;
 pub mod object;
 pub mod physics;
 pub mod random;
+pub mod scenario;
 pub mod store;
 pub mod work;
 pub mod world;
 
 pub use apiserver::{Request, Response, Status};
-pub use controllers::{replicaset, scheduler};
+pub use controllers::{horizontal, replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;
 pub use physics::EnergyTotals;

@@ -10,6 +10,7 @@ mod place;
 mod rbac;
 mod real;
 mod report;
+mod scenario;
 mod serve;
 mod simulate;
 mod solve;
@@ -50,7 +51,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Logs(logs) => return logs::run(common, logs),
         Command::Release(release) => return ask::release(common, release),
         Command::Approve(job) => ask::approve(common, job)?,
-        Command::Simulate(simulate) => simulate::run(common, simulate)?,
+        Command::Simulate(simulate) => match &simulate.scenario {
+            Some(file) => return scenario::run(common, file),
+            None => simulate::run(common, simulate)?,
+        },
         Command::Solve(solve) => solve::run(common, solve)?,
         Command::Twin(Twin::Serve(serve)) => serve::run(common, serve)?,
         Command::Twin(Twin::Import(import)) => import::run(common, import)?,

@@ -24,24 +24,28 @@ struct Result {
 
 pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
     let fleet = server::up::read_fleet(options.fleet.as_deref(), &fleet::Instances::default())?;
-    let to = options.from + Span::DAY.scaled(i64::from(options.days), 1);
+    // The command line has both where it has no scenario.
+    let (Some(from), Some(jobs_file)) = (options.from, &options.jobs) else {
+        anyhow::bail!("--from and --jobs: expected both, or a scenario file");
+    };
+    let to = from + Span::DAY.scaled(i64::from(options.days), 1);
     let mut notes = Vec::new();
-    let carbon = zones(options, &fleet, options.from, to, &mut notes)?;
+    let carbon = zones(options, &fleet, from, to, &mut notes)?;
     let assumptions = Assumptions { interruptible_share: options.interruptible, ..Assumptions::default() };
-    let bytes = server::signals::read_bounded(&options.jobs)?;
-    let trace = server::trace::read_trace(&options.jobs.display().to_string(), &bytes)?;
+    let bytes = server::signals::read_bounded(jobs_file)?;
+    let trace = server::trace::read_trace(&jobs_file.display().to_string(), &bytes)?;
     let trace: Vec<TraceJob> =
         trace.jobs.iter().map(|j| TraceJob { arrival: j.arrival, length: j.length, cpus: j.cpus }).collect();
-    let jobs = simulate::trace_jobs(&trace, &assumptions, &fleet, options.from, to, options.seed);
+    let jobs = simulate::trace_jobs(&trace, &assumptions, &fleet, from, to, options.seed);
     anyhow::ensure!(
         !jobs.is_empty(),
         "{}: no Job arrives in the {} days from the start",
-        options.jobs.display(),
+        jobs_file.display(),
         options.days
     );
     notes.extend(assumptions.describe());
     notes.extend(embodied_note(&fleet));
-    let scenario = Scenario { fleet, carbon, jobs, from: options.from, to, seed: options.seed };
+    let scenario = Scenario { fleet, carbon, jobs, from, to, seed: options.seed };
     let mut rows = Vec::new();
     for policy in &options.policy {
         let bar = progress(common.quiet, policy.as_str(), &scenario);

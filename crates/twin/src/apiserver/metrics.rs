@@ -1,13 +1,14 @@
 //! `metrics.k8s.io`: what nodes and pods use, as metrics-server tells it.
 //!
-//! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), so both say the same;
-//! an annotation may state its memory (docs/pods.md), over the time since its pod was started.
+//! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), unless annotations
+//! say otherwise: its memory (docs/pods.md), over the time since its pod was started, or what [`crate::load`] reads.
 //! As of a real server, a pod is told of once it ran for one window. Units: nanocores, kibibytes.
 
-use super::resources;
 use super::selector::Selectors;
 use super::status::Status;
+use crate::horizontal::Usage;
 use crate::kind::{Kind, Resource};
+use crate::load::Bearers;
 use crate::store::{Objects, Stored};
 use crate::work;
 use fleet::{Bytes, Instant, Resources, Span};
@@ -21,7 +22,7 @@ pub const GROUP: &str = "metrics.k8s.io";
 /// Its one version.
 pub const VERSION: &str = "v1beta1";
 /// What an average is over: metrics-server's manifests ask as often.
-const WINDOW: Span = Span::from_seconds(15);
+pub(crate) const WINDOW: Span = Span::from_seconds(15);
 
 static RESOURCES: LazyLock<[Resource; 2]> = LazyLock::new(|| {
     [("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)].map(|(plural, name, namespaced)| {
@@ -85,9 +86,11 @@ pub fn answer(objects: &Objects, now: Instant, question: &Question) -> Result<Va
     let kind = if resource.namespaced { Kind::Pod } else { Kind::Node };
     let selectors = Selectors::of(objects, kind, &question.label_selector, &question.field_selector)?;
     let namespace = question.namespace.as_deref();
-    let use_of_nodes = if kind == Kind::Node { by_node(objects, now) } else { BTreeMap::new() };
+    let pods = objects.list(Kind::Pod, namespace).filter_map(|stored| stored.object.as_pod());
+    let bearers = Bearers::of(objects, pods);
+    let use_of_nodes = if kind == Kind::Node { by_node(objects, &bearers, now) } else { BTreeMap::new() };
     let measured = |stored: &Stored| match stored.object.as_pod() {
-        Some(pod) => pod_metrics(pod, now),
+        Some(pod) => pod_metrics(objects, &bearers, pod, now),
         None => Some(node_metrics(stored, now, &use_of_nodes)),
     };
     if !question.name.is_empty() {
@@ -127,7 +130,12 @@ fn usage(used: Resources) -> Value {
 }
 
 /// The containers of a pod that run, by name, with what they use; `None`: it does not run, or not for long enough.
-fn containers(pod: &Pod, now: Instant) -> Option<Vec<(&str, Resources)>> {
+fn containers<'a>(
+    objects: &Objects,
+    bearers: &Bearers,
+    pod: &'a Pod,
+    now: Instant,
+) -> Option<Vec<(&'a str, Resources)>> {
     let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
     let since = Instant::from_jiff(status.start_time.as_ref()?.0);
     if status.phase.as_deref() != Some("Running") || since + WINDOW > now {
@@ -139,17 +147,31 @@ fn containers(pod: &Pod, now: Instant) -> Option<Vec<(&str, Resources)>> {
         own.and_then(|own| own.state.as_ref()).is_some_and(|state| state.running.is_some())
     };
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let running = all.filter(|container| runs(&container.name));
-    let used = |container: &Container| {
-        let asked = resources::container(container);
-        let stated = work::memory(pod, container).map(|profile| profile.at(now - since));
-        Resources { memory: stated.map_or(asked.memory, Bytes::from_bytes), ..asked }
-    };
-    Some(running.map(|container| (container.name.as_str(), used(container))).collect())
+    let running: Vec<&Container> = all.filter(|container| runs(&container.name)).collect();
+    let mut used = bearers.used(objects, pod, &running);
+    for (container, used) in running.iter().zip(&mut used) {
+        if let Some(profile) = work::memory(pod, container) {
+            used.memory = Bytes::from_bytes(profile.at(now - since));
+        }
+    }
+    Some(running.iter().map(|container| container.name.as_str()).zip(used).collect())
 }
 
-fn pod_metrics(pod: &Pod, now: Instant) -> Option<Value> {
-    let containers = containers(pod, now)?;
+/// What an autoscaler is told of a pod.
+pub(crate) fn usage_of(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Usage> {
+    let used = containers(objects, bearers, pod, now)?;
+    let milli = |used: Resources| {
+        let cpu = used.cpu.as_nanos();
+        let cpu = cpu / 1_000_000 + i64::from(cpu % 1_000_000 != 0);
+        let memory = used.memory.as_bytes().saturating_mul(1000);
+        BTreeMap::from([("cpu".to_owned(), cpu), ("memory".to_owned(), memory)])
+    };
+    let containers = used.into_iter().map(|(name, used)| (name.to_owned(), milli(used))).collect();
+    Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers })
+}
+
+fn pod_metrics(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Value> {
+    let containers = containers(objects, bearers, pod, now)?;
     let mut metrics = head(&pod.metadata, "PodMetrics", now);
     let all = containers.iter().map(|(name, used)| json!({"name": name, "usage": usage(*used)}));
     metrics["containers"] = all.collect();
@@ -157,11 +179,11 @@ fn pod_metrics(pod: &Pod, now: Instant) -> Option<Value> {
 }
 
 /// What the pods on each node use.
-fn by_node(objects: &Objects, now: Instant) -> BTreeMap<String, Resources> {
+fn by_node(objects: &Objects, bearers: &Bearers, now: Instant) -> BTreeMap<String, Resources> {
     let mut all: BTreeMap<String, Resources> = BTreeMap::new();
     for pod in objects.list(Kind::Pod, None).filter_map(|stored| stored.object.as_pod()) {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-        if let (Some(node), Some(containers)) = (node, containers(pod, now)) {
+        if let (Some(node), Some(containers)) = (node, containers(objects, bearers, pod, now)) {
             let used: Resources = containers.iter().map(|(_, used)| *used).sum();
             *all.entry(node.clone()).or_insert(Resources::ZERO) += used;
         }

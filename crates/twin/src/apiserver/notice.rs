@@ -6,7 +6,6 @@ use crate::kind::Kind;
 pub(super) fn about(kind: Kind) -> Option<String> {
     let resource = kind.resource();
     let what = match (resource.group, resource.plural) {
-        ("autoscaling", _) => "no controller in this twin acts on it, so it scales nothing by itself",
         (
             "admissionregistration.k8s.io",
             "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",

@@ -17,6 +17,7 @@ pub(crate) mod endpointslicemirroring;
 pub(crate) mod events;
 pub(crate) mod garbagecollector;
 pub(crate) mod history;
+pub mod horizontal;
 pub(crate) mod job;
 pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;

@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The kinds that make or manage pods, and what they keep beside them.
 pub(crate) struct Kinds {
+    pub(crate) autoscaler: Kind,
     pub(crate) cron_job: Kind,
     pub(crate) daemon_set: Kind,
     pub(crate) stateful_set: Kind,
@@ -27,6 +28,7 @@ pub(crate) struct Kinds {
 
 /// Looked up once: the table of resources is long.
 pub(crate) static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds {
+    autoscaler: Kind::document("autoscaling", "horizontalpodautoscalers"),
     daemon_set: Kind::document("apps", "daemonsets"),
     cron_job: Kind::document("batch", "cronjobs"),
     stateful_set: Kind::document("apps", "statefulsets"),

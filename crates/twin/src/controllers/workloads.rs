@@ -7,6 +7,7 @@ use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
 use super::deployment::Deployments;
 use super::disruption::Disruption;
+use super::horizontal::Horizontal;
 use super::owned::{KINDS, Owned, controller, place};
 use super::replicaset::{ReplicaSets, selector, selects};
 use super::statefulset::StatefulSets;
@@ -23,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Workloads {
     wakes: Wakes,
+    #[serde(default)]
+    horizontal: Horizontal,
     #[serde(skip)]
     owned: Owned,
     #[serde(skip)]
@@ -118,6 +121,7 @@ impl Workloads {
         self.daemon_sets.observe(cx, change);
         self.cron_jobs.observe(cx, change);
         self.disruption.observe(cx, change);
+        self.horizontal.observe(change);
     }
     /// After loading: state may be of a program that did not know all these controllers.
     fn look_at_all(&mut self, cx: &Cx<'_>) {
@@ -129,6 +133,7 @@ impl Workloads {
             KINDS.daemon_set,
             KINDS.cron_job,
             KINDS.budget,
+            KINDS.autoscaler,
         ] {
             for stored in cx.objects.list(kind, None) {
                 self.look(kind, place(&stored.object));
@@ -148,6 +153,8 @@ impl Workloads {
             self.cron_jobs.look(place);
         } else if kind == KINDS.budget {
             self.disruption.look(place);
+        } else if kind == KINDS.autoscaler {
+            self.horizontal.look(place);
         }
     }
     /// A timer fired.
@@ -156,12 +163,19 @@ impl Workloads {
         if self.wakes.set.get(&key).is_some_and(|at| *at <= cx.now) {
             self.wakes.set.remove(&key);
         }
-        self.owned.read(cx);
-        self.look(kind, key.1);
+        if self.owned.read(cx) {
+            self.look_at_all(cx);
+        }
+        if kind == KINDS.autoscaler {
+            self.horizontal.wake(key.1);
+        } else {
+            self.look(kind, key.1);
+        }
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         let Workloads {
             wakes,
+            horizontal,
             owned,
             replica_sets,
             deployments,
@@ -177,6 +191,7 @@ impl Workloads {
         acted |= daemon_sets.run(&mut look);
         acted |= cron_jobs.run(&mut look);
         acted |= disruption.run(&mut look);
+        acted |= horizontal.run(&mut look);
         acted
     }
 }

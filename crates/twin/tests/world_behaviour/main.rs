@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a test unwraps is what it asserts")]
 
+mod autoscalers;
 mod determinism;
 mod fixture;
 mod imported;

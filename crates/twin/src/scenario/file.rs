@@ -1,0 +1,406 @@
+//! The scenario file: YAML in, a checked [`Scenario`] out.
+
+use super::{Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Scenario, Step, Target, When};
+use crate::apiserver::selector::LabelSelector;
+use crate::kind::Kind;
+use fleet::{Instant, Span};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const API_VERSION: &str = "kubercarbon.io/v1alpha1";
+/// When a scenario begins that does not say.
+const START: &str = "2026-05-01T09:00:00Z";
+/// Kinds whose states are shown where a scenario does not say.
+const WATCH: [&str; 2] = ["Deployment", "Pod"];
+
+/// What is wrong with a scenario file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Too large to read.
+    #[error("{found} bytes: expected at most {max}")]
+    Size {
+        /// Its size.
+        found: usize,
+        /// The largest read.
+        max: usize,
+    },
+    /// Not YAML, or not of this shape; the text has line and column.
+    #[error("{0}")]
+    Shape(String),
+    /// A field's value cannot be.
+    #[error("{field}: {found}: expected {expected}")]
+    Field {
+        /// Its path, e.g. `steps[2].at`.
+        field: String,
+        /// What stood there.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+}
+
+fn field(field: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Error {
+    Error::Field { field: field.into(), found: found.to_string(), expected: expected.into() }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    #[serde(default)]
+    about: String,
+    #[serde(default)]
+    cluster: BTreeMap<String, Value>,
+    #[serde(default)]
+    start: Option<String>,
+    #[serde(rename = "for")]
+    length: String,
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    watch: Vec<String>,
+    #[serde(default)]
+    objects: Vec<Value>,
+    #[serde(default)]
+    steps: Vec<StepFile>,
+    expect: Vec<ExpectFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StepFile {
+    at: String,
+    #[serde(default)]
+    create: Option<Value>,
+    #[serde(default)]
+    patch: Option<PatchFile>,
+    #[serde(default)]
+    delete: Option<DeleteFile>,
+    #[serde(default)]
+    evict: Option<TargetFile>,
+    #[serde(default)]
+    scale: Option<ScaleFile>,
+    #[serde(default)]
+    stop_node: Option<String>,
+    #[serde(default)]
+    start_node: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetFile {
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    labels: Option<String>,
+    #[serde(default)]
+    nth: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteFile {
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    labels: Option<String>,
+    #[serde(default)]
+    nth: Option<usize>,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchFile {
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    labels: Option<String>,
+    #[serde(default)]
+    nth: Option<usize>,
+    with: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScaleFile {
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    name: String,
+    to: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectFile {
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    by: Option<String>,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    labels: Option<String>,
+    #[serde(default)]
+    is: BTreeMap<String, Value>,
+    #[serde(default)]
+    count: Option<Value>,
+}
+
+/// Reads a scenario.
+///
+/// # Errors
+/// Where, what stood there, and what would do.
+pub fn parse(text: &str) -> Result<Scenario, Error> {
+    let max = fleet::file::SIZE_MAX;
+    if text.len() > max {
+        return Err(Error::Size { found: text.len(), max });
+    }
+    let file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
+    for (name, found, expected) in
+        [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, "Scenario")]
+    {
+        if found != expected {
+            return Err(field(name, format!("{found:?}"), expected));
+        }
+    }
+    for (name, found) in
+        [("objects", file.objects.len()), ("steps", file.steps.len()), ("expect", file.expect.len())]
+    {
+        if found > ENTRIES_MAX {
+            return Err(field(name, format!("{found} entries"), format!("at most {ENTRIES_MAX}")));
+        }
+    }
+    let length = span("for", &file.length, LENGTH_MAX)?;
+    let start = file.start.as_deref().unwrap_or(START);
+    let start = Instant::parse(start)
+        .map_err(|_| field("start", format!("{start:?}"), "a time such as 2026-05-01T09:00:00Z"))?;
+    let watch: Vec<String> = if file.watch.is_empty() { WATCH.map(str::to_owned).into() } else { file.watch };
+    let watch = watch.iter().enumerate().map(|(i, name)| kind(&format!("watch[{i}]"), name));
+    let watch = watch.collect::<Result<_, _>>()?;
+    let steps = file.steps.into_iter().enumerate().map(|(i, own)| step(&format!("steps[{i}]"), own, length));
+    let expect =
+        file.expect.into_iter().enumerate().map(|(i, own)| expectation(&format!("expect[{i}]"), own, length));
+    Ok(Scenario {
+        name: file.metadata.name,
+        about: file.about.trim_end().to_owned(),
+        fleet: cluster(file.cluster)?,
+        start,
+        length,
+        seed: file.seed.unwrap_or(1),
+        watch,
+        objects: file.objects,
+        steps: steps.collect::<Result<_, _>>()?,
+        expect: expect.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A cluster as in a fleet file, where all has a default.
+fn cluster(stated: BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
+    let mut cluster = json!({"name": "twin", "region": "ap-northeast-2",
+        "nodeGroups": [{"name": "general", "instanceType": "m6i.large", "count": 3}]});
+    if let Some(all) = cluster.as_object_mut() {
+        all.extend(stated);
+    }
+    let text = json!({"apiVersion": API_VERSION, "kind": "Fleet", "clusters": [cluster]}).to_string();
+    fleet::file::parse(&text).map_err(|error| match error {
+        fleet::file::Error::Field { field, found, expected } => {
+            Error::Field { field: field.replacen("clusters[0]", "cluster", 1), found, expected }
+        }
+        other => Error::Shape(format!("cluster: {other}")),
+    })
+}
+
+fn span(path: &str, text: &str, max: Span) -> Result<Span, Error> {
+    let read = Span::parse(text).ok().filter(|span| *span >= Span::ZERO && *span <= max);
+    read.ok_or_else(|| {
+        field(path, format!("{text:?}"), format!("a duration such as 90s or 5m, from 0s to {max}"))
+    })
+}
+
+/// A kind of the built-in ones, by its name.
+fn kind(path: &str, name: &str) -> Result<Kind, Error> {
+    // Events of the core group are those that are stored.
+    let core = Kind::of_object("v1", name);
+    let all = crate::kind::resources().iter();
+    let found = core.or_else(|| all.map(|r| r.kind().stored()).find(|kind| kind.resource().name == name));
+    found.ok_or_else(|| field(path, format!("{name:?}"), "a kind of Kubernetes, such as Deployment"))
+}
+
+fn target(path: &str, own: TargetFile) -> Result<Target, Error> {
+    let kind = kind(&format!("{path}.kind"), &own.kind)?;
+    if own.name.is_some() && own.labels.is_some() {
+        return Err(field(path, "name and labels", "one of them"));
+    }
+    let read = |text: String| {
+        LabelSelector::parse(&text).map_err(|why| {
+            field(format!("{path}.labels"), format!("{text:?}"), format!("a selector ({why})"))
+        })
+    };
+    let namespace = if kind.resource().namespaced {
+        own.namespace.unwrap_or_else(|| "default".to_owned())
+    } else {
+        String::new()
+    };
+    Ok(Target { kind, namespace, name: own.name, labels: own.labels.map(read).transpose()?, nth: own.nth })
+}
+
+fn step(path: &str, own: StepFile, length: Span) -> Result<Step, Error> {
+    let at = span(&format!("{path}.at"), &own.at, length)?;
+    let mut actions = Vec::new();
+    actions.extend(own.create.map(|object| Action::Create(Box::new(object))));
+    if let Some(PatchFile { kind, namespace, name, labels, nth, with }) = own.patch {
+        let target = target(&format!("{path}.patch"), TargetFile { kind, namespace, name, labels, nth })?;
+        actions.push(Action::Patch(target, Box::new(with)));
+    }
+    if let Some(DeleteFile { kind, namespace, name, labels, nth, force }) = own.delete {
+        let target = target(&format!("{path}.delete"), TargetFile { kind, namespace, name, labels, nth })?;
+        actions.push(Action::Delete(target, force));
+    }
+    if let Some(own) = own.evict {
+        actions.push(Action::Evict(target(&format!("{path}.evict"), own)?));
+    }
+    if let Some(ScaleFile { kind, namespace, name, to }) = own.scale {
+        let own = TargetFile { kind, namespace, name: Some(name), labels: None, nth: None };
+        actions.push(Action::Scale(target(&format!("{path}.scale"), own)?, to));
+    }
+    actions.extend(own.stop_node.map(Action::Stop));
+    actions.extend(own.start_node.map(Action::Start));
+    let expected = "one of create, patch, delete, evict, scale, stopNode, startNode";
+    match <[Action; 1]>::try_from(actions) {
+        Ok([action]) => Ok(Step { at, action }),
+        Err(all) => Err(field(path, format!("{} actions", all.len()), expected)),
+    }
+}
+
+fn expectation(path: &str, own: ExpectFile, length: Span) -> Result<Expectation, Error> {
+    let time = |name: &str, text: &Option<String>| {
+        text.as_deref().map(|text| span(&format!("{path}.{name}"), text, length)).transpose()
+    };
+    let times =
+        (time("at", &own.at)?, time("by", &own.by)?, time("from", &own.from)?, time("until", &own.until)?);
+    let (when, said) = match times {
+        (Some(at), None, None, None) => (When::At(at), format!("at {at}")),
+        (None, Some(by), None, None) => (When::By(by), format!("by {by}")),
+        (None, None, Some(from), Some(until)) if from <= until => {
+            (When::Throughout(from, until), format!("from {from} until {until}"))
+        }
+        _ => return Err(field(path, "its times", "at, or by, or from and until in this order")),
+    };
+    let named = own.name.is_some();
+    let (least, most, count) = count(&format!("{path}.count"), own.count.as_ref(), named)?;
+    let subject = match (&own.name, &own.labels) {
+        (Some(name), _) => format!("{} {name}", own.kind),
+        (None, Some(labels)) => format!("{count}{} with {labels}", own.kind),
+        (None, None) => format!("{count}{}", own.kind),
+    };
+    let stated: Vec<String> = own.is.iter().map(|(path, value)| format!("{path} {}", plain(value))).collect();
+    let text = format!("{said}: {subject}{}{}", if stated.is_empty() { "" } else { ": " }, stated.join(", "));
+    let target = TargetFile {
+        kind: own.kind,
+        namespace: own.namespace,
+        name: own.name,
+        labels: own.labels,
+        nth: None,
+    };
+    let (target, is) = (self::target(path, target)?, own.is.into_iter().collect());
+    Ok(Expectation { when, target, is, least, most, text })
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// How many objects there have to be, and how the report says it.
+fn count(path: &str, stated: Option<&Value>, named: bool) -> Result<(usize, usize, String), Error> {
+    let wrong = |found: &Value| field(path, found, "a number, or a text such as \">=2\" or \"<=2\"");
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    match stated {
+        None if named => Ok((1, usize::MAX, String::new())),
+        None => Ok((1, usize::MAX, "a ".to_owned())),
+        Some(found @ Value::Number(number)) => {
+            let exact = number.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wrong(found))?;
+            Ok((exact, exact, format!("{exact} × ")))
+        }
+        Some(found @ Value::String(text)) => {
+            let least = text.strip_prefix(">=").and_then(number).map(|n| (n, usize::MAX));
+            let most = text.strip_prefix("<=").and_then(number).map(|n| (0, n));
+            let (least, most) = least.or(most).ok_or_else(|| wrong(found))?;
+            Ok((least, most, format!("{text} × ")))
+        }
+        Some(found) => Err(wrong(found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: kubercarbon.io/v1alpha1\nkind: Scenario\nmetadata: {name: s}\nfor: 5m\n";
+
+    fn wrong(rest: &str) -> String {
+        parse(&format!("{HEAD}{rest}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let scenario = parse(&format!("{HEAD}expect: [{{at: 0s, kind: Node, count: 3}}]\n")).unwrap();
+        assert_eq!(
+            (scenario.length, scenario.seed, scenario.fleet.clusters.len()),
+            (Span::from_seconds(300), 1, 1)
+        );
+        assert_eq!(scenario.expect[0].text, "at 0s: 3 × Node");
+        assert_eq!(scenario.watch.len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let late = wrong("expect: [{at: 6m, kind: Pod}]\n");
+        assert_eq!(late, "expect[0].at: \"6m\": expected a duration such as 90s or 5m, from 0s to 5m");
+        let shape = wrong("expect:\n- {at: 0s, kind: Pod, whoops: 1}\n");
+        assert!(shape.contains("whoops") && shape.contains("line 6"), "{shape}");
+        let twice = wrong("steps: [{at: 0s, stopNode: a, startNode: b}]\nexpect: []\n");
+        assert_eq!(
+            twice,
+            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode"
+        );
+        assert!(wrong("watch: [Gadget]\nexpect: []\n").starts_with("watch[0]: \"Gadget\": expected a kind"));
+        assert!(
+            wrong("expect: [{kind: Pod, at: 0s, by: 1s}]\n").starts_with("expect[0]: its times: expected")
+        );
+        assert!(
+            wrong("expect: [{kind: Pod, at: 0s, count: many}]\n").starts_with("expect[0].count: \"many\"")
+        );
+        assert!(wrong("cluster: {region: atlantis}\nexpect: []\n").starts_with("cluster.region"));
+        let kind =
+            parse("apiVersion: v1\nkind: Scenario\nmetadata: {name: s}\nfor: 5m\nexpect: []\n").unwrap_err();
+        assert_eq!(kind.to_string(), "apiVersion: \"v1\": expected kubercarbon.io/v1alpha1");
+    }
+}

@@ -1,0 +1,97 @@
+//! Scenario files: a cluster, objects, steps at times, and what has to be so when. A reader learns from one what
+//! Kubernetes does; a test holds the twin to it.
+//!
+//! Pure: text in, [`Scenario`]; [`run`] plays it on a [`World`](crate::World) and gives a [`Report`] with the timeline of
+//! states and events and every expectation's outcome. The same text gives the same bytes. Times are spans from the start.
+//! Errors name line and column, or the field by its path.
+
+mod expect;
+mod file;
+mod run;
+mod timeline;
+
+pub use file::{Error, parse};
+pub use run::{Report, run};
+
+use crate::apiserver::selector::LabelSelector;
+use crate::kind::Kind;
+use fleet::{FleetSpec, Instant, Span};
+use serde_json::Value;
+
+/// Most objects, steps and expectations of a scenario, each.
+pub const ENTRIES_MAX: usize = 1000;
+/// Longest time a scenario may last.
+pub const LENGTH_MAX: Span = Span::from_seconds(30 * 86_400);
+/// Most lines of a timeline; the rest is counted.
+pub const LINES_MAX: usize = 20_000;
+
+/// A scenario, read and checked.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it shows.
+    pub about: String,
+    fleet: FleetSpec,
+    start: Instant,
+    length: Span,
+    seed: u64,
+    watch: Vec<Kind>,
+    objects: Vec<Value>,
+    steps: Vec<Step>,
+    expect: Vec<Expectation>,
+}
+
+/// Something done at a time.
+#[derive(Clone, Debug)]
+struct Step {
+    at: Span,
+    action: Action,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Create(Box<Value>),
+    /// A merge patch.
+    Patch(Target, Box<Value>),
+    /// By force: without waiting for it to end.
+    Delete(Target, bool),
+    Evict(Target),
+    Scale(Target, i32),
+    Stop(String),
+    Start(String),
+}
+
+/// Which objects are meant: by name, or by labels.
+#[derive(Clone, Debug)]
+struct Target {
+    kind: Kind,
+    namespace: String,
+    name: Option<String>,
+    labels: Option<LabelSelector>,
+    /// Of those that fit, in the order they were made: `None` all.
+    nth: Option<usize>,
+}
+
+/// When something has to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    At(Span),
+    /// At some instant until then.
+    By(Span),
+    /// At every instant between the two.
+    Throughout(Span, Span),
+}
+
+/// What has to be so: how many objects there are that are as stated.
+#[derive(Clone, Debug)]
+struct Expectation {
+    when: When,
+    target: Target,
+    /// Paths and what stands there.
+    is: Vec<(String, Value)>,
+    least: usize,
+    most: usize,
+    /// As written, for the report.
+    text: String,
+}

@@ -1,0 +1,306 @@
+//! Playing a scenario.
+
+use super::expect::{Progress, meant};
+use super::timeline::Timeline;
+use super::{Action, Expectation, Scenario, Target};
+use crate::World;
+use crate::apiserver::{Options, PatchType, Request, Subresource, Verb};
+use crate::kind::Kind;
+use crate::world::NodeChange;
+use fleet::{ClusterId, NodeName, Span};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What came of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Of the scenario.
+    pub name: String,
+    /// What it shows.
+    pub about: String,
+    /// States, events and steps, in order: minutes, seconds and thousandths since the start, then what.
+    pub timeline: Vec<String>,
+    /// Lines that were too many.
+    pub lines_left_out: usize,
+    /// Every expectation, as written, with how it came out.
+    pub expectations: Vec<Outcome>,
+    /// Steps the API refused, with its words.
+    pub refused: Vec<String>,
+}
+
+/// How an expectation came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// What was expected, and when.
+    pub expected: String,
+    /// Whether it was so.
+    pub met: bool,
+    /// Since the start, in seconds: when that was decided.
+    pub at_seconds: i64,
+    /// What was found instead.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub found: String,
+}
+
+impl Report {
+    /// Whether all was as expected, and nothing was refused.
+    pub fn is_met(&self) -> bool {
+        self.refused.is_empty() && self.expectations.iter().all(|outcome| outcome.met)
+    }
+    /// The report as text: the timeline, then what was expected.
+    pub fn to_text(&self) -> String {
+        let mut lines = self.timeline.clone();
+        if self.lines_left_out > 0 {
+            lines.push(format!("({} lines more)", self.lines_left_out));
+        }
+        lines.push(String::new());
+        for outcome in &self.expectations {
+            let (mark, tail) = if outcome.met {
+                ("ok  ", String::new())
+            } else {
+                ("FAIL", format!("; at {} found {}", Span::from_seconds(outcome.at_seconds), outcome.found))
+            };
+            lines.push(format!("{mark} {}{tail}", outcome.expected));
+        }
+        lines.extend(self.refused.iter().map(|refused| format!("FAIL {refused}")));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+/// A run, as far as it has come.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    home: ClusterId,
+    timeline: Timeline,
+    /// Version of the objects the timeline has told of.
+    told: u64,
+    progress: Vec<Progress>,
+    refused: Vec<String>,
+}
+
+/// Plays a scenario from its start to its end.
+pub fn run(scenario: &Scenario) -> Report {
+    let world = World::new(&scenario.fleet, scenario.start, scenario.seed);
+    let home = scenario.fleet.clusters[0].id.clone();
+    let undecided = Progress { outcome: None, found: String::new() };
+    let told = world.objects(&home).map_or(0, crate::Objects::version);
+    let mut run = Run {
+        scenario,
+        world,
+        home,
+        timeline: Timeline::default(),
+        told,
+        progress: vec![undecided; scenario.expect.len()],
+        refused: Vec::new(),
+    };
+    run.play();
+    run.report()
+}
+
+impl Run<'_> {
+    fn play(&mut self) {
+        let scenario = self.scenario;
+        for (i, object) in scenario.objects.iter().enumerate() {
+            self.act(&format!("objects[{i}]"), Span::ZERO, &Action::Create(Box::new(object.clone())), false);
+        }
+        let mut stops: BTreeSet<Span> = scenario.steps.iter().map(|step| step.at).collect();
+        stops.extend(scenario.expect.iter().flat_map(Expectation::instants));
+        stops.extend([Span::ZERO, scenario.length]);
+        for stop in stops {
+            let until = scenario.start + stop;
+            while let Some(at) = self.world.next_event().filter(|at| *at <= until) {
+                self.world.advance_to(at);
+                // What a step at this instant changes is looked at with it.
+                if at < until {
+                    self.look();
+                }
+            }
+            self.world.advance_to(until);
+            for (i, step) in scenario.steps.iter().enumerate().filter(|(_, step)| step.at == stop) {
+                self.look_at_changes();
+                self.act(&format!("steps[{i}]"), stop, &step.action, true);
+            }
+            self.look();
+        }
+    }
+    fn since(&self) -> Span {
+        self.world.now() - self.scenario.start
+    }
+    fn look_at_changes(&mut self) {
+        let Some(objects) = self.world.objects(&self.home) else { return };
+        let now = (self.world.now() - self.scenario.start, self.world.now());
+        self.timeline.take(objects, self.told, &self.scenario.watch, now);
+        self.told = objects.version();
+    }
+    fn look(&mut self) {
+        self.look_at_changes();
+        let since = self.since();
+        let Some(objects) = self.world.objects(&self.home) else { return };
+        for (expectation, progress) in self.scenario.expect.iter().zip(&mut self.progress) {
+            expectation.look(progress, since, objects);
+        }
+    }
+    /// Carries out what a step says; what is refused is kept.
+    fn act(&mut self, place: &str, at: Span, action: &Action, tell: bool) {
+        let mut all: Vec<(String, Result<(), String>)> = Vec::new();
+        match action {
+            Action::Stop(node) | Action::Start(node) => {
+                let (change, word) = match action {
+                    Action::Stop(_) => (NodeChange::Stop, "stop"),
+                    _ => (NodeChange::Start, "start"),
+                };
+                let name = NodeName::new(node).map_err(|error| error.to_string());
+                let done = name.and_then(|name| {
+                    self.world.set_node(&self.home, &name, change).map_err(|error| error.to_string())
+                });
+                all.push((format!("{word} node {node}"), done));
+            }
+            Action::Create(object) => {
+                let (text, request) = create(object);
+                let done = request.and_then(|request| self.send(&request));
+                all.push((text, done));
+            }
+            Action::Patch(target, _)
+            | Action::Delete(target, _)
+            | Action::Evict(target)
+            | Action::Scale(target, _) => {
+                let Some(objects) = self.world.objects(&self.home) else { return };
+                let meant = meant(objects, target, &|uid| self.timeline.order(uid));
+                if meant.is_empty() {
+                    all.push((format!("{} {target}", word(action)), Err("no such object".to_owned())));
+                }
+                for stored in meant {
+                    let (kind, name) = (target.kind.resource().name.to_lowercase(), stored.object.name());
+                    let request = request(action, target, stored.object.namespace(), name);
+                    all.push((
+                        format!("{} {kind}/{name}{}", word(action), with(action)),
+                        self.send(&request),
+                    ));
+                }
+            }
+        }
+        for (text, done) in all {
+            if tell {
+                let answer = done.as_ref().err().map(|why| format!(" -> {why}")).unwrap_or_default();
+                self.timeline.step(at, &format!("{text}{answer}"));
+            }
+            // That an eviction is refused may be what a scenario is about; its expectations say.
+            if let Err(why) = done
+                && !matches!(action, Action::Evict(_))
+            {
+                self.refused.push(format!("{place} at {at}: {text}: {why}"));
+            }
+        }
+    }
+    fn send(&mut self, request: &Request) -> Result<(), String> {
+        self.world.request(&self.home, request).map(|_| ()).map_err(|status| status.message)
+    }
+    fn report(self) -> Report {
+        let outcome = |(expectation, progress): (&Expectation, &Progress)| {
+            let decided = progress.outcome.unwrap_or(Err(self.scenario.length));
+            let at = match decided {
+                Ok(at) | Err(at) => at,
+            };
+            let found = if decided.is_ok() { String::new() } else { progress.found.clone() };
+            Outcome {
+                expected: expectation.text.clone(),
+                met: decided.is_ok(),
+                at_seconds: at.as_seconds(),
+                found,
+            }
+        };
+        Report {
+            name: self.scenario.name.clone(),
+            about: self.scenario.about.clone(),
+            expectations: self.scenario.expect.iter().zip(&self.progress).map(outcome).collect(),
+            timeline: self.timeline.lines,
+            lines_left_out: self.timeline.more,
+            refused: self.refused,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.kind.resource().name.to_lowercase();
+        match (&self.name, &self.labels) {
+            (Some(name), _) => write!(f, "{kind}/{name}"),
+            (None, Some(labels)) => write!(f, "{kind} with {labels}"),
+            (None, None) => write!(f, "{kind}"),
+        }
+    }
+}
+
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Create(_) => "create",
+        Action::Patch(..) => "patch",
+        Action::Delete(..) => "delete",
+        Action::Evict(_) => "evict",
+        Action::Scale(..) => "scale",
+        Action::Stop(_) => "stop",
+        Action::Start(_) => "start",
+    }
+}
+
+/// What an action changes, for the timeline.
+fn with(action: &Action) -> String {
+    match action {
+        Action::Patch(_, patch) => format!(" with {patch}"),
+        Action::Scale(_, replicas) => format!(" to {replicas}"),
+        Action::Delete(_, true) => " by force".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The creation of an object, in the namespace it names or in `default`.
+fn create(object: &Value) -> (String, Result<Request, String>) {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (version, name) = (text("/apiVersion"), text("/kind"));
+    let told = format!("create {}/{}", name.to_lowercase(), text("/metadata/name"));
+    let Some(kind) = Kind::of_object(version, name) else {
+        return (told, Err(format!("no kind {name:?} in {version:?}: expected a built-in one")));
+    };
+    let stated = text("/metadata/namespace");
+    let namespace = match (kind.resource().namespaced, stated) {
+        (false, _) => "",
+        (true, "") => "default",
+        (true, stated) => stated,
+    };
+    let request = Request {
+        verb: Verb::Create,
+        kind,
+        namespace: namespace.to_owned(),
+        name: String::new(),
+        subresource: None,
+        body: object.clone(),
+        options: Options::default(),
+    };
+    (told, Ok(request))
+}
+
+/// The request an action makes about one object.
+fn request(action: &Action, target: &Target, namespace: &str, name: &str) -> Request {
+    let (verb, subresource, body) = match action {
+        Action::Patch(_, patch) => (Verb::Patch(PatchType::Merge), None, (**patch).clone()),
+        Action::Scale(_, replicas) => {
+            let scale = json!({"spec": {"replicas": replicas}});
+            (Verb::Patch(PatchType::Merge), Some(Subresource::Scale), scale)
+        }
+        Action::Evict(_) => {
+            let meta = json!({"name": name, "namespace": namespace});
+            let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta});
+            (Verb::Create, Some(Subresource::Eviction), eviction)
+        }
+        _ => (Verb::Delete, None, Value::Null),
+    };
+    let mut options = Options::default();
+    if matches!(action, Action::Delete(_, true)) {
+        options.delete.grace_period_seconds = Some(0);
+    }
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    Request { verb, kind: target.kind, namespace, name, subresource, body, options }
+}
