@@ -5,12 +5,16 @@ use crate::query::Query;
 use crate::respond;
 use crate::route::{Target, nowhere};
 use crate::service::Cluster;
+use axum::body::Body;
 use axum::response::Response;
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{self, IncludeObject, List, ListQuery, VersionMatch};
 use twin::kind::Defined;
-use twin::{Objects, Status};
+use twin::{Kind, Objects, Status, Stored};
 
 /// The forms objects come in.
 pub(crate) const FORMS: [Form; 3] = [Form::Object, Form::Table, Form::Metadata];
@@ -124,24 +128,63 @@ fn list_meta(list: &List) -> Value {
     meta
 }
 
-/// The bytes of a list: mostly copies of what each object has cached.
-fn list_bytes(target: &Target, defined: Option<&Defined>, list: &List) -> Vec<u8> {
-    let resource = target.kind.resource();
+/// What of a list is written at a time, in bytes, or a little more: however long a list is, its answer takes no more memory.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A list on its way out: mostly copies of what each object has cached.
+struct Listing {
+    kind: Kind,
+    defined: Option<Arc<Defined>>,
+    items: std::vec::IntoIter<Arc<Stored>>,
+    /// Whether something follows that is not the first item.
+    behind: bool,
+    ended: bool,
+}
+
+impl Listing {
+    /// Writes as much as goes out at a time; the end with the last item.
+    fn fill(&mut self, bytes: &mut Vec<u8>) {
+        while bytes.len() < CHUNK_BYTES {
+            let Some(stored) = self.items.next() else {
+                bytes.extend_from_slice(b"]}");
+                self.ended = true;
+                return;
+            };
+            if std::mem::replace(&mut self.behind, true) {
+                bytes.push(b',');
+            }
+            bytes.extend_from_slice(&apiserver::shown(self.kind, self.defined.as_deref(), &stored));
+        }
+    }
+}
+
+/// The body of a list.
+fn list_body(kind: Kind, defined: Option<Arc<Defined>>, list: List) -> Body {
+    let resource = kind.resource();
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
         resource.name,
         resource.api_version(),
-        list_meta(list)
+        list_meta(&list)
     );
     let mut bytes = head.into_bytes();
-    for (i, stored) in list.items.iter().enumerate() {
-        if i > 0 {
-            bytes.push(b',');
-        }
-        bytes.extend_from_slice(&apiserver::shown(target.kind, defined, stored));
+    let mut listing = Listing { kind, defined, items: list.items.into_iter(), behind: false, ended: false };
+    listing.fill(&mut bytes);
+    if listing.ended {
+        return Body::from(bytes);
     }
-    bytes.extend_from_slice(b"]}");
-    bytes
+    let rest = stream::unfold((Some(bytes), listing), |(first, mut listing)| async move {
+        if let Some(first) = first {
+            return Some((first, (None, listing)));
+        }
+        if listing.ended {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES * 2);
+        listing.fill(&mut bytes);
+        Some((bytes, (None, listing)))
+    });
+    Body::from_stream(rest.map(Ok::<_, Infallible>))
 }
 
 /// GET of a collection.
@@ -170,6 +213,6 @@ pub(crate) fn list(
             let document = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta(&list), "items": items});
             respond::json(200, &document)
         }
-        _ => respond::bytes(200, respond::JSON, list_bytes(target, defined.as_deref(), &list)),
+        _ => respond::bytes(200, respond::JSON, list_body(target.kind, defined, list)),
     })
 }

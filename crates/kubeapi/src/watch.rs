@@ -15,7 +15,6 @@ use bytes::Bytes;
 use fleet::Instant;
 use futures::stream;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,8 +32,10 @@ const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Between bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
-/// Most changes turned into events at a time.
+/// Most changes looked at at a time.
 const BATCH_MAX: usize = 1000;
+/// Events are told together, as far as they are there, until they are so many bytes: one answer to the socket for all.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// What of the objects is told.
 struct View {
@@ -54,17 +55,20 @@ struct Watch {
     view: View,
     /// The last version looked at.
     version: u64,
-    lines: VecDeque<Bytes>,
+    /// Events not yet told.
+    lines: Vec<u8>,
     bookmarks: Option<Interval>,
     end: Pin<Box<Sleep>>,
     ended: bool,
 }
 
-fn line(event: &str, object: &[u8]) -> Bytes {
-    let mut line = format!("{{\"type\":\"{event}\",\"object\":").into_bytes();
-    line.extend_from_slice(object);
-    line.extend_from_slice(b"}\n");
-    Bytes::from(line)
+/// Writes an event, as a line.
+fn line(lines: &mut Vec<u8>, event: &str, object: &[u8]) {
+    lines.extend_from_slice(b"{\"type\":\"");
+    lines.extend_from_slice(event.as_bytes());
+    lines.extend_from_slice(b"\",\"object\":");
+    lines.extend_from_slice(object);
+    lines.extend_from_slice(b"}\n");
 }
 
 impl View {
@@ -72,16 +76,16 @@ impl View {
         let here = self.namespace.as_deref().is_none_or(|wanted| wanted == stored.object.namespace());
         here && self.selectors.matches(stored)
     }
-    fn event(&mut self, event: &str, stored: &Arc<Stored>, now: Instant) -> Bytes {
+    fn event(&mut self, lines: &mut Vec<u8>, event: &str, stored: &Arc<Stored>, now: Instant) {
         match self.form {
             Form::Table => {
                 let mut table = self.table(std::slice::from_ref(stored), now);
                 table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
                 self.only_first_columns(&mut table);
-                line(event, table.to_string().as_bytes())
+                line(lines, event, table.to_string().as_bytes());
             }
-            Form::Metadata => line(event, partial_metadata(stored).to_string().as_bytes()),
-            _ => line(event, &apiserver::shown(self.kind, self.defined.as_deref(), stored)),
+            Form::Metadata => line(lines, event, partial_metadata(stored).to_string().as_bytes()),
+            _ => line(lines, event, &apiserver::shown(self.kind, self.defined.as_deref(), stored)),
         }
     }
     fn table(&self, items: &[Arc<Stored>], now: Instant) -> Value {
@@ -93,30 +97,30 @@ impl View {
         }
         self.columns_sent = true;
     }
-    /// What a change means to this view.
-    fn change(&mut self, change: &Change, now: Instant) -> Option<Bytes> {
+    /// Tells what a change means to this view.
+    fn change(&mut self, lines: &mut Vec<u8>, change: &Change, now: Instant) {
         if change.object.object.kind() != self.kind.stored() {
-            return None;
+            return;
         }
         let was = change.previous.as_ref().is_some_and(|previous| self.sees(previous));
         let is = change.kind != ChangeKind::Deleted && self.sees(&change.object);
         match (was, is) {
-            (false, false) => None,
-            (false, true) => Some(self.event("ADDED", &change.object, now)),
-            (true, true) => Some(self.event("MODIFIED", &change.object, now)),
+            (false, false) => {}
+            (false, true) => self.event(lines, "ADDED", &change.object, now),
+            (true, true) => self.event(lines, "MODIFIED", &change.object, now),
             (true, false) if change.kind == ChangeKind::Deleted => {
-                Some(self.event("DELETED", &change.object, now))
+                self.event(lines, "DELETED", &change.object, now);
             }
             (true, false) => {
                 // It no longer matches: the client is told the state it knew, at the new version.
-                let known = change.previous.as_ref()?;
+                let Some(known) = change.previous.as_ref() else { return };
                 let shown = Stored::at(known.object.clone(), change.version);
                 let shown = Arc::new(shown.with_managed(known.managed.clone()));
-                Some(self.event("DELETED", &shown, now))
+                self.event(lines, "DELETED", &shown, now);
             }
         }
     }
-    fn bookmark(&mut self, version: u64, initial_end: bool) -> Bytes {
+    fn bookmark(&mut self, lines: &mut Vec<u8>, version: u64, initial_end: bool) {
         let resource = self.kind.resource();
         let mut meta = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
         if initial_end {
@@ -134,7 +138,7 @@ impl View {
             }
             _ => json!({"kind": resource.name, "apiVersion": resource.api_version(), "metadata": meta}),
         };
-        line("BOOKMARK", object.to_string().as_bytes())
+        line(lines, "BOOKMARK", object.to_string().as_bytes());
     }
 }
 
@@ -144,23 +148,31 @@ impl Watch {
         let (view, lines, version, ended) =
             (&mut self.view, &mut self.lines, &mut self.version, &mut self.ended);
         let known = self.cluster.read(|objects, now| {
+            if objects.last_version(view.kind) <= *version {
+                // Others changed.
+                *version = objects.version();
+                return;
+            }
             let Ok(changes) = objects.changes_since(*version) else {
                 let status = Status::expired("too old resource version");
-                lines.push_back(line("ERROR", status.to_value().to_string().as_bytes()));
+                line(lines, "ERROR", status.to_value().to_string().as_bytes());
                 *ended = true;
                 return;
             };
             for change in changes.take(BATCH_MAX) {
-                lines.extend(view.change(change, now));
+                view.change(lines, change, now);
                 *version = change.version;
+                if lines.len() >= BATCH_BYTES {
+                    return;
+                }
             }
         });
         *ended |= known.is_err();
     }
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Watch)> {
         loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some((Ok(line), self));
+            if !self.lines.is_empty() {
+                return Some((Ok(Bytes::from(std::mem::take(&mut self.lines))), self));
             }
             if self.ended {
                 return None;
@@ -171,13 +183,11 @@ impl Watch {
                 () = tick(&mut self.bookmarks) => {
                     // What has happened comes first, so that the bookmark promises nothing too much.
                     self.collect();
-                    let bookmark = self.view.bookmark(self.version, false);
-                    self.lines.push_back(bookmark);
+                    self.view.bookmark(&mut self.lines, self.version, false);
                 }
                 () = &mut self.end => {
                     if self.bookmarks.is_some() {
-                        let bookmark = self.view.bookmark(self.version, false);
-                        self.lines.push_back(bookmark);
+                        self.view.bookmark(&mut self.lines, self.version, false);
                     }
                     self.ended = true;
                 }
@@ -272,11 +282,13 @@ pub(crate) fn answer(
     };
     let initial = sends_initial(query, &wanted)?;
     let start = cluster.read(|objects, now| start(objects, now, target.kind, &wanted, initial))??;
-    let mut lines: VecDeque<Bytes> =
-        start.existing.iter().map(|stored| view.event("ADDED", stored, start.now)).collect();
+    let mut lines = Vec::new();
+    for stored in &start.existing {
+        view.event(&mut lines, "ADDED", stored, start.now);
+    }
     let bookmarks = query.flag("allowWatchBookmarks");
     if initial && query.filled("sendInitialEvents").is_some() && bookmarks {
-        lines.push_back(view.bookmark(start.version, true));
+        view.bookmark(&mut lines, start.version, true);
     }
     let timeout = query
         .number("timeoutSeconds")?

@@ -185,3 +185,49 @@ async fn objects_are_changed_on_their_way_in() {
     );
     assert_eq!(get(&twin, "/api/v1/namespaces/work/services/s", JSON).await.0, 404);
 }
+
+#[tokio::test]
+async fn scale_binding_and_eviction_are_asked_about_with_who_asks() {
+    let twin = Memory::new();
+    let rules = json!({"resourceRules": [{"operations": ["*"], "apiGroups": ["", "apps"], "apiVersions": ["v1"],
+        "resources": ["deployments/scale", "pods/binding", "pods/eviction", "configmaps"]}]});
+    let validations = json!([
+        {"expression": "request.kind.kind != 'Scale' || object.spec.replicas <= oldObject.spec.replicas + 1", "message": "one at a time"},
+        {"expression": "request.kind.kind != 'Binding' || object.target.name != 'bad'", "message": "not there"},
+        {"expression": "request.kind.kind != 'Eviction' || request.userInfo.username == 'jane'", "message": "jane alone evicts"},
+        {"expression": "request.resource.resource != 'configmaps' || 'system:masters' in request.userInfo.groups", "message": "masters alone"}]);
+    validating(&twin, json!({"matchConstraints": rules, "validations": validations}), json!({})).await;
+    let refused = |answer: (u16, Value), words: &str| {
+        assert_eq!(answer.0, 422, "{}", answer.1);
+        assert!(answer.1["message"].as_str().unwrap().ends_with(words), "{}", answer.1);
+    };
+    let container = json!({"name": "c", "image": "i"});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 1,
+        "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}}});
+    let deployments = "/apis/apps/v1/namespaces/work/deployments";
+    assert_eq!(call(&twin, "POST", deployments, JSON, &deployment).await.0, 201);
+    let scale = format!("{deployments}/d/scale");
+    let to = |replicas: i64| json!({"spec": {"replicas": replicas}});
+    refused(call(&twin, "PATCH", &scale, MERGE, &to(5)).await, "one at a time");
+    let (code, scaled) = call(&twin, "PATCH", &scale, MERGE, &to(2)).await;
+    assert_eq!((code, &scaled["kind"], &scaled["spec"]["replicas"]), (200, &json!("Scale"), &json!(2)));
+    let pods = "/api/v1/namespaces/work/pods";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}});
+    assert_eq!(call(&twin, "POST", pods, JSON, &pod).await.0, 201);
+    let bind = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+    refused(call(&twin, "POST", &format!("{pods}/p/binding"), JSON, &bind("bad")).await, "not there");
+    assert_eq!(call(&twin, "POST", &format!("{pods}/p/binding"), JSON, &bind("good")).await.0, 201);
+    let evict = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    refused(call(&twin, "POST", &format!("{pods}/p/eviction"), JSON, &evict).await, "jane alone evicts");
+    let as_jane = |path: String, body: Value| {
+        let twin = twin.clone();
+        async move {
+            let request = Request::post(path).header("content-type", JSON).header("impersonate-user", "jane");
+            let answer = router(&twin).oneshot(request.body(Body::from(body.to_string())).unwrap()).await;
+            answer.unwrap().status().as_u16()
+        }
+    };
+    assert_eq!(as_jane(format!("{pods}/p/eviction"), evict).await, 201);
+    assert_eq!(as_jane(MAPS.to_owned(), config_map("m", json!({}))).await, 422);
+    assert_eq!(call(&twin, "POST", MAPS, JSON, &config_map("m", json!({}))).await.0, 201);
+}

@@ -259,6 +259,37 @@ async fn lists_page_select_and_come_in_every_form() {
 }
 
 #[tokio::test]
+async fn a_long_list_comes_in_parts_that_make_one_document() {
+    let twin = Memory::new();
+    let text = "x".repeat(1000);
+    for i in 0..300 {
+        let map =
+            json!({"metadata": {"name": format!("m-{i:03}"), "namespace": "work"}, "data": {"text": text}});
+        let object = twin::Object::from_value(twin::Kind::ConfigMap, &map).unwrap();
+        twin.with(|objects| objects.put(object));
+    }
+    let path = "/api/v1/namespaces/work/configmaps";
+    let answer = send(&twin, Request::get(path).body(Body::empty()).unwrap()).await;
+    let mut parts = answer.into_body().into_data_stream();
+    let (mut whole, mut count, mut longest) = (Vec::new(), 0, 0);
+    while let Some(part) = futures::StreamExt::next(&mut parts).await {
+        let part = part.unwrap();
+        (count, longest) = (count + 1, longest.max(part.len()));
+        whole.extend_from_slice(&part);
+    }
+    assert!(count > 3 && longest < 80 * 1024, "{count} parts, {longest} bytes");
+    let list: Value = serde_json::from_slice(&whole).unwrap();
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!((names.len(), names[0], names[299]), (300, "m-000", "m-299"));
+    assert_eq!((&list["kind"], &list["items"][7]["data"]["text"]), (&json!("ConfigMapList"), &json!(text)));
+}
+
+#[tokio::test]
 async fn pods_bind_end_with_grace_and_have_no_logs() {
     let twin = Memory::new();
     let pod = json!({"metadata": {"generateName": "p-"}, "spec": {"containers": [{"name": "c", "image": "a/b:1", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}});

@@ -9,13 +9,21 @@ use std::sync::Arc;
 use tower::ServiceExt;
 use twin::{Kind, Object};
 
-struct Lines(BodyDataStream);
+/// What was not yet read of what has come, and what is to come.
+struct Lines(Vec<u8>, BodyDataStream);
 
 impl Lines {
     async fn next(&mut self) -> Option<(String, Value)> {
-        let chunk = tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next());
-        let bytes = chunk.await.expect("an event or the end within ten seconds")?.unwrap();
-        let event: Value = serde_json::from_slice(&bytes).unwrap();
+        let Lines(come, stream) = self;
+        while !come.contains(&b'\n') {
+            let chunk = tokio::time::timeout(std::time::Duration::from_secs(10), stream.next());
+            let bytes = chunk.await.expect("an event or the end within ten seconds")?.unwrap();
+            // Whole events go out, however many together.
+            assert!(bytes.ends_with(b"}\n"));
+            come.extend_from_slice(&bytes);
+        }
+        let line: Vec<u8> = come.drain(..=come.iter().position(|byte| *byte == b'\n').unwrap()).collect();
+        let event: Value = serde_json::from_slice(&line).unwrap();
         Some((event["type"].as_str().unwrap().to_owned(), event["object"].clone()))
     }
     /// Type and name of the next event.
@@ -28,7 +36,7 @@ impl Lines {
 async fn watch(twin: &Arc<Memory>, path: &str, accept: &str) -> (u16, Lines) {
     let request = Request::get(path).header("accept", accept).body(Body::empty()).unwrap();
     let response = router(twin).oneshot(request).await.unwrap();
-    (response.status().as_u16(), Lines(response.into_body().into_data_stream()))
+    (response.status().as_u16(), Lines(Vec::new(), response.into_body().into_data_stream()))
 }
 
 fn put(twin: &Memory, name: &str, label: &str) {
