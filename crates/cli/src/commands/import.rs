@@ -1,6 +1,7 @@
 //! `kubercarbon twin import`, and what is said of an imported cluster.
 
 use super::real::{chosen, zones};
+use crate::format::count;
 use crate::options::{Common, Destination, Import};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -92,14 +93,15 @@ fn summary(header: &ClusterHeader) -> String {
         n => format!("at {n} resourceVersions, one a kind"),
     };
     format!(
-        "{}: Kubernetes {}, {} (grid zone {}), {} nodes, {} pods, {} jobs; {all} objects {at}, {}",
+        "{}: Kubernetes {}, {} (grid zone {}), {}, {}, {}; {} {at}, {}",
         header.name,
         header.server_version,
         header.region,
         header.grid_zone,
-        of("Node"),
-        of("Pod"),
-        of("Job"),
+        count(of("Node"), "node"),
+        count(of("Pod"), "pod"),
+        count(of("Job"), "job"),
+        count(all, "object"),
         header.taken_at.to_rfc3339_seconds()
     )
 }

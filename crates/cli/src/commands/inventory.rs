@@ -1,7 +1,7 @@
 //! What clusters have beside nodes, pods and Jobs, as `status -o wide` shows it.
 
 use crate::client::Client;
-use crate::format::text;
+use crate::format::{count, text};
 use crate::options::Output;
 use crate::table::{Align, Table};
 use serde_json::{Map, Value};
@@ -68,10 +68,13 @@ fn unknown(one: &Value) -> Vec<(Vec<String>, String)> {
 /// Who says what is used, and where power and price come from.
 fn sources(name: &str, one: &Value) -> String {
     let usage = &one["usage"];
+    let counted = |n: &Value, what: &str| count(n.as_u64().unwrap_or(0), what);
     let mut lines = match (usage["from"]["source"].as_str(), usage["unknownWhy"].as_str()) {
         (Some(source), _) => format!(
-            "{name}: use of {} nodes and {} pods measured {} s ago by {source}\n",
-            usage["nodes"], usage["pods"], usage["from"]["ageSeconds"]
+            "{name}: use of {} and {} measured {} s ago by {source}\n",
+            counted(&usage["nodes"], "node"),
+            counted(&usage["pods"], "pod"),
+            usage["from"]["ageSeconds"]
         ),
         (None, Some(why)) => format!("{name}: requests stand for use (assumed): {why}\n"),
         (None, None) => String::new(),
@@ -79,8 +82,8 @@ fn sources(name: &str, one: &Value) -> String {
     for rates in list(&one["rates"]) {
         let part = |from: &str, kind: &str| format!("{} ({})", text(&rates[from]), text(&rates[kind]));
         lines += &format!(
-            "{name}: {} nodes: power from {}, price from {}\n",
-            rates["nodes"],
+            "{name}: {}: power from {}, price from {}\n",
+            counted(&rates["nodes"], "node"),
             part("powerFrom", "powerKind"),
             part("priceFrom", "priceKind")
         );

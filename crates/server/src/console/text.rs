@@ -234,7 +234,7 @@ messages! {
     Facts: "Facts", "정보";
     Created: "Created", "생성";
     Demand: "Asks for", "요청 자원";
-    Cores: "{0} cores", "{0}코어";
+    Cores: "{0} vCPU", "vCPU {0}개";
     Interruptible: "May pause", "중단 가능";
     Pods: "Pods", "파드";
     PodsAtATime: "Pods at a time, from–to", "동시 파드 수 범위";
@@ -326,7 +326,7 @@ messages! {
     FitsCount: "{0} more fit", "{0}개 더 들어갑니다";
     FitsAtLeast: "at least {0} more fit", "적어도 {0}개 더 들어갑니다";
     RunsOutFirst: "runs out first:", "먼저 모자라는 것:";
-    OnNodes: "on {0} nodes", "노드 {0}개에서";
+    OnNodes: "on {0} of the nodes", "노드 {0}개에서";
     NextIsTold: "the next one would be told:", "다음 파드가 듣게 될 말:";
     NotRead: "not read:", "읽지 못함:";
     WaitForNode: "Pods that wait for a node", "노드를 기다리는 파드";
@@ -335,9 +335,9 @@ messages! {
     PodGone: "There is no such pod in the cluster now.", "지금 클러스터에 그런 파드가 없습니다.";
     SchedulerSaid: "its scheduler said:", "스케줄러의 말:";
     NowItSays: "now it would say:", "지금이라면:";
-    RoomByDeleting: "room would be made on {0} by deleting {1}, which are less important", "{0}에서 덜 중요한 {1}을(를) 지우면 자리가 납니다";
+    RoomByDeleting: "room would be made on {0} by deleting what is less important: {1}", "{0}에서 덜 중요한 {1}을(를) 지우면 자리가 납니다";
     WouldFit: "Each of these would make it fit", "다음 중 하나면 들어갑니다";
-    FitsOnNodes: "It would fit on {0} nodes; the highest score wins", "노드 {0}개에 들어갈 수 있습니다. 점수가 가장 높은 곳으로 갑니다";
+    FitsOnNodes: "It would fit on {0} of the nodes; the highest score wins", "노드 {0}개에 들어갈 수 있습니다. 점수가 가장 높은 곳으로 갑니다";
     FitsNotOn: "Where it does not fit", "들어가지 못하는 곳";
     EmbodiedNote: "embodied in the nodes, beside that: {0}", "노드의 내재 배출 별도 {0}";
     CpuUsed: "CPU used", "CPU 사용";
