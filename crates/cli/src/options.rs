@@ -181,6 +181,9 @@ pub struct Up {
     /// themselves (region, gridZone, pue, labels), and the policy
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
+    /// How the schedulers decide of clusters of which the fleet file says nothing (a KubeSchedulerConfiguration)
+    #[arg(long, env = "KUBERCARBON_SCHEDULER_CONFIG", value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Console and REST address; default 127.0.0.1:7878, or a free port
     #[arg(long, env = "KUBERCARBON_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
@@ -262,6 +265,9 @@ pub struct JobName {
 pub struct Why {
     #[command(flatten)]
     pub job: JobName,
+    /// Of a pod: kubeconfig file, in place of the running server's clusters
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Of a pod: how its scheduler decides (a KubeSchedulerConfiguration), in place of what the server knows, or the default
     #[arg(long, value_name = "FILE")]
     pub scheduler_config: Option<PathBuf>,
@@ -457,6 +463,9 @@ pub struct Serve {
     /// Fleet file (YAML): its clusters instead
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
+    /// How the schedulers decide of clusters of which the fleet file says nothing (a KubeSchedulerConfiguration)
+    #[arg(long, env = "KUBERCARBON_SCHEDULER_CONFIG", value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Speed of the clock: 60x, max; default 1x
     #[arg(long, env = "KUBERCARBON_SPEED")]
     pub speed: Option<server::Speed>,

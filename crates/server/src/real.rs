@@ -57,6 +57,8 @@ pub struct Options {
     pub fleet: Option<PathBuf>,
     /// State directory.
     pub state: PathBuf,
+    /// How the clusters' schedulers decide, where the fleet file does not say: a `KubeSchedulerConfiguration`.
+    pub scheduler: Option<PathBuf>,
     /// Console address; `None`: loopback at [`PORT`], or a free port when that is taken.
     pub listen: Option<SocketAddr>,
     /// Carbon CSV.
@@ -130,6 +132,8 @@ fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Set
     let known = || options.contexts.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
     let is_known = |id: &ClusterId| options.contexts.iter().any(|context| context.id == *id);
     let file = options.fleet.as_deref().map(read_fleet).transpose()?;
+    let told =
+        options.scheduler.as_deref().map(scheduler_file::read).transpose().context("--scheduler-config")?;
     let mut all: BTreeMap<ClusterId, Stated> = BTreeMap::new();
     for spec in file.iter().flat_map(|fleet| &fleet.clusters) {
         if !is_known(&spec.id) {
@@ -155,7 +159,12 @@ fn stated(options: &Options) -> anyhow::Result<(BTreeMap<ClusterId, Stated>, Set
         }
         all.entry(id.clone()).or_default().grid_zone = Some(zone.clone());
     }
-    let schedulers = file.as_ref().map(up::schedulers).unwrap_or_default();
+    let mut schedulers = file.as_ref().map(up::schedulers).unwrap_or_default();
+    if let Some(told) = told {
+        for context in &options.contexts {
+            schedulers.entry(context.id.clone()).or_insert_with(|| told.clone());
+        }
+    }
     Ok((all, file.as_ref().map_or_else(Settings::default, twin_driver::settings), schedulers))
 }
 

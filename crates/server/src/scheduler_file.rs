@@ -33,6 +33,16 @@ pub fn resolve(fleet: &mut FleetSpec, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has every cluster of a fleet that states nothing of its scheduler decide as a file says.
+pub fn stand_in(fleet: &mut FleetSpec, path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let document = read(path).context("--scheduler-config")?;
+    for cluster in fleet.clusters.iter_mut().filter(|cluster| cluster.scheduler.is_none()) {
+        cluster.scheduler = Some(document.clone());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +67,22 @@ mod tests {
         assert_eq!(Some(by_path.clone()), resolved(inline, &folder).unwrap());
         assert_eq!(by_path["percentageOfNodesToScore"], 50);
         assert_eq!(resolved("", &folder).unwrap(), None);
+        let stated = |scheduler: &str, file: Option<&str>| -> anyhow::Result<Option<Value>> {
+            let mut fleet = fleet::file::parse(&format!("{FLEET}{scheduler}\n"))?;
+            stand_in(&mut fleet, file.map(|file| folder.join(file)).as_deref())?;
+            Ok(fleet.clusters.remove(0).scheduler)
+        };
+        assert_eq!(stated("", Some("full.yaml")).unwrap(), Some(by_path.clone()));
+        assert_eq!(stated("", None).unwrap(), None);
+        assert_eq!(
+            stated("{kind: own}", Some("full.yaml")).unwrap(),
+            Some(serde_json::json!({"kind": "own"}))
+        );
+        let refused = format!("{:#}", stated("", Some("bad.yaml")).unwrap_err());
+        assert!(
+            refused.starts_with("--scheduler-config: ") && refused.ends_with(": 500: expected 0 to 100"),
+            "{refused}"
+        );
         let said = |scheduler: &str| format!("{:#}", resolved(scheduler, &folder).unwrap_err());
         let place = folder.join("bad.yaml");
         let expected = "percentageOfNodesToScore: 500: expected 0 to 100";

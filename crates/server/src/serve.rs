@@ -6,7 +6,7 @@ use crate::apis::{self, Gate, Ports};
 use crate::backend::Speed;
 use crate::twin_host::TwinHost;
 use crate::up::{PORT, open_store, read_fleet};
-use crate::{kubeconfig, pacer, wall};
+use crate::{kubeconfig, pacer, scheduler_file, wall};
 use anyhow::Context;
 use fleet::{ClusterId, FleetSpec, Instances, Instant, Span};
 use std::net::SocketAddr;
@@ -33,6 +33,8 @@ pub enum What {
 pub struct Options {
     /// Which clusters.
     pub what: What,
+    /// How the schedulers of clusters decide that state nothing themselves: a `KubeSchedulerConfiguration`.
+    pub scheduler: Option<PathBuf>,
     /// Where they are kept; `None`: they end with the process.
     pub state: Option<PathBuf>,
     /// Where to listen; further clusters on the ports that follow. `None`: on loopback, at a free port.
@@ -106,6 +108,7 @@ pub async fn serve(options: Options) -> anyhow::Result<Running> {
         What::Fleet(path) => read_fleet(Some(path), &Instances::default())?,
     };
     fleet.demo = None;
+    scheduler_file::stand_in(&mut fleet, options.scheduler.as_deref())?;
     let start = options.start.unwrap_or_else(|| wall::now().floor_to(Span::from_seconds(1)));
     let store = match &options.state {
         Some(state) => Some(open_store(state, options.fresh).await?),

@@ -39,6 +39,8 @@ pub const PORT: u16 = 7878;
 pub struct Options {
     /// Fleet file; `None`: examples/fleet.yaml, or the copy built in.
     pub fleet: Option<PathBuf>,
+    /// How the schedulers of clusters decide that state nothing themselves: a `KubeSchedulerConfiguration`.
+    pub scheduler: Option<PathBuf>,
     /// State directory.
     pub state: PathBuf,
     /// Console address; `None`: loopback at [`PORT`], or a free port when that is taken.
@@ -113,6 +115,23 @@ enum Origin {
     Imported(Box<Document>),
 }
 
+impl Origin {
+    /// Has clusters that state nothing of their schedulers decide as a file says.
+    fn schedule(&mut self, path: Option<&Path>) -> anyhow::Result<()> {
+        match self {
+            Origin::Fleet(fleet) => scheduler_file::stand_in(fleet, path),
+            Origin::Imported(document) => {
+                let mut fleet = document.fleet();
+                scheduler_file::stand_in(&mut fleet, path)?;
+                for (imported, spec) in document.clusters.iter_mut().zip(fleet.clusters) {
+                    imported.scheduler = spec.scheduler;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Reads a fleet file or a twin file.
 fn read_origin(path: Option<&Path>, instances: &Instances) -> anyhow::Result<Origin> {
     match path {
@@ -161,7 +180,8 @@ pub fn read_instances(path: Option<&Path>) -> anyhow::Result<Instances> {
 /// Starts everything and comes back when it is ready.
 pub async fn up(options: Options) -> anyhow::Result<Running> {
     let instances = read_instances(options.instances.as_deref())?;
-    let origin = read_origin(options.fleet.as_deref(), &instances)?;
+    let mut origin = read_origin(options.fleet.as_deref(), &instances)?;
+    origin.schedule(options.scheduler.as_deref())?;
     if matches!(origin, Origin::Imported(_)) && options.start.is_some() {
         anyhow::bail!("--from: a twin file's time begins when it was taken: expected no --from");
     }
@@ -250,7 +270,11 @@ async fn open_twins(origin: Origin, options: &Options, store: &Store) -> anyhow:
         Origin::Imported(document) => {
             let fleet = document.fleet();
             let imported = document.clusters.iter().map(|c| (c.header.clone(), c.aside.clone())).collect();
-            let origin = serde_json::to_string(&(&document.header, document.digest, seed));
+            let stated = schedulers(&fleet);
+            let origin = match stated.is_empty() {
+                true => serde_json::to_string(&(&document.header, document.digest, seed)),
+                false => serde_json::to_string(&(&document.header, document.digest, seed, stated)),
+            };
             let origin = origin.context("write down the twin file")?;
             let begin = || World::imported(*document, seed, &control::observe::rates_of);
             let host = TwinHost::open(store, origin, begin).await?;

@@ -16,6 +16,7 @@ const TRIES: u32 = 600;
 fn options(state: Option<&Path>) -> Options {
     Options {
         what: What::Nodes(3),
+        scheduler: None,
         state: state.map(Path::to_owned),
         listen: Some("127.0.0.1:0".parse().unwrap()),
         pace: Speed::Times(600.0),

@@ -50,7 +50,8 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
     let clusters = answer["clusters"].as_array();
     for found in clusters.into_iter().flatten() {
         let least = if found["atLeast"] == true { "at least " } else { "" };
-        out += &format!("{}: {least}{} more fit\n", words(&found["cluster"]), found["pods"]);
+        let fit = if found["pods"] == 1 { "fits" } else { "fit" };
+        out += &format!("{}: {least}{} more {fit}\n", words(&found["cluster"]), found["pods"]);
         if let Some(first) = found["runsOut"].get(0) {
             out += &format!("  runs out first: {} (on {})\n", words(&first[0]), nodes(&first[1]));
         }
@@ -68,7 +69,8 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
             table.row(vec![words(&found["cluster"]).to_owned(), (*name).clone(), pods.to_string()]);
         }
         if nodes.len() > shown {
-            out += &format!("  {} nodes more: -o wide\n", nodes.len() - shown);
+            out +=
+                &format!("  and on {}: -o wide\n", format::count((nodes.len() - shown) as u64, "more node"));
         }
     }
     let any = clusters
@@ -80,7 +82,8 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
 
 /// `why pod/NAME`, `why pod/CLUSTER/NAMESPACE/NAME`.
 pub fn why(common: &Common, options: &Why) -> anyhow::Result<()> {
-    let (options, stated) = (&options.job, options.scheduler_config.as_deref());
+    let (kubeconfig, stated) = (options.kubeconfig.as_deref(), options.scheduler_config.as_deref());
+    let options = &options.job;
     let rest = options.job.strip_prefix(POD).unwrap_or(&options.job);
     let parts: Vec<&str> = rest.split('/').collect();
     let (context, namespace, name) = match parts[..] {
@@ -92,7 +95,7 @@ pub fn why(common: &Common, options: &Why) -> anyhow::Result<()> {
     };
     let wanted = context.map(|context| vec![context]);
     let mut found = Vec::new();
-    let clusters = look(common, wanted.as_deref(), None, stated)?;
+    let clusters = look(common, wanted.as_deref(), kubeconfig, stated)?;
     for (cluster, seen) in &clusters {
         found.extend(seen.why(namespace, name).map(|why| (cluster, why)));
     }
@@ -125,7 +128,7 @@ fn render_why(cluster: &str, why: &WhyPod, wide: bool) -> String {
     if let Some(preemption) = &why.preemption {
         let victims = preemption.victims.join(", ");
         out += &format!(
-            "room would be made on {} by deleting {victims}, which are less important\n",
+            "room would be made on {} by deleting what is less important: {victims}\n",
             preemption.node
         );
     }
@@ -150,8 +153,10 @@ fn render_fits(why: &WhyPod, wide: bool) -> String {
         return String::new();
     }
     let now = if why.node.is_some() { "scheduled anew it would fit" } else { "it fits" };
-    let mut out =
-        format!("{now} on {}; the highest score wins\n\n", counted(why.fits.len() as f64, "node", "nodes"));
+    let nodes = counted(why.fits.len() as f64, "node", "nodes");
+    let scored =
+        if why.fits.iter().any(|fit| !fit.scores.is_empty()) { "; the highest score wins" } else { "" };
+    let mut out = format!("{now} on {nodes}{scored}\n\n");
     let mut table = Table::new(&[("NODE", Align::Left), ("SCORE", Align::Right), ("OF WHICH", Align::Left)]);
     let shown = if wide { why.fits.len() } else { NODES_SHOWN_MAX };
     for fit in why.fits.iter().take(shown) {
@@ -269,5 +274,41 @@ fn read(path: &Path) -> anyhow::Result<Value> {
         read.with_context(|| format!("{name}: expected UTF-8 text"))?;
     }
     anyhow::ensure!(text.len() as u64 <= FILE_MAX, "{name}: more than {FILE_MAX} bytes: expected a manifest");
+    let documents = documents(&text);
+    anyhow::ensure!(
+        documents < 2,
+        "{name}: {documents} documents: expected one, of a Pod or of what makes pods"
+    );
     serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
+}
+
+/// How many documents of a YAML text say anything.
+fn documents(text: &str) -> usize {
+    let says = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let mut count = 0;
+    let mut empty = true;
+    for line in text.lines().filter(says) {
+        let begins = line == "---" || line.starts_with("--- ");
+        count += usize::from(!begins && empty);
+        empty = begins;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_that_say_nothing_do_not_count() {
+        for (text, count) in [
+            ("", 0),
+            ("a: 1\nb: 2\n", 1),
+            ("---\n# first\na: 1\n---\n# nothing\n", 1),
+            ("a: 1\n---\nb: 1\nc: 2\n--- \nd: 1\n", 3),
+            ("a: |\n  text\n  ---\n", 1),
+        ] {
+            assert_eq!(documents(text), count, "{text:?}");
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
             let only =
                 "--scheduler-config: expected a pod, pod/NAME: a Job's cluster is not chosen by a scheduler";
             anyhow::ensure!(job.scheduler_config.is_none(), only);
+            let only = "--kubeconfig: expected a pod, pod/NAME: Jobs are known to the running server alone";
+            anyhow::ensure!(job.kubeconfig.is_none(), only);
             place::why(common, &job.job)?;
         }
         Command::Top(top) => accounts::top(common, top)?,

@@ -63,6 +63,7 @@ fn resolve(common: &Common, options: &Up) -> anyhow::Result<Options> {
         kubeconfig: options.clusters.kubeconfig.as_deref().map(std::path::absolute).transpose()?,
         zones,
         fleet: options.fleet.clone(),
+        scheduler: options.scheduler_config.clone(),
         state: client::state_dir(common)?,
         listen: options.listen,
         carbon: options.carbon.clone(),

@@ -1,6 +1,7 @@
 //! `kubercarbon twin serve`.
 
 use super::up::{SEED, ended};
+use crate::format::count;
 use crate::options::{Common, Serve};
 use anyhow::Context;
 use server::serve::{Options, What};
@@ -23,6 +24,7 @@ pub fn run(common: &Common, options: &Serve) -> anyhow::Result<()> {
     let speed = options.speed.unwrap_or(SPEED);
     let serve = Options {
         what,
+        scheduler: options.scheduler_config.clone(),
         state: common.state.clone(),
         listen: options.listen,
         pace: speed,
@@ -36,13 +38,12 @@ pub fn run(common: &Common, options: &Serve) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.context("start a runtime")?.block_on(async move {
         let running = server::serve::serve(serve).await?;
-        let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
         if !quiet {
             eprintln!(
                 "twin is up ({} ms): {}, {}, time runs at {speed} from {}",
                 begun.elapsed().as_nanos() / 1_000_000,
-                count(running.clusters.len(), "cluster"),
-                count(running.nodes, "node"),
+                count(running.clusters.len() as u64, "cluster"),
+                count(running.nodes as u64, "node"),
                 running.at.to_rfc3339_seconds()
             );
             running.clusters.iter().for_each(|(id, url)| eprintln!("  {id:<8} API {url}"));

@@ -22,6 +22,7 @@ pub fn run(common: &Common, options: &Up) -> anyhow::Result<()> {
     );
     let options = server::up::Options {
         fleet: options.fleet.clone(),
+        scheduler: options.scheduler_config.clone(),
         state: client::state_dir(common)?,
         listen: options.listen,
         pace: options.speed.unwrap_or(SPEED),

@@ -1,10 +1,10 @@
 //! A real cluster read into a file under the least role, and run as a twin.
 
-use crate::support::{Plane, grant_by, kubeconfig, kubercarbon, text, until};
+use crate::support::{Plane, Twin, grant_by, kubeconfig, kubercarbon, text, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 /// What a team may have there; `hunter2` is in it wherever credentials are put.
 const TEAM: &str = "apiVersion: v1
@@ -55,50 +55,6 @@ metadata: {name: big, namespace: team}
 spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: busybox, resources: {requests: {cpu: '9'}}}]}}}
 ";
 
-/// `kubercarbon up` on a twin file.
-struct Twin {
-    child: Child,
-    log: std::path::PathBuf,
-    kubeconfig: String,
-}
-
-impl Twin {
-    fn start(dir: &Path, file: &str) -> Twin {
-        let (state, log) = (dir.join("twin"), dir.join("twin.log"));
-        let out = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_kubercarbon"))
-            .args(["up", "--listen", "127.0.0.1:0", "--speed", "60x", "--fleet", file, "--state"])
-            .arg(&state)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
-        let twin = Twin { child, log, kubeconfig: state.join("kubeconfig").display().to_string() };
-        until("the twin is up", || twin.said(), || state.join("server.json").exists());
-        twin
-    }
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-    fn get(&self, args: &[&str]) -> Value {
-        let output = Command::new("kubectl")
-            .args(["--kubeconfig", &self.kubeconfig, "get", "-o", "json"])
-            .args(args)
-            .output()
-            .unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_default()
-    }
-}
-
-impl Drop for Twin {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.child.kill();
-        let _waited = self.child.wait();
-    }
-}
-
 /// Who is where, in what phase, owned by whom.
 fn pods(list: &Value) -> BTreeSet<String> {
     let pod = |p: &Value| {
@@ -141,7 +97,7 @@ pub fn a_real_cluster_runs_as_a_twin(dir: &Path, plane: &Plane) {
     assert!(asked.iter().all(|what| what.starts_with("list ")), "{asked:?}");
     assert_eq!(refused, BTreeSet::from(["list secrets".to_owned()]));
 
-    let twin = Twin::start(dir, &file);
+    let twin = Twin::start(dir, &file, &[]);
     let copy = || twin.get(&["pods", "-n", "team"]);
     assert_eq!(pods(&copy()), pods(&real()), "who is where, in what phase, owned by whom");
     assert_eq!(pending_because(&copy()), pending_because(&real()));

@@ -10,6 +10,7 @@ mod asking;
 mod faults;
 mod import;
 mod proxy;
+mod scheduling;
 mod seeing;
 mod support;
 
@@ -44,6 +45,12 @@ fn jobs_on_real_clusters() {
     faults::each_job_once(&fleet);
     took("kills, bad ways, cut watches");
     the_role_is_enough_and_not_more(&fleet.kr, &fleet.se);
+}
+
+#[test]
+fn a_twin_schedules_as_the_real_cluster_does() {
+    let Some(lab) = lab() else { return };
+    scheduling::alike_over_time(&lab, tempfile::tempdir().unwrap().path());
 }
 
 #[test]

@@ -111,6 +111,11 @@ pub struct Asked {
 impl Plane {
     /// Starts one whose nodes say they are in `region`.
     pub fn start(lab: &Lab, dir: &Path, name: &'static str, region: &str) -> Plane {
+        Plane::start_with(lab, dir, name, region, "")
+    }
+
+    /// The same with flags for its scheduler.
+    pub fn start_with(lab: &Lab, dir: &Path, name: &'static str, region: &str, scheduler: &str) -> Plane {
         let policy = dir.join(format!("{name}-audit-policy.yaml"));
         std::fs::write(&policy, AUDIT).unwrap();
         let log = dir.join(format!("{name}-audit.log"));
@@ -123,6 +128,7 @@ impl Plane {
             .env("CONTROL_PLANE_RUN", &plane.run)
             .env("KUBEBUILDER_ASSETS", &plane.lab.bin)
             .env("NODE_REGION", region)
+            .env("SCHEDULER_FLAGS", scheduler)
             .env("APISERVER_FLAGS", flags)
             // A machine that builds beside the tests must not take its nodes for lost.
             .env("CONTROLLER_MANAGER_FLAGS", "--node-monitor-grace-period=300s")
@@ -436,6 +442,51 @@ impl Product {
 }
 
 impl Drop for Product {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+/// `kubercarbon up` on a twin file.
+pub struct Twin {
+    child: Child,
+    log: PathBuf,
+    pub kubeconfig: PathBuf,
+}
+
+impl Twin {
+    pub fn start(dir: &Path, file: &str, flags: &[&str]) -> Twin {
+        let (state, log) = (dir.join("twin"), dir.join("twin.log"));
+        let out = std::fs::File::create(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_kubercarbon"))
+            .args(["up", "--listen", "127.0.0.1:0", "--speed", "60x", "--fleet", file, "--state"])
+            .arg(&state)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let twin = Twin { child, log, kubeconfig: state.join("kubeconfig") };
+        until("the twin is up", || twin.said(), || state.join("server.json").exists());
+        twin
+    }
+
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn get(&self, args: &[&str]) -> Value {
+        let kubeconfig = self.kubeconfig.display().to_string();
+        let args = ["--kubeconfig", &kubeconfig, "get", "-o", "json"].into_iter().chain(args.iter().copied());
+        let output = Command::new("kubectl").args(args).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+}
+
+impl Drop for Twin {
     fn drop(&mut self) {
         // It may have ended already.
         let _gone = self.child.kill();

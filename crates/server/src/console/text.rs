@@ -340,7 +340,7 @@ messages! {
     PodGone: "There is no such pod in the cluster now.", "지금 클러스터에 그런 파드가 없습니다.";
     SchedulerSaid: "its scheduler said:", "스케줄러의 말:";
     NowItSays: "now it would say:", "지금이라면:";
-    RoomByDeleting: "room would be made on {0} by deleting {1}, which are less important", "{0}에서 덜 중요한 {1}을(를) 지우면 자리가 납니다";
+    RoomByDeleting: "room would be made on {0} by deleting what is less important: {1}", "{0}에서 덜 중요한 {1}을(를) 지우면 자리가 납니다";
     WouldFit: "Each of these would make it fit", "다음 중 하나면 들어갑니다";
     FitsOnNodes: "It would fit on {0} {0|node|nodes}; the highest score wins", "노드 {0}개에 들어갈 수 있습니다. 점수가 가장 높은 곳으로 갑니다";
     FitsNotOn: "Where it does not fit", "들어가지 못하는 곳";

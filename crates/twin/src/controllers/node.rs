@@ -25,3 +25,12 @@ pub(crate) fn taints(node: &Node) -> &[Taint] {
 pub(crate) fn is_tainted(node: &Node, key: &str) -> bool {
     taints(node).iter().any(|taint| taint.key == key)
 }
+
+/// Its region and zone, as one; nodes that say nothing are in a zone together.
+pub(crate) fn zone(node: &Node) -> String {
+    let label = |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name));
+    let either = |old: &str, new: &str| label(old).or_else(|| label(new)).cloned().unwrap_or_default();
+    let region = either("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region");
+    let zone = either("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone");
+    format!("{region}/{zone}")
+}

@@ -1,12 +1,14 @@
-//! `nodelifecycle` and taint eviction, in a first form.
+//! `nodelifecycle` and taint eviction.
 //!
-//! A node whose machine has been silent for the grace period gets its conditions set to Unknown and is
-//! tainted; pods that do not tolerate a NoExecute taint are deleted, those that tolerate it for a while
-//! when the while is over. Left out: rate limits per zone, and stopping evictions when every node is
-//! silent. Heartbeats themselves are no events: `lastHeartbeatTime` and the Leases are not renewed.
+//! A node whose machine has been silent for the grace period gets its conditions set to Unknown. Nodes that are not
+//! ready are tainted NoSchedule at once and NoExecute when it is their turn in their zone ([`zones`]); pods that do not
+//! tolerate a NoExecute taint are deleted, those that tolerate it for a while when the while is over. Left out: taints
+//! for pressure and for cordons. Heartbeats themselves are no events: `lastHeartbeatTime` and the Leases are not renewed.
+
+mod zones;
 
 use super::kubelet::set_condition as set_pod_condition;
-use super::node::taints;
+use super::node::{readiness, taints, zone};
 use super::{Cx, Place, is_deleting, is_terminal, time};
 use crate::controllers::events::{About, Source};
 use crate::kind::Kind;
@@ -16,11 +18,13 @@ use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use zones::Zones;
 
 const NO_EXECUTE: &str = "NoExecute";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const SOURCE: Source<'static> = Source { component: "node-controller", host: None };
 const EVICTION: Source<'static> = Source { component: "taint-eviction-controller", host: None };
 
@@ -29,6 +33,17 @@ const EVICTION: Source<'static> = Source { component: "taint-eviction-controller
 pub(crate) struct NodeLifecycle {
     /// Nodes with a NoExecute taint.
     tainted: BTreeSet<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Zones::is_idle")]
+    zones: Zones,
+    /// When a node's turn to be tainted comes, if a timer is set for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turn_at: Option<Instant>,
+    /// Whether nodes have come, gone or changed in what they are tainted by.
+    #[serde(skip)]
+    changed: bool,
+    /// Whether a turn may have come.
+    #[serde(skip)]
+    turn: bool,
     /// Nodes whose pods, and pods whose node, are to be looked at; empty at rest.
     #[serde(skip)]
     nodes: BTreeSet<Arc<str>>,
@@ -82,7 +97,13 @@ impl NodeLifecycle {
         match object {
             Object::Node(node) => {
                 let taints = no_execute(node);
-                let before = change.previous.as_ref().and_then(|p| p.object.as_node()).map(no_execute);
+                let old = change.previous.as_ref().and_then(|p| p.object.as_node());
+                let states = |node: &Node| (readiness(node).to_owned(), zone(node));
+                self.changed |= change.kind == ChangeKind::Deleted
+                    || old.is_none_or(|old| {
+                        states(old) != states(node) || self::taints(old) != self::taints(node)
+                    });
+                let before = old.map(no_execute);
                 if taints.is_empty() || change.kind == ChangeKind::Deleted {
                     self.tainted.remove(object.name());
                 } else if before.is_none_or(|before| before != taints) {
@@ -102,7 +123,7 @@ impl NodeLifecycle {
         }
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
-        let mut acted = false;
+        let mut acted = self.taint_nodes(cx);
         while let Some(node) = self.nodes.pop_first() {
             for stored in cx.objects.list(Kind::Pod, None) {
                 if stored.object.as_pod().and_then(|p| p.spec.as_ref()?.node_name.as_deref()) == Some(&*node)
@@ -116,6 +137,99 @@ impl NodeLifecycle {
         }
         acted
     }
+}
+
+impl NodeLifecycle {
+    /// A node's turn to be tainted may have come.
+    pub(crate) fn wake(&mut self) {
+        self.turn_at = None;
+        (self.turn, self.changed) = (true, true);
+    }
+    /// Gives every node the taints of its condition, NoExecute when it is its turn; whether any was changed.
+    fn taint_nodes(&mut self, cx: &mut Cx<'_>) -> bool {
+        if !std::mem::take(&mut self.changed) {
+            return false;
+        }
+        let nodes: Vec<(Arc<str>, String, Option<&str>)> = cx
+            .objects
+            .list(Kind::Node, None)
+            .filter_map(|stored| Some((stored.object.name().into(), stored.object.as_node()?)))
+            .filter_map(|(name, node)| Some((name, zone(node), taint_for(readiness(node))?)))
+            .collect();
+        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for (_, zone, taint) in &nodes {
+            let count = counts.entry(zone.clone()).or_default();
+            *(if taint.is_none() { &mut count.0 } else { &mut count.1 }) += 1;
+        }
+        let stopped = self.zones.look(&counts, cx.now);
+        let mut acted = false;
+        for (name, zone, taint) in &nodes {
+            let Some(node) = cx.node(name) else { continue };
+            // One that is tainted for eviction stays so, under the key that fits now, unless evictions stop.
+            let marked = no_execute(node).iter().any(|t| is_own(t)) && !stopped;
+            match taint {
+                Some(_) if !marked => self.zones.wait(zone, name),
+                _ => self.zones.forget(name),
+            }
+            acted |= set_taints(cx, name, *taint, marked);
+        }
+        // Turns come by a timer, so that all nodes whose silence is noticed at one instant are counted before.
+        if std::mem::take(&mut self.turn) {
+            for name in self.zones.due(cx.now) {
+                let taint = cx.node(&name).and_then(|node| taint_for(readiness(node))).flatten();
+                acted |= set_taints(cx, &name, taint, true);
+            }
+        }
+        if let Some(at) = self.zones.next_at().map(|at| at.max(cx.now))
+            && self.turn_at.is_none_or(|set| at < set)
+        {
+            self.turn_at = Some(at);
+            cx.timers.set(at, Priority::Controller, Task::Taint);
+        }
+        acted
+    }
+}
+
+/// The key of the taint for a node whose condition Ready says so; `None`: it says nothing, and the node is left alone.
+fn taint_for(readiness: &str) -> Option<Option<&'static str>> {
+    match readiness {
+        "" => None,
+        "True" => Some(None),
+        "False" => Some(Some(NOT_READY)),
+        _ => Some(Some(UNREACHABLE)),
+    }
+}
+
+/// Whether the controller itself gives nodes this taint.
+fn is_own(taint: &Taint) -> bool {
+    taint.key == UNREACHABLE || taint.key == NOT_READY
+}
+
+/// Gives a node the taints of this key, and takes the controller's others away; whether that changed anything.
+fn set_taints(cx: &mut Cx<'_>, name: &str, key: Option<&str>, evict: bool) -> bool {
+    let effects: &[&str] = if evict { &["NoSchedule", NO_EXECUTE] } else { &["NoSchedule"] };
+    let wanted: Vec<(&str, &str)> =
+        key.into_iter().flat_map(|key| effects.iter().map(move |e| (key, *e))).collect();
+    let Some(old) = cx.node(name) else { return false };
+    let is = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
+    let stays = |taint: &&Taint| !is_own(taint) || wanted.iter().any(|w| is(taint, w));
+    let mut kept: Vec<Taint> = taints(old).iter().filter(stays).cloned().collect();
+    let before = kept.len();
+    for (key, effect) in wanted.iter().filter(|w| !taints(old).iter().any(|taint| is(taint, w))) {
+        kept.push(Taint {
+            key: (*key).to_owned(),
+            effect: (*effect).to_owned(),
+            time_added: Some(time(cx.now)),
+            value: None,
+        });
+    }
+    if before == kept.len() && before == taints(old).len() {
+        return false;
+    }
+    let mut node = old.clone();
+    node.spec.get_or_insert_default().taints = Some(kept).filter(|taints| !taints.is_empty());
+    cx.objects.put(Object::Node(Box::new(node)));
+    true
 }
 
 /// Evicts a pod that may stay no longer, or sets a timer for when it may not.
@@ -162,7 +276,7 @@ pub(crate) fn consider(cx: &mut Cx<'_>, (namespace, name): &Place, uid: Option<&
     true
 }
 
-/// A node's silence is noticed: its conditions become Unknown, it is tainted, its pods are not ready.
+/// A node's silence is noticed: its conditions become Unknown, its pods are not ready.
 pub(crate) fn mark_unreachable(cx: &mut Cx<'_>, name: &str) {
     let Some(stored) = cx.objects.get(Kind::Node, "", name).cloned() else { return };
     let Object::Node(node) = &stored.object else { return };
@@ -172,16 +286,6 @@ pub(crate) fn mark_unreachable(cx: &mut Cx<'_>, name: &str) {
         condition.reason = Some("NodeStatusUnknown".to_owned());
         condition.message = Some("Kubelet stopped posting node status.".to_owned());
         condition.last_transition_time = Some(time(cx.now));
-    }
-    let taints = node.spec.get_or_insert_default().taints.get_or_insert_default();
-    taints.retain(|t| t.key != UNREACHABLE);
-    for effect in ["NoSchedule", NO_EXECUTE] {
-        taints.push(Taint {
-            key: UNREACHABLE.to_owned(),
-            effect: effect.to_owned(),
-            time_added: Some(time(cx.now)),
-            value: None,
-        });
     }
     let about = About::new(&stored.object);
     cx.normal(&about, SOURCE, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
@@ -204,20 +308,14 @@ pub(crate) fn mark_unreachable(cx: &mut Cx<'_>, name: &str) {
     }
 }
 
-/// A node is back: its conditions are as they were at first, and the taint is gone.
+/// A node is back: its conditions are as they were at first, and the taints are gone.
 pub(crate) fn mark_ready(cx: &mut Cx<'_>, name: &str) {
     let Some(stored) = cx.objects.get(Kind::Node, "", name).cloned() else { return };
     let Object::Node(node) = &stored.object else { return };
     let mut node = node.clone();
     node.status.get_or_insert_default().conditions = Some(crate::world::node_conditions(cx.now));
-    if let Some(spec) = &mut node.spec
-        && let Some(taints) = &mut spec.taints
-    {
-        taints.retain(|t| t.key != UNREACHABLE);
-        if taints.is_empty() {
-            spec.taints = None;
-        }
-    }
+    let kept: Vec<Taint> = taints(&node).iter().filter(|taint| !is_own(taint)).cloned().collect();
+    node.spec.get_or_insert_default().taints = Some(kept).filter(|taints| !taints.is_empty());
     let about = About::new(&stored.object);
     let source = Source { component: "kubelet", host: Some(name) };
     cx.normal(&about, source, "NodeReady", format!("Node {name} status is now: NodeReady"));

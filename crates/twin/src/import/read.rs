@@ -45,6 +45,8 @@ pub struct Imported {
     pub absent_owners: BTreeSet<Arc<str>>,
     /// Fields this version of the twin does not know and has not taken over.
     pub unknown_fields: u64,
+    /// How its scheduler decides, where that is stated beside the file: a `KubeSchedulerConfiguration`.
+    pub scheduler: Option<Value>,
 }
 
 /// A twin file, read whole.
@@ -175,6 +177,7 @@ impl Reader {
                     aside: BTreeMap::new(),
                     absent_owners: BTreeSet::new(),
                     unknown_fields: 0,
+                    scheduler: None,
                 });
             }
             match cluster.kinds.get(self.at.1) {

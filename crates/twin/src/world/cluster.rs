@@ -199,6 +199,7 @@ impl Cluster {
             Task::Workload { kind, namespace, name } => {
                 controllers.workloads.wake(&cx, kind, (namespace, name));
             }
+            Task::Taint => controllers.nodelifecycle.wake(),
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
             Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),
             Task::Attachment { name, uid } => controllers.attachdetach.wake(&mut cx, &name, &uid),

@@ -32,7 +32,7 @@ impl Document {
             pue_milli: imported.header.pue_milli,
             labels: imported.header.labels.clone(),
             node_groups: Vec::new(),
-            scheduler: None,
+            scheduler: imported.scheduler.clone(),
         };
         FleetSpec {
             name: "imported".to_owned(),

@@ -2,9 +2,9 @@
 
 use crate::fixture::*;
 use fleet::{GramsCo2, GramsCo2PerKwh, Series, Span};
-use serde_json::json;
-use twin::Kind;
+use serde_json::{Value, json};
 use twin::world::NodeChange;
+use twin::{Kind, World};
 
 #[test]
 fn energy_carbon_and_money_are_integrated_exactly() {
@@ -84,4 +84,71 @@ fn a_machine_that_restarts_quickly_fails_what_ran_on_it() {
     assert_eq!(condition(&get(&world, Kind::Job, "q"), "Complete"), "True CompletionsReached");
     let unknown = world.set_node(&kr(), &node(9), NodeChange::Stop).unwrap_err();
     assert_eq!(unknown.to_string(), "cluster \"kr\" has no node \"kr-general-9\"");
+}
+
+/// Six nodes in two zones: 1, 3 and 5 in one, 2, 4 and 6 in the other.
+fn two_zones() -> World {
+    let text = "apiVersion: kubercarbon.io/v1alpha1
+kind: Fleet
+clusters:
+- name: kr
+  region: ap-northeast-2
+  nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 6, zones: [a, b]}]
+";
+    World::new(&fleet::file::parse(text).unwrap(), start(), 42)
+}
+
+/// Which nodes are tainted so that their pods have to go, of those that take no new ones.
+fn evicted_of(world: &World) -> String {
+    let has = |node: &Value, effect: &str| {
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().any(|t| t["key"] == "node.kubernetes.io/unreachable" && t["effect"] == effect)
+    };
+    let nodes: Vec<(u32, Value)> =
+        (1..=6).map(|n| (n, get(world, Kind::Node, &format!("kr-general-{n}")))).collect();
+    let with = |effect: &str| -> Vec<u32> {
+        nodes.iter().filter(|(_, node)| has(node, effect)).map(|(n, _)| *n).collect()
+    };
+    format!("{:?} of {:?}", with("NoExecute"), with("NoSchedule"))
+}
+
+#[test]
+fn nodes_are_evicted_one_by_one_and_none_when_all_are_silent() {
+    let mut world = two_zones();
+    let turn = |world: &mut World, nodes: &[u32], change: NodeChange| {
+        nodes.iter().for_each(|n| world.set_node(&kr(), &node(*n), change).unwrap());
+    };
+    turn(&mut world, &[2, 4], NodeChange::Stop);
+    pass(&mut world, 50);
+    assert_eq!(evicted_of(&world), "[2] of [2, 4]", "one at once");
+    pass(&mut world, 9);
+    assert_eq!(evicted_of(&world), "[2] of [2, 4]");
+    pass(&mut world, 1);
+    assert_eq!(evicted_of(&world), "[2, 4] of [2, 4]", "the next after ten seconds");
+    turn(&mut world, &[1, 3, 5, 6], NodeChange::Stop);
+    let story = serde_json::to_string(&world).unwrap();
+    world = serde_json::from_str(&story).unwrap();
+    pass(&mut world, 49);
+    assert_eq!(evicted_of(&world), "[2, 4] of [2, 4]");
+    pass(&mut world, 1);
+    let all = "of [1, 2, 3, 4, 5, 6]";
+    assert_eq!(evicted_of(&world), format!("[] {all}"), "no node answers: nobody is evicted");
+    pass(&mut world, 3600);
+    assert_eq!(evicted_of(&world), format!("[] {all}"));
+    turn(&mut world, &[1], NodeChange::Start);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(evicted_of(&world));
+        pass(&mut world, 10);
+    }
+    let left = "of [2, 3, 4, 5, 6]";
+    assert_eq!(
+        told,
+        [
+            format!("[] {left}"),
+            format!("[2, 3] {left}"),
+            format!("[2, 3, 4, 5] {left}"),
+            format!("[2, 3, 4, 5, 6] {left}")
+        ]
+    );
 }
