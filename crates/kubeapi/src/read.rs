@@ -42,7 +42,8 @@ pub(crate) fn get(
     match target.subresource.as_deref() {
         None => {}
         Some("scale") if resource.has_part("scale") => return scale(cluster, target, accept),
-        Some(part @ ("status" | "ephemeralcontainers" | "approval")) if resource.has_part(part) => {}
+        Some(part @ ("status" | "ephemeralcontainers" | "approval" | "resize"))
+            if resource.has_part(part) => {}
         Some(_) => return Err(nowhere()),
     }
     let form = accept.choose(&FORMS)?;

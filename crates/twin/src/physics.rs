@@ -189,6 +189,8 @@ impl Physics {
         let Some(pod) = change.object.object.as_pod() else { return };
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
         let runs = change.kind != ChangeKind::Deleted && runs(pod);
+        let before = change.previous.as_ref().and_then(|previous| previous.object.as_pod());
+        let changed = before.is_some_and(|before| before.metadata.generation != pod.metadata.generation);
         match (self.running.contains_key(uid), runs) {
             (false, true) => {
                 let Some(node) = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) else { return };
@@ -199,6 +201,17 @@ impl Physics {
             (true, false) => {
                 if let Some((node, nanocores)) = self.running.remove(uid) {
                     self.load(&node, -nanocores, now);
+                }
+            }
+            // It may have been resized.
+            (true, true) if changed => {
+                let nanocores = amounts::requested(pod).cpu_millis.saturating_mul(1_000_000);
+                if let Some((node, had)) = self
+                    .running
+                    .get_mut(uid)
+                    .map(|own| (own.0.clone(), std::mem::replace(&mut own.1, nanocores)))
+                {
+                    self.load(&node, nanocores - had, now);
                 }
             }
             _ => {}

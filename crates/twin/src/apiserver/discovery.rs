@@ -109,8 +109,18 @@ fn told(resource: &Resource) -> Told {
 }
 
 /// Subresources there are here: others need a running container.
-const SERVED: [&str; 9] =
-    ["approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "scale", "status", "token"];
+const SERVED: [&str; 10] = [
+    "approval",
+    "binding",
+    "ephemeralcontainers",
+    "eviction",
+    "finalize",
+    "log",
+    "resize",
+    "scale",
+    "status",
+    "token",
+];
 
 fn told_custom(defined: &Defined, version: &str) -> Option<Told> {
     let facts = defined.facts(version)?;

@@ -52,6 +52,7 @@ pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
+pub use quota::{PodResources, Usage, pod_resources};
 pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };

@@ -66,6 +66,8 @@ pub enum Subresource {
     Approval,
     /// `/token` of a ServiceAccount.
     Token,
+    /// `/resize` of a Pod.
+    Resize,
 }
 
 impl Subresource {
@@ -80,11 +82,12 @@ impl Subresource {
             Subresource::EphemeralContainers => "ephemeralcontainers",
             Subresource::Approval => "approval",
             Subresource::Token => "token",
+            Subresource::Resize => "resize",
         }
     }
     /// By its name in paths.
     pub fn named(name: &str) -> Option<Subresource> {
-        const ALL: [Subresource; 8] = [
+        const ALL: [Subresource; 9] = [
             Subresource::Status,
             Subresource::Binding,
             Subresource::Finalize,
@@ -93,6 +96,7 @@ impl Subresource {
             Subresource::EphemeralContainers,
             Subresource::Approval,
             Subresource::Token,
+            Subresource::Resize,
         ];
         ALL.into_iter().find(|part| part.as_str() == name)
     }

@@ -244,7 +244,8 @@ fn charge(
     (old, new): (Option<&Value>, &Value),
 ) -> Result<(), Status> {
     let (kind, namespace) = (request.kind.stored(), request.namespace.as_str());
-    let resized = kind.is("", "persistentvolumeclaims") && request.subresource.is_none();
+    let resized = (kind.is("", "persistentvolumeclaims") && request.subresource.is_none())
+        || request.subresource == Some(Subresource::Resize);
     if old.is_none() || resized {
         limitrange::check(ctx.objects, kind, namespace, new)?;
     }
@@ -351,7 +352,9 @@ fn keep(request: &Request, old: &Value, new: &mut Value) {
     }
     match request.subresource {
         Some(Subresource::Status | Subresource::Approval) => keep_all_but(old, new, &["status"]),
-        Some(Subresource::EphemeralContainers | Subresource::Finalize) => keep_all_but(old, new, &["spec"]),
+        Some(Subresource::EphemeralContainers | Subresource::Finalize | Subresource::Resize) => {
+            keep_all_but(old, new, &["spec"]);
+        }
         _ if request.kind.resource().status => keep_parts(old, new, &["status"]),
         _ => {}
     }
@@ -364,6 +367,8 @@ fn keep(request: &Request, old: &Value, new: &mut Value) {
         let wanted = new["spec"][own].clone();
         new["spec"] = old["spec"].clone();
         new["spec"][own] = wanted;
+    } else if request.subresource == Some(Subresource::Resize) {
+        validation::keep_of_resize(old, new);
     } else if request.kind == Kind::Namespace {
         // Only the `finalize` subresource changes a namespace's finalizers.
         new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
@@ -505,10 +510,10 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if is_policy && request.subresource.is_none() {
         admission::establish(ctx, &mut new);
     }
-    if request.subresource == Some(Subresource::Status) {
-        validation::update_status(kind, &old, &new)?;
-    } else {
-        validation::update(kind, &old, &new)?;
+    match request.subresource {
+        Some(Subresource::Status) => validation::update_status(kind, &old, &new)?,
+        Some(Subresource::Resize) => validation::resize(kind, &old, &new)?,
+        _ => validation::update(kind, &old, &new)?,
     }
     warnings.extend(fits_schema(ctx, request, &new, Some(&old))?);
     warnings.extend(admission::validate(ctx, request, Some(&new), Some(&old))?);

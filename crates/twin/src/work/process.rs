@@ -353,7 +353,8 @@ impl Process {
         let Some(spans) = spans.into_iter().collect::<Option<Vec<Span>>>() else {
             return Next::Wait(Pause::Forever);
         };
-        let span = spans.into_iter().fold(Span::ZERO, |all, span| all + span);
+        let all = spans.into_iter().fold(Instant::EPOCH, Instant::saturating_add);
+        let span = all - Instant::EPOCH;
         if span.is_zero() { Next::Go } else { Next::Wait(Pause::Sleep { span, wakes: false }) }
     }
     /// What a shell does itself, and what takes time.

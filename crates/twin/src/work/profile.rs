@@ -32,9 +32,12 @@ impl Profile {
     pub(crate) fn at(&self, since_start: Span) -> i64 {
         self.0.iter().rev().find(|(at, _)| *at <= since_start).map_or(0, |(_, amount)| *amount)
     }
-    /// How long after the start it first is more than `limit`.
-    pub(crate) fn exceeds(&self, limit: i64) -> Option<Span> {
-        self.0.iter().find(|(_, amount)| *amount > limit).map(|(at, _)| *at)
+    /// How long after the start it is more than `limit` for the first time from `from` on.
+    pub(crate) fn exceeds(&self, limit: i64, from: Span) -> Option<Span> {
+        if self.at(from) > limit {
+            return Some(from);
+        }
+        self.0.iter().find(|(at, amount)| *at > from && *amount > limit).map(|(at, _)| *at)
     }
 }
 
@@ -47,9 +50,9 @@ mod tests {
         let profile = Profile::parse("0s=100Mi, 5m=2Gi,10m=1Gi").unwrap();
         let minutes = |n| Span::MINUTE.scaled(n, 1);
         assert_eq!([0, 4, 5, 20].map(|n| profile.at(minutes(n)) >> 20), [100, 100, 2048, 1024]);
-        assert_eq!(profile.exceeds(1 << 30), Some(minutes(5)));
-        assert_eq!(profile.exceeds(1 << 31), None);
-        assert_eq!(Profile::parse("512Mi").unwrap().exceeds(1), Some(Span::ZERO));
+        assert_eq!(profile.exceeds(1 << 30, Span::ZERO), Some(minutes(5)));
+        assert_eq!(profile.exceeds(1 << 31, Span::ZERO), None);
+        assert_eq!(Profile::parse("512Mi").unwrap().exceeds(1, minutes(3)), Some(minutes(3)));
         assert_eq!(Profile::parse("5m=1Gi").unwrap().at(minutes(1)), 0);
         for wrong in ["", "x", "1m=1Gi,0s=2Gi", "1m=", "=1", "-1"] {
             assert_eq!(Profile::parse(wrong), None, "{wrong}");

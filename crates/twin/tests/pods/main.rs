@@ -3,7 +3,7 @@
 //! A scenario is a file in `scenarios/`. `--- pod` is followed by a manifest, `--- run 60s` by what changes in that time,
 //! one line an instant: seconds since the pod was made, phase, the conditions that hold (`S`cheduled,
 //! `N`etwork, `I`nitialized, `C`ontainers ready, `R`eady, others by name), and containers; then events. `--- delete`,
-//! `--- merge` and `--- status` (a merge patch of the pod or its status), `--- stop` and `--- start` (the machine) act in
+//! `--- merge` and `--- status` (a merge patch of the pod or its status), `--- resize`, `--- stop` and `--- start` (the machine) act in
 //! between. With `SCENARIOS_WRITE=1` what is found is written into the files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what a test unwraps is what it asserts")]
@@ -78,6 +78,12 @@ fn step(world: &mut World, timeline: &mut Timeline, head: &str, body: &str) -> O
             world.request(&kr(), &delete).unwrap();
         }
         "merge" => drop(world.request(&kr(), &patch(None)).unwrap()),
+        "resize" => {
+            let verb = Verb::Patch(PatchType::StrategicMerge);
+            let subresource = Some(Subresource::Resize);
+            let request = Request { subresource, ..request(verb, Kind::Pod, &name, yaml(body)) };
+            drop(world.request(&kr(), &request).unwrap());
+        }
         "status" => drop(world.request(&kr(), &patch(Some(Subresource::Status))).unwrap()),
         "stop" | "start" => {
             let change = if word == "stop" { NodeChange::Stop } else { NodeChange::Start };
@@ -150,6 +156,7 @@ scenarios!(
     probes_liveness,
     probes_readiness,
     probes_startup,
+    resize,
     restart_policies,
     sidecars,
     volumes,

@@ -51,6 +51,10 @@ fn container(status: &Value) -> String {
     if !flags.is_empty() {
         write!(shown, "+{flags}").unwrap();
     }
+    let has = |pointer: &str| text(status, &format!("/resources/requests/{pointer}")).to_owned();
+    if status.pointer("/resources/requests").is_some() {
+        write!(shown, " {}cpu/{}", has("cpu"), has("memory")).unwrap();
+    }
     if status["restartCount"] != 0 {
         write!(shown, " x{}", status["restartCount"]).unwrap();
     }

@@ -11,6 +11,7 @@ pub(crate) use allot::service as allot_service;
 
 use super::Context;
 use super::custom;
+use super::quota;
 use super::status::Status;
 use crate::kind::Kind;
 use crate::object::Object;
@@ -254,30 +255,39 @@ fn job_selector(doc: &mut Doc, uid: &str) {
     set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
 }
 
-/// Quality of service class of a pod's spec.
+/// Quality of service class of a pod's spec (`ComputePodQOS`): what is stated for the pod as a whole takes the place of
+/// what its containers state, and amounts of containers are added up before requests are held against limits.
 pub(crate) fn qos_class(spec: &Value) -> &'static str {
-    let containers = ["containers", "initContainers"]
-        .iter()
-        .filter_map(|list| spec.get(list).and_then(Value::as_array))
-        .flatten();
-    let (mut any, mut guaranteed) = (false, true);
-    for container in containers {
-        let resources = container.get("resources");
-        let list = |name: &str| resources.and_then(|r| r.get(name)).and_then(Value::as_object);
-        let amount = |list: Option<&Doc>, name: &str| {
-            list.and_then(|l| l.get(name)).filter(|q| q.as_str() != Some("0")).cloned()
-        };
-        for name in ["cpu", "memory"] {
-            let (request, limit) = (amount(list("requests"), name), amount(list("limits"), name));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-        }
+    const COUNTED: [&str; 2] = ["cpu", "memory"];
+    let of = |holder: &Value, list: &str| -> quota::Usage {
+        let mut amounts = quota::amounts(holder.pointer(&format!("/resources/{list}")));
+        amounts.retain(|name, amount| COUNTED.contains(&name.as_str()) && amount.nanos() > 0);
+        amounts
+    };
+    let whole =
+        ["requests", "limits"].map(|list| quota::amounts(spec.pointer(&format!("/resources/{list}"))));
+    let counted = |name: &String| COUNTED.contains(&name.as_str()) || name.starts_with("hugepages-");
+    let (mut requests, mut limits, mut guaranteed) = (quota::Usage::new(), quota::Usage::new(), true);
+    let mut take = |holder: &Value, limits_stated: bool| {
+        let (own, most) = (of(holder, "requests"), of(holder, "limits"));
+        guaranteed &= most.len() == COUNTED.len() || !limits_stated;
+        quota::add(&mut requests, &own, 1);
+        quota::add(&mut limits, &most, 1);
+    };
+    if whole.iter().any(|list| list.keys().any(counted)) {
+        take(spec, !whole[1].is_empty());
+    } else {
+        let lists = ["containers", "initContainers"].iter().filter_map(|list| spec.get(list)?.as_array());
+        lists.flatten().for_each(|container| take(container, true));
     }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
+    if requests.is_empty() && limits.is_empty() {
+        return "BestEffort";
     }
+    let same = |(name, amount): (&String, &super::quantity::Quantity)| {
+        limits.get(name).is_some_and(|limit| limit.nanos() == amount.nanos())
+    };
+    let guaranteed = guaranteed && requests.len() == limits.len() && requests.iter().all(same);
+    if guaranteed { "Guaranteed" } else { "Burstable" }
 }
 
 /// Admission of a new pod: its priority, and its tolerations of nodes that fail.

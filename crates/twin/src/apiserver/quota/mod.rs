@@ -5,7 +5,8 @@
 
 mod usage;
 
-pub(crate) use usage::{Usage, add, amounts, measure, of_pod};
+pub use usage::{PodResources, Usage, pod_resources};
+pub(crate) use usage::{add, amounts, measure, of_pod};
 
 use super::quantity::Quantity;
 use super::status::Status;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Amounts by the names of resources.
-pub(crate) type Usage = BTreeMap<String, Quantity>;
+pub type Usage = BTreeMap<String, Quantity>;
 
 /// What stands before a resource in a quota's name for requests and limits.
 const REQUESTS: &str = "requests.";
@@ -180,6 +180,30 @@ fn usage(kind: Kind, doc: &Value) -> Usage {
         _ => {}
     }
     usage
+}
+
+/// What a pod asks for, and how it counts: for whoever compares with Kubernetes.
+#[derive(Clone, Debug)]
+pub struct PodResources {
+    /// Effective requests.
+    pub requests: Usage,
+    /// Effective limits.
+    pub limits: Usage,
+    /// Quality of service class.
+    pub qos_class: &'static str,
+    /// What it counts as in quotas.
+    pub quota: Usage,
+}
+
+/// What a pod with its defaults filled in asks for, and how it counts.
+pub fn pod_resources(doc: &Value) -> PodResources {
+    let spec = &doc["spec"];
+    PodResources {
+        requests: of_pod(spec, "requests"),
+        limits: of_pod(spec, "limits"),
+        qos_class: super::super::defaults::qos_class(spec),
+        quota: usage(Kind::Pod, doc),
+    }
 }
 
 /// Whether a pod may look for others in other namespaces.

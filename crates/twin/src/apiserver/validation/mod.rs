@@ -7,7 +7,9 @@ mod documents;
 mod job;
 mod jobpolicy;
 mod pod;
+mod resize;
 mod resources;
+pub(crate) use resize::keep as keep_of_resize;
 mod scheduling;
 
 use super::field::Errors;
@@ -235,6 +237,14 @@ pub(crate) fn update(kind: Kind, old: &Value, new: &Value) -> Result<(), Status>
             documents::check_change(&mut errors, kind, old, new);
         }
     }
+    finish(kind, new, errors)
+}
+
+/// Whether a pod may be resized to `new`.
+pub(crate) fn resize(kind: Kind, old: &Value, new: &Value) -> Result<(), Status> {
+    let mut errors = Errors::default();
+    metadata(&mut errors, kind, new);
+    resize::check(&mut errors, old, new);
     finish(kind, new, errors)
 }
 

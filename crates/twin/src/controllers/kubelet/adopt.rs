@@ -98,6 +98,7 @@ impl Kubelet {
         let mut run = Run::new(place, node, spec, cx.now);
         run.address = address;
         run.sandbox_at = Instant::EPOCH;
+        run.asks = super::resize::asks(pod);
         if let Some(since) = pod.status.as_ref().and_then(|s| s.start_time.as_ref()) {
             run.admitted = Instant::from_jiff(since.0);
         }
@@ -156,7 +157,7 @@ impl Kubelet {
         };
         // What has run until now and nothing is known of goes on running, whatever its pod's policy is.
         let run_for = run_for.filter(|_| job.is_some() || work::says(pod, container, role));
-        let until = run_for.map(|run_for| cx.now + left(run_for, cx.now - since));
+        let until = run_for.map(|run_for| cx.now.saturating_add(left(run_for, cx.now - since)));
         let doing = Doing::Until { at: until, code, cost: fleet::Span::ZERO };
         unit.state = State::Running(Box::new(Running {
             since,

@@ -1,17 +1,18 @@
 //! `kubelet`: starts the pods bound to its node, runs their containers, ends them, and says so in their status.
 //!
 //! One state machine a pod, for all nodes of the cluster: what its containers do is in [`unit`], which start and end when
-//! in [`sync`], a running one with its hooks, probes and end in [`running`], images in [`image`], and what all that looks
-//! like in [`podstatus`]. A pod has one timer, for what is due next of it; timers carry the pod's turn, and one of an
-//! earlier turn is void. Invariants: a pod whose containers run has a node that is up; looking at a pod twice at one
-//! instant changes nothing; nothing is executed. Left out: resource admission of pods bound by hand, ephemeral
-//! containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
+//! in [`sync`], a running one with its hooks, probes and end in [`running`], images in [`image`], other amounts for running
+//! containers in [`resize`], and what all that looks like in [`podstatus`]. A pod has one timer, for what is due next of
+//! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
+//! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Left out: resource admission of
+//! pods bound by hand, ephemeral containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
 
 mod adopt;
 mod host;
 mod image;
 mod podstatus;
 mod probe;
+mod resize;
 mod running;
 mod scene;
 mod sync;
@@ -30,9 +31,10 @@ use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
 use host::Host;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use resize::Resize;
 use scene::Scene;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use sync::{Ending, Why};
 use unit::{Doing, Unit};
@@ -99,6 +101,11 @@ struct Run {
     volumes: Volumes,
     changes: u64,
     ending: Option<Ending>,
+    /// CPU and memory it was allocated: thousandths of a core, bytes.
+    #[serde(default)]
+    asks: (i64, i64),
+    #[serde(default)]
+    resize: Resize,
 }
 
 /// The state of all kubelets of a cluster.
@@ -114,6 +121,9 @@ pub(crate) struct Kubelet {
     /// How long Jobs last that do not say so; `None`: the cluster is not an imported one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     durations: Option<Durations>,
+    /// Pods of each node whose resize waits for room.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    deferred: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Pods to look at; empty at rest.
     #[serde(skip)]
     dirty: Vec<(Place, Arc<str>)>,
@@ -174,6 +184,12 @@ impl Kubelet {
             && (run.is_none_or(|run| run.ending.is_none_or(|ending| ending.why != Why::Deleted))
                 || before.is_some_and(|before| grace(before) != grace(pod)));
         let other = run.is_some() && before.is_some_and(|before| concerns(pod, before));
+        if let (Some(before), Some(now)) = (before.and_then(|b| b.spec.as_ref()), &pod.spec)
+            && other
+            && let Some(run) = self.runs.get_mut(uid)
+        {
+            run.note_resize(before, now);
+        }
         if bound && (fresh || stop || other) {
             let object = &change.object.object;
             self.dirty.push(((object.namespace().into(), object.name().into()), uid.into()));
@@ -184,6 +200,7 @@ impl Kubelet {
         if let (Some(host), Some(address)) = (self.hosts.get_mut(&run.node), run.address) {
             host.free(address);
         }
+        self.unblock(&run.node, None);
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         let dirty = std::mem::take(&mut self.dirty);
@@ -218,6 +235,7 @@ impl Kubelet {
         let address = host.take();
         let mut run = Run::new(place, node, spec, cx.now);
         run.address = address;
+        run.asks = resize::asks(pod);
         let down = host.down;
         if !down {
             run.stage = Stage::Mounting;
@@ -244,15 +262,25 @@ impl Kubelet {
         let Some(stored) = cx.pod(&run.place.0, &run.place.1, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
         let Some(spec) = &pod.spec else { return };
-        let Some(host) = self.hosts.get_mut(&run.node) else { return };
+        let told = self.allocate(cx, uid, pod, spec);
         let Some(mut run) = self.runs.remove(uid) else { return };
+        let Some(host) = self.hosts.get_mut(&run.node) else { return };
         let node = run.node.clone();
         let (said, due) = {
             let (disks, checkpoints) = (&mut self.disks, &mut self.checkpoints);
             let durations = self.durations.as_ref();
             let node = &*node;
-            let mut scene =
-                Scene { cx, pod, spec, node, host, disks, checkpoints, durations, said: Vec::new() };
+            let mut scene = Scene {
+                cx,
+                pod,
+                spec,
+                node,
+                host,
+                disks,
+                checkpoints,
+                durations,
+                said: told.into_iter().collect(),
+            };
             run.sync(&mut scene);
             let due = run.due(&scene);
             (scene.said, due)
@@ -346,6 +374,8 @@ impl Run {
             volumes: Volumes::new(),
             changes: 0,
             ending: None,
+            asks: (0, 0),
+            resize: Resize::default(),
         }
     }
     /// Sets the timer for what is due next, unless it is set for then.

@@ -18,6 +18,31 @@ use k8s_openapi::api::core::v1::{
 const OWN: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
+/// Conditions of a resize on its way.
+const RESIZE: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+/// What is said of a resize on its way.
+fn resizing(run: &Run) -> impl Iterator<Item = PodCondition> {
+    let holds =
+        |kind: &str, reason: Option<&str>, message: Option<&String>, since, generation| PodCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.map(str::to_owned),
+            message: message.cloned(),
+            last_transition_time: Some(time(since)),
+            observed_generation: generation,
+            ..PodCondition::default()
+        };
+    let pending = run.resize.pending.as_ref().map(|(message, since, generation)| {
+        holds(RESIZE[0], Some("Deferred"), Some(message), *since, *generation)
+    });
+    let progress = run.resize.progress.as_ref().map(|progress| {
+        let reason = progress.error.as_ref().map(|_| "Error");
+        holds(RESIZE[1], reason, progress.error.as_ref(), progress.since, progress.generation)
+    });
+    pending.into_iter().chain(progress)
+}
+
 /// Sets a condition; the time of transition moves only when the status does.
 pub(crate) fn set_condition(
     status: &mut PodStatus,
@@ -176,10 +201,12 @@ fn shown(unit: &Unit, container: &Container, role: Role, shown: &Shown<'_>) -> C
         last_state: last.clone(),
         ..ContainerStatus::default()
     };
-    if let Some(resources) = &container.resources {
-        status.allocated_resources = resources.requests.clone().filter(|list| !list.is_empty());
-        status.resources = Some(resources.clone());
-    }
+    let stated = container.resources.as_ref();
+    let given = unit.given.as_deref();
+    let allocated = given.map(|given| &given.allocated).or(stated);
+    status.allocated_resources =
+        allocated.and_then(|resources| resources.requests.clone()).filter(|list| !list.is_empty());
+    status.resources = given.map(|given| &given.actual).or(stated).cloned();
     let ran = unit.running().is_some() || unit.end.as_ref().is_some_and(|end| end.since.is_some());
     if ran {
         status.image_id = digest(&image);
@@ -377,8 +404,12 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
     let ready = ready(spec, &old, &containers);
     let sandbox_holds = Holds { holds: sandbox, ..Holds::yes() };
     let holds = [&sandbox_holds, &initialized, &ready, &containers, &Holds::yes()];
-    let (mut conditions, own): (Vec<_>, Vec<_>) =
-        old.into_iter().partition(|c| !OWN.contains(&c.type_.as_str()));
+    let (mut conditions, own): (Vec<_>, Vec<_>) = old
+        .into_iter()
+        .partition(|c| !OWN.contains(&c.type_.as_str()) && !RESIZE.contains(&c.type_.as_str()));
+    if !over {
+        conditions.extend(resizing(run));
+    }
     conditions.extend(OWN.iter().zip(holds).map(|(kind, holds)| condition(&own, kind, holds, now)));
     status.conditions = Some(conditions);
     status.phase = Some(phase);

@@ -9,7 +9,7 @@ use crate::work::process::{Pause, Process, Reaction, Surroundings};
 use crate::work::server::{Asks, answers, port};
 use crate::work::{self, Does, Program, Role, STOP_AFTER, stated};
 use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe, ResourceRequirements};
 
 /// Least time from the signal to end to being killed (kubelet's `minimumGracePeriodInSeconds`).
 const GRACE_MIN: Span = Span::from_seconds(2);
@@ -26,11 +26,15 @@ fn wake(pause: Pause, now: Instant, changes: u64) -> Wake {
 }
 
 /// When a container that starts now uses more memory than its limit.
-fn memory_over(scene: &Scene<'_, '_>, container: &Container) -> Option<Instant> {
+fn memory_over(
+    scene: &Scene<'_, '_>,
+    container: &Container,
+    given: &ResourceRequirements,
+) -> Option<Instant> {
     let profile = work::memory(scene.pod, container)?;
-    let limit = container.resources.as_ref()?.limits.as_ref()?.get("memory")?;
+    let limit = given.limits.as_ref()?.get("memory")?;
     let limit = i64::try_from(Quantity::parse(&limit.0).ok()?.units()).ok()?;
-    profile.exceeds(limit).map(|after| scene.now() + after)
+    profile.exceeds(limit, Span::ZERO).map(|after| scene.now() + after)
 }
 
 impl Run {
@@ -55,6 +59,11 @@ impl Run {
         }
         unit.crash_loop = None;
         unit.log.clear();
+        let mut given = container.resources.clone().unwrap_or_default();
+        if let Some(own) = &mut unit.given {
+            own.actual = own.allocated.clone();
+            given = own.allocated.clone();
+        }
         scene::fill(scene, &mut self.volumes);
         let checks = Check::all(container, self.admitted, now);
         let has = |purpose| checks.iter().any(|check| check.purpose == purpose);
@@ -64,7 +73,7 @@ impl Run {
                 Doing::Script { process: Box::default(), wake: Wake::At { at: now, wakes: false } }
             }
             Some((Does::Lasts { run_for, exit_code }, cost)) => {
-                Doing::Until { at: run_for.map(|span| now + span), code: exit_code, cost }
+                Doing::Until { at: run_for.map(|span| now.saturating_add(span)), code: exit_code, cost }
             }
             None => Doing::Until { at: None, code: 0, cost: Span::ZERO },
         };
@@ -77,7 +86,7 @@ impl Run {
             started,
             ready,
             checks,
-            memory_over: memory_over(scene, container),
+            memory_over: memory_over(scene, container, &given),
             stop: None,
         }));
         // What it does first, it does before anybody looks.
@@ -94,7 +103,8 @@ impl Run {
             let grace = Span::from_seconds(sync::grace(scene));
             self.ask_to_stop(at, grace, Some("FailedPostStartHook".to_owned()), scene);
         } else if let Some(running) = self.units[at].running_mut() {
-            running.hook = takes.map(|span| scene.now() + span).filter(|until| *until > scene.now());
+            running.hook =
+                takes.map(|span| scene.now().saturating_add(span)).filter(|until| *until > scene.now());
         }
     }
     /// How long a hook takes (`None`: it never ends), and whether it succeeds. One that cannot be read takes no time.
@@ -130,11 +140,11 @@ impl Run {
             let State::Running(running) = &mut self.units[at].state else { return None };
             let (own, pod) = ((&mut running.own, &mut log), (&mut self.volumes, &mut self.changes));
             let pause = seat.lend(scene, own, pod, |around| {
-                around.now = start + takes;
+                around.now = start.saturating_add(takes);
                 process.resume(&program, around)
             });
             match pause {
-                Pause::Sleep { span, .. } => takes += span,
+                Pause::Sleep { span, .. } => takes = start.saturating_add(takes).saturating_add(span) - start,
                 Pause::End(code) => return Some((Some(takes), Some(code))),
                 Pause::Idle { .. } | Pause::Forever => break,
             }
@@ -227,13 +237,13 @@ impl Run {
         let mut hook = None;
         if let Some(handler) = pre_stop.filter(|_| !grace.is_zero()) {
             let (takes, ok) = self.hook(at, handler, scene);
-            hook = Some(now + takes.unwrap_or(grace).min(grace)).filter(|until| *until > now);
+            hook = Some(now.saturating_add(takes.unwrap_or(grace).min(grace))).filter(|until| *until > now);
             if !ok {
                 scene.tell(true, "FailedPreStopHook", at, "PreStopHook failed".to_owned());
             }
         }
         let Some(running) = self.units[at].running_mut() else { return true };
-        running.stop = Some(Stop { hook, deadline: now + grace, signalled: false, ends: None });
+        running.stop = Some(Stop { hook, deadline: now.saturating_add(grace), signalled: false, ends: None });
         for check in &mut running.checks {
             if check.purpose != Purpose::Readiness {
                 check.rest();

@@ -69,7 +69,7 @@ impl Run {
     /// Does what is due.
     pub(super) fn sync(&mut self, scene: &mut Scene<'_, '_>) {
         for _ in 0..ROUNDS_MAX {
-            let mut moved = false;
+            let mut moved = self.actuate(scene);
             for at in 0..self.units.len() {
                 moved |= self.advance(at, scene);
             }
@@ -87,7 +87,14 @@ impl Run {
         let units = self.units.iter().filter_map(|unit| unit.due(self.changes, now));
         let ending = self.ending.map(|ending| ending.earliest).filter(|at| *at > now);
         let limit = self.deadline(scene).filter(|_| self.ending.is_none());
-        units.chain(sandbox).chain(ending).chain(limit).min()
+        let resize = self.resize.progress.as_ref().map(|p| p.until).filter(|at| *at < Instant::FAR_FUTURE);
+        units
+            .chain(sandbox)
+            .chain(ending)
+            .chain(limit)
+            .chain(resize)
+            .min()
+            .filter(|at| *at < Instant::FAR_FUTURE)
     }
     /// Whether its containers have all ended, for good.
     pub(super) fn is_over(&self, now: Instant) -> bool {
@@ -118,7 +125,7 @@ impl Run {
     pub(super) fn end(&mut self, why: Why, grace_seconds: i64, now: Instant) {
         let runs = self.units.iter().any(|unit| unit.running().is_some());
         let earliest = if runs || why == Why::Finished || grace_seconds == 0 { now } else { now + STOP };
-        let deadline = now + Span::from_seconds(grace_seconds.max(0));
+        let deadline = now.saturating_add(Span::from_seconds(grace_seconds.max(0)));
         match &mut self.ending {
             // A second word shortens the time there is, and never lengthens it.
             Some(ending) => {

@@ -4,6 +4,7 @@
 //! as it would have.
 
 use super::probe::Check;
+use super::resize::Given;
 use crate::work::files::Tree;
 use crate::work::process::Process;
 use fleet::{Instant, Span};
@@ -186,7 +187,7 @@ pub(super) enum PullError {
 }
 
 /// A container of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Unit {
     pub(super) state: State,
     pub(super) restarts: i32,
@@ -199,6 +200,9 @@ pub(super) struct Unit {
     pub(super) crash_loop: Option<Span>,
     /// Failed pulls so far, and the back-off between them.
     pub(super) pull: (u32, Option<BackOff>),
+    /// What it was given, where that is not what the spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) given: Option<Box<Given>>,
     /// What it printed lately.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) log: String,
@@ -214,6 +218,7 @@ impl Unit {
             back_off: None,
             crash_loop: None,
             pull: (0, None),
+            given: None,
             log: String::new(),
         }
     }
