@@ -54,7 +54,10 @@ fn again(world: &World) -> World {
 fn an_autoscaler_with_nothing_to_do_costs_nothing_and_misses_nothing() {
     let mut world = scaled();
     pass(&mut world, 3600);
-    assert_eq!(get(&world, autoscalers(), "web")["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"], 50);
+    assert_eq!(
+        get(&world, autoscalers(), "web")["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"],
+        50
+    );
     // A day is nothing at all while nothing changes.
     let version = world.objects(&kr()).unwrap().version();
     pass(&mut world, 86_400);
@@ -110,7 +113,10 @@ fn pods_of_jobs_are_held_until_they_are_counted() {
     let steps: Vec<(bool, i64)> = jobs
         .map(|job| {
             let status = &job["status"];
-            (status["uncountedTerminatedPods"]["succeeded"][0] == uid, status["succeeded"].as_i64().unwrap_or(0))
+            (
+                status["uncountedTerminatedPods"]["succeeded"][0] == uid,
+                status["succeeded"].as_i64().unwrap_or(0),
+            )
         })
         .collect();
     assert_eq!(steps, [(true, 0), (false, 1)]);
@@ -122,13 +128,19 @@ fn pods_of_jobs_are_held_until_they_are_counted() {
 #[test]
 fn a_job_takes_in_pods_it_selects_and_lets_go_those_it_does_not() {
     let mut world = world(1);
-    create(&mut world, Kind::Job, job("a", "1", &["sleep", "600"], json!({"parallelism": 2, "completions": 2})));
+    create(
+        &mut world,
+        Kind::Job,
+        job("a", "1", &["sleep", "600"], json!({"parallelism": 2, "completions": 2})),
+    );
     pass(&mut world, 20);
     let name = pods(&world)[0]["metadata"]["name"].as_str().unwrap().to_owned();
     let labels = pods(&world)[0]["metadata"]["labels"].clone();
     edit(&mut world, Kind::Pod, &name, |pod| pod["metadata"]["labels"] = json!({"app": "mine"}));
     let freed = get(&world, Kind::Pod, &name);
-    assert!(freed["metadata"].get("ownerReferences").is_none() && freed["metadata"].get("finalizers").is_none());
+    assert!(
+        freed["metadata"].get("ownerReferences").is_none() && freed["metadata"].get("finalizers").is_none()
+    );
     assert_eq!(pods(&world).len(), 3, "another takes its place");
     edit(&mut world, Kind::Pod, &name, |pod| pod["metadata"]["labels"] = labels.clone());
     let taken = get(&world, Kind::Pod, &name);
