@@ -47,18 +47,29 @@ impl Timeline {
             return alias.clone();
         }
         let meta = object.meta();
-        let made_up = object.kind() == Kind::Pod && meta.generate_name.is_some();
         let of = object.kind().resource().plural;
-        let hashed =
-            matches!(of, "replicasets" | "controllerrevisions" | "volumeattachments" | "persistentvolumes");
+        let of_none = match of {
+            "volumeattachments" => Some("attachment"),
+            "persistentvolumes" if name.starts_with("pvc-") => Some("volume"),
+            _ => None,
+        };
+        if let Some(word) = of_none {
+            return self.alias(name, of, word);
+        }
+        let made_up = object.kind() == Kind::Pod && meta.generate_name.is_some();
+        let hashed = matches!(of, "replicasets" | "controllerrevisions");
         let Some(owner) = controller(meta).map(|owner| owner.name.clone()).filter(|_| made_up || hashed)
         else {
             return name.to_owned();
         };
         let owner = self.aliases.get(&owner).cloned().unwrap_or(owner);
-        let number = self.children.entry(format!("{of}/{owner}")).or_default();
+        self.alias(name, of, &owner)
+    }
+    /// The next alias of a made-up name.
+    fn alias(&mut self, name: &str, of: &str, base: &str) -> String {
+        let number = self.children.entry(format!("{of}/{base}")).or_default();
         *number += 1;
-        let alias = format!("{owner}-#{number}");
+        let alias = format!("{base}-#{number}");
         self.aliases.insert(name.to_owned(), alias.clone());
         alias
     }
