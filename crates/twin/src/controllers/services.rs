@@ -133,12 +133,12 @@ impl Services {
                     };
                 }
             }
-            Object::Document(document) if document.kind == KINDS.endpoints => {
-                if !self.own.remove(&change.version) {
-                    self.mirrored.insert(place.clone());
-                    // As the real controller, which hears of their end alone.
-                    self.dirty.extend((change.kind == ChangeKind::Deleted).then_some(place));
-                }
+            Object::Document(document)
+                if document.kind == KINDS.endpoints && !self.own.remove(&change.version) =>
+            {
+                self.mirrored.insert(place.clone());
+                // As the real controller, which hears of their end alone.
+                self.dirty.extend((change.kind == ChangeKind::Deleted).then_some(place));
             }
             _ => {}
         }

@@ -406,7 +406,7 @@ impl Process {
             }
             ("trap", [handler, signals @ ..]) => {
                 let ends = |signal: &&str| matches!(*signal, "TERM" | "SIGTERM" | "15");
-                if signals.iter().any(|signal| ends(&signal)) {
+                if signals.iter().any(ends) {
                     self.core.trap = match *handler {
                         "-" => None,
                         "" => Some(None),
@@ -443,8 +443,8 @@ fn effect(name: &str, arguments: &[&str], around: &mut Surroundings<'_>) -> (i32
         }
         "rm" => {
             let forced = arguments.iter().any(|word| word.starts_with('-') && word.contains('f'));
-            let gone = plain().fold(true, |all, path| around.view.remove(path) && all);
-            (i32::from(!gone && !forced), String::new())
+            let missing = plain().filter(|path| !around.view.remove(path)).count();
+            (i32::from(missing > 0 && !forced), String::new())
         }
         "cat" | "tail" => {
             let all: Option<Vec<String>> = plain().map(|path| around.view.read(path)).collect();

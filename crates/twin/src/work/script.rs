@@ -558,7 +558,7 @@ impl Parser<'_> {
                 Token::Write { append, output } => {
                     self.at += 1;
                     // `2>&1` names no file.
-                    if !(append && !output) {
+                    if !append || output {
                         let Some(Token::Word(file, _)) = self.tokens.get(self.at).cloned() else {
                             return None;
                         };

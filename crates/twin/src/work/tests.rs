@@ -47,7 +47,7 @@ fn follow(words: &[&str], environment: &[(&str, &str)]) -> Option<(String, i64, 
         let mut around =
             Surroundings { view, environment: &environment, now, chance: (1, "k"), log: &mut log };
         match process.resume(&program, &mut around) {
-            Pause::Sleep { span, .. } => now = now + span,
+            Pause::Sleep { span, .. } => now += span,
             Pause::End(code) => return Some((log, now.as_unix_seconds(), code)),
             Pause::Idle { .. } | Pause::Forever => return None,
         }

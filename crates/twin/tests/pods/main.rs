@@ -119,7 +119,7 @@ fn check(name: &str) {
     }
     assert_eq!(found, play(&expected), "{name}: the same scenario comes out otherwise the second time");
     for (line, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(found, expected, "{name}.txt, line {}; the whole:\n{}", line + 1, play(&expected));
+        assert_eq!(found, expected, "{name}.txt, line {}; the whole:\n{}", line + 1, play(expected));
     }
     assert_eq!(found.lines().count(), expected.trim_end().lines().count(), "{name}:\n{found}");
 }

@@ -153,7 +153,7 @@ impl Run {
             State::Pulling { until, .. } if until <= now => self.pulled(at, scene),
             State::Unpulled { named, until, reason } => self.unpulled(at, (named, until, reason), scene),
             State::Starting { at: then, .. } if then <= now => self.launch(at, scene),
-            State::Running(_) => return self.run_on(at, scene),
+            State::Running(_) => self.run_on(at, scene),
             State::Ended { held: Some(until) } if until <= now => {
                 self.units[at].state = State::Ended { held: None };
                 true

@@ -251,9 +251,9 @@ impl Running {
             Doing::Until { at, .. } => *at,
             Doing::Script { wake, .. } => wake.due(changes, now),
         };
-        let stop = self.stop.as_ref().and_then(|stop| match stop.ends {
-            Some((at, _)) => Some(at),
-            None => Some(stop.hook.filter(|_| !stop.signalled).unwrap_or(stop.deadline)),
+        let stop = self.stop.as_ref().map(|stop| match stop.ends {
+            Some((at, _)) => at,
+            None => stop.hook.filter(|_| !stop.signalled).unwrap_or(stop.deadline),
         });
         let checks = self.checks.iter().filter_map(|check| check.next);
         let hook = self.hook.filter(|at| *at > now);
