@@ -156,7 +156,8 @@ impl Program {
             return None;
         }
         let tokens = Lexer { rest: text.chars().collect(), at: 0, depth: 0 }.tokens()?;
-        let mut parser = Parser { tokens, at: 0, program: self, handlers, depth: 0, loops: Vec::new() };
+        let mut parser =
+            Parser { tokens, at: 0, program: self, handlers, depth: 0, conditions: 0, loops: Vec::new() };
         parser.list(&[])?;
         (parser.at == parser.tokens.len()).then_some(())
     }
@@ -376,6 +377,8 @@ struct Parser<'a> {
     program: &'a mut Program,
     handlers: &'a mut Vec<String>,
     depth: usize,
+    /// How many conditions what is read is part of.
+    conditions: usize,
     /// Where the loops around begin anew, and the jumps out of them.
     loops: Vec<(usize, Vec<usize>)>,
 }
@@ -427,28 +430,36 @@ impl Parser<'_> {
             }
         }
     }
-    /// Commands joined by `&&` and `||`.
+    /// Commands joined by `&&` and `||`. Of these `set -e` heeds the last alone, and none of a condition.
     fn chain(&mut self) -> Option<()> {
-        let mut last = self.negated()?;
+        let mut heeded = self.negated()?;
+        let mut skip = None;
         loop {
-            let skip = if self.eat_sign("&&") {
-                Op::IfFailed(0)
+            let joined = if self.eat_sign("&&") {
+                Some(Op::IfFailed(0))
             } else if self.eat_sign("||") {
-                Op::IfOk(0)
+                Some(Op::IfOk(0))
             } else {
-                break;
+                None
             };
+            if joined.is_none() && heeded && self.conditions == 0 {
+                self.push(Op::Check)?;
+            }
+            if let Some(skip) = skip {
+                self.land(skip);
+            }
+            let Some(joined) = joined else { return Some(()) };
             while self.eat_sign(";") {}
-            let skip = self.push(skip)?;
-            self.negated()?;
-            self.land(skip);
-            last = false;
+            skip = Some(self.push(joined)?);
+            heeded = self.negated()?;
         }
-        // Only what is not part of a condition ends a script under `set -e`.
-        if last {
-            self.push(Op::Check)?;
-        }
-        Some(())
+    }
+    /// Commands up to a keyword whose status decides what follows.
+    fn condition(&mut self, end: &str) -> Option<()> {
+        self.conditions += 1;
+        self.list(&[end])?;
+        self.conditions -= 1;
+        self.eat(end)
     }
     /// One command; whether `set -e` heeds it.
     fn negated(&mut self) -> Option<bool> {
@@ -478,8 +489,7 @@ impl Parser<'_> {
         self.eat("if")?;
         let mut ends = Vec::new();
         loop {
-            self.list(&["then"])?;
-            self.eat("then")?;
+            self.condition("then")?;
             let skip = self.push(Op::IfFailed(0))?;
             self.list(&["elif", "else", "fi"])?;
             ends.push(self.push(Op::Jump(0))?);
@@ -502,8 +512,7 @@ impl Parser<'_> {
     fn repeated(&mut self, until: bool) -> Option<()> {
         self.at += 1;
         let begin = self.here();
-        self.list(&["do"])?;
-        self.eat("do")?;
+        self.condition("do")?;
         let leave = self.push(if until { Op::IfOk(0) } else { Op::IfFailed(0) })?;
         self.body(begin)?;
         self.land(leave);

@@ -79,6 +79,9 @@ fn commands_it_can_read() {
     assert_eq!(script("! false && sleep 0.5 && sleep 0.5"), (1, 0));
     assert_eq!(ends(&["sh", "-ec", "sleep 1; false; sleep 5"]), (1, 1));
     assert_eq!(script("set -e; if false; then sleep 1; fi; false || true; sleep 2; false; sleep 4"), (2, 1));
+    assert_eq!(script("set -e; true && false; sleep 5"), (0, 1), "the last of a chain");
+    assert_eq!(script("set -e; false && true; sleep 5"), (5, 0));
+    assert_eq!(script("set -e; while false; do :; done; sleep 5"), (5, 0));
     assert_eq!(script("exit 256"), (0, 0));
     assert_eq!(script("exec sleep 7; sleep 9"), (7, 0));
     assert_eq!(script("sleep 10 & sleep 3; wait"), (10, 0));
@@ -128,7 +131,7 @@ fn words_are_expanded_as_a_shell_does() {
         "one\ntwo\nnone\n"
     );
     assert_eq!(prints("printf '%s-%s\\n' a b; echo -n c # comment"), "a-b\nc");
-    assert_eq!(prints("x=$(echo $NAME | cat)").len(), 0);
+    assert_eq!(prints("x=$(echo $NAME); echo \"$x\""), "world\n");
 }
 
 #[test]

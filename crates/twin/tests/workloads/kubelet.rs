@@ -151,9 +151,8 @@ impl Kubelet {
             let finalizers = next["metadata"]["finalizers"].as_array_mut().unwrap();
             finalizers.retain(|f| f != HOLD);
             if !finalizers.is_empty() && !ended {
-                let kept = pod["metadata"]["finalizers"].clone();
                 let mut last = next.clone();
-                last["metadata"]["finalizers"] = kept;
+                last["metadata"]["finalizers"] = pod["metadata"]["finalizers"].clone();
                 end(&mut last, 143, now - Span::from_seconds(late));
                 all.push(update(Some(Subresource::Status), &last));
                 next["status"] = last["status"].clone();

@@ -14,7 +14,7 @@ const UP_FACTOR: f64 = 2.0;
 const UP_MIN: f64 = 4.0;
 /// Warnings about one autoscaler in a row, or other events, and how long it takes until there may be one more (the
 /// recorder's filter).
-const EVENTS_BURST: f64 = 25.0;
+const EVENTS_BURST: i64 = 25;
 const EVENT_EVERY: Span = Span::from_seconds(300);
 
 /// What is remembered of one autoscaler.
@@ -23,9 +23,9 @@ pub struct Memory {
     recommended: Vec<(Instant, i32)>,
     scaled_up: Vec<(Instant, i32)>,
     scaled_down: Vec<(Instant, i32)>,
-    /// Events there may be, in millionths, as of when: warnings, and others.
-    warnings: Option<(Instant, i64)>,
-    others: Option<(Instant, i64)>,
+    /// What is left of the recorder's patience, as of when: with warnings, and with others.
+    warnings: Option<(Instant, Span)>,
+    others: Option<(Instant, Span)>,
 }
 
 /// What was limited, as a condition says it.
@@ -86,14 +86,13 @@ impl Memory {
     }
     /// Whether one more event may be told.
     pub(super) fn may_tell(&mut self, now: Instant, warning: bool) -> bool {
-        const MILLION: i64 = 1_000_000;
-        let full = EVENTS_BURST as i64 * MILLION;
+        // Counted as the time it takes until there may be one more, so that nothing is rounded.
+        let full = EVENT_EVERY.scaled(EVENTS_BURST, 1);
         let bucket = if warning { &mut self.warnings } else { &mut self.others };
         let (since, left) = bucket.unwrap_or((now, full));
-        let more = (now - since).scaled(MILLION, 1).as_nanos() / EVENT_EVERY.as_nanos();
-        let left = left.saturating_add(more).min(full);
-        let may = left >= MILLION;
-        *bucket = Some((now, if may { left - MILLION } else { left }));
+        let left = (left + (now - since)).min(full);
+        let may = left >= EVENT_EVERY;
+        *bucket = Some((now, if may { left - EVENT_EVERY } else { left }));
         may
     }
     /// Whether, with everything else as it is, time alone would change nothing: what was recommended within any window is

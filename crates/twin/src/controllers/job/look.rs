@@ -332,11 +332,15 @@ fn order(pod: &Pod) -> (i32, Instant) {
 fn claim(cx: &mut Cx<'_>, object: &Object, job: &Job, index: &Index) -> Vec<Arc<Stored>> {
     let selector = Selector::new(job.spec.as_ref().and_then(|s| s.selector.as_ref()));
     let selects = |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|labels| selector.matches(labels));
-    let going = is_deleting(&job.metadata);
+    // A Job that does not select its own pods, which no API server takes, keeps what it has and takes in nothing: else it
+    // would make and let go pods without end.
+    let template = job.spec.as_ref().and_then(|s| s.template.metadata.as_ref()?.labels.as_ref());
+    let sound = template.is_some_and(|labels| selector.matches(labels));
+    let going = is_deleting(&job.metadata) || !sound;
     let mut claimed = Vec::new();
     for stored in index.pods(object.uid()) {
         let Some(pod) = stored.object.as_pod() else { continue };
-        if selects(pod) {
+        if !sound || selects(pod) {
             claimed.push(stored);
         } else if !going && !is_deleting(&pod.metadata) {
             rewrite(cx, pod, |pod| {
