@@ -39,14 +39,6 @@ pub fn shown<T: Serialize>(
     })
 }
 
-/// `1 node`, `2 nodes`.
-pub fn count(n: impl Into<u64>, what: &str) -> String {
-    match n.into() {
-        1 => format!("1 {what}"),
-        n => format!("{n} {what}s"),
-    }
-}
-
 /// A figure of an answer with three significant digits; `-` where there is none.
 pub fn number(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), significant)

@@ -69,8 +69,10 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
             table.row(vec![words(&found["cluster"]).to_owned(), (*name).clone(), pods.to_string()]);
         }
         if nodes.len() > shown {
-            out +=
-                &format!("  and on {}: -o wide\n", format::count((nodes.len() - shown) as u64, "more node"));
+            out += &format!(
+                "  and on {}: -o wide\n",
+                counted((nodes.len() - shown) as f64, "more node", "more nodes")
+            );
         }
     }
     let any = clusters

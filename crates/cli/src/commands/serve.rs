@@ -1,9 +1,9 @@
 //! `kubercarbon twin serve`.
 
 use super::up::{SEED, ended};
-use crate::format::count;
 use crate::options::{Common, Serve};
 use anyhow::Context;
+use fleet::quantity::counted;
 use server::serve::{Options, What};
 
 /// Speed of the clock where none is given: what is tested against it reckons by the wall's.
@@ -42,8 +42,8 @@ pub fn run(common: &Common, options: &Serve) -> anyhow::Result<()> {
             eprintln!(
                 "twin is up ({} ms): {}, {}, time runs at {speed} from {}",
                 begun.elapsed().as_nanos() / 1_000_000,
-                count(running.clusters.len() as u64, "cluster"),
-                count(running.nodes as u64, "node"),
+                counted(running.clusters.len() as f64, "cluster", "clusters"),
+                counted(running.nodes as f64, "node", "nodes"),
                 running.at.to_rfc3339_seconds()
             );
             running.clusters.iter().for_each(|(id, url)| eprintln!("  {id:<8} API {url}"));
