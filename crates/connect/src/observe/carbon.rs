@@ -7,6 +7,7 @@
 
 use super::table::{self, Table};
 use control::Event;
+use fleet::quantity::counted;
 use fleet::{GramsCo2PerKwh, GridZone, Instant, Provenance, Series, SignalKind, Span, builtin};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -341,14 +342,18 @@ impl CarbonFile {
     pub fn describe(&self) -> String {
         let hours: usize = self.zones.values().map(Vec::len).sum();
         let column = self.column.as_deref().map_or(String::new(), |column| format!(" of {column}"));
-        let head = format!("{}: {hours} hours{column} in {} zones", self.name, self.zones.len());
+        let hours = counted(hours as f64, "hour", "hours");
+        let zones = counted(self.zones.len() as f64, "zone", "zones");
+        let head = format!("{}: {hours}{column} in {zones}", self.name);
         if self.gaps.is_empty() {
             return format!("{head}, no gaps");
         }
         let named: Vec<String> = self.gaps.iter().take(NAMED_MAX).map(Gap::to_string).collect();
         let more = self.gaps.len().saturating_sub(NAMED_MAX);
-        let tail = if more > 0 { format!("; and {more} more gaps") } else { String::new() };
-        format!("{head}, {} gaps: {}{tail}", self.gaps.len(), named.join("; "))
+        let more_gaps = || format!("; and {}", counted(more as f64, "more gap", "more gaps"));
+        let tail = if more > 0 { more_gaps() } else { String::new() };
+        let gaps = counted(self.gaps.len() as f64, "gap", "gaps");
+        format!("{head}, {gaps}: {}{tail}", named.join("; "))
     }
 
     /// The zone's hours over `[from, to)`, rounded outwards to whole hours.
@@ -487,7 +492,7 @@ mod tests {
         let direct = "zone,time_utc,direct_gco2,other_gco2\nKR,2022-01-01T00:00:00Z,5,6\n";
         let direct = read(direct).unwrap();
         assert_eq!(direct.column.as_deref(), Some("direct_gco2"));
-        assert_eq!(direct.describe(), "c.csv: 1 hours of direct_gco2 in 1 zones, no gaps");
+        assert_eq!(direct.describe(), "c.csv: 1 hour of direct_gco2 in 1 zone, no gaps");
     }
 
     #[test]
@@ -495,7 +500,7 @@ mod tests {
         let file = read(&long(&[(1, "10"), (5, "50"), (10, "90")])).unwrap();
         assert_eq!(
             file.describe(),
-            "c.csv: 3 hours of ci_lca_gco2eq_per_kwh in 1 zones, 2 gaps: KR has no value from 2022-01-01T02:00:00Z to \
+            "c.csv: 3 hours of ci_lca_gco2eq_per_kwh in 1 zone, 2 gaps: KR has no value from 2022-01-01T02:00:00Z to \
              2022-01-01T05:00:00Z (3 h); KR has no value from 2022-01-01T06:00:00Z to 2022-01-01T10:00:00Z (4 h)"
         );
         let cut = file.series(&zone("KR"), day(0), day(8)).unwrap();

@@ -50,7 +50,7 @@ pub fn headline(reader: Reader, view: &View, summary: &Summary) -> Markup {
     let line = &summary.total;
     let (saved, base) = (line.saved_carbon.as_grams_f64(), line.baseline.carbon.as_grams_f64());
     let (spared, cost) = (line.saved_cost.as_units_f64(), line.baseline.cost.as_units_f64());
-    let with_deadline = (line.in_time + line.late).to_string();
+    let due = line.in_time + line.late;
     let totals = &view.totals;
     html! {
         section.headline aria-label=(reader.say(M::Savings)) {
@@ -67,7 +67,10 @@ pub fn headline(reader: Reader, view: &View, summary: &Summary) -> Markup {
             div.figure {
                 h2 { (reader.say(M::JobsFinished)) }
                 p.big { (count(line.jobs)) }
-                p.note { (reader.lang.fill(M::InTimeOf, &[&line.in_time.to_string(), &with_deadline])) }
+                p.note {
+                    @if due == 0 { (reader.say(M::NoneWithDeadline)) }
+                    @else { (reader.lang.fill(M::InTimeOf, &[&line.in_time.to_string(), &due.to_string()])) }
+                }
             }
             div.figure {
                 h2 { (reader.say(M::HeldAndRunning)) }

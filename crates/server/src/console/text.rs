@@ -133,6 +133,7 @@ messages! {
     SameAsBaseline: "as much as at once, at home", "즉시·제자리와 같음";
     JobsFinished: "Jobs finished", "끝난 작업";
     InTimeOf: "{0} of {1} with a deadline in time", "마감 있는 {1}개 중 {0}개 제때";
+    NoneWithDeadline: "none with a deadline yet", "마감 있는 작업은 아직 없음";
     HeldAndRunning: "Held · running", "대기 · 실행";
     LateCount: "{0} will be late", "{0}개 늦을 예정";
     NoneLate: "none will be late", "늦을 작업 없음";
