@@ -52,12 +52,22 @@ pub struct Capacity {
     pub at_least: bool,
     /// By node, where there are any.
     pub by_node: BTreeMap<String, usize>,
-    /// What keeps the next one off, on how many nodes, the most frequent first.
-    pub runs_out: Vec<(String, usize)>,
+    /// What keeps the next one off, what most nodes say first.
+    pub runs_out: Vec<RunsOut>,
     /// The same in the scheduler's words.
     pub message: Option<String>,
     /// What could not be read.
     pub unread: Vec<String>,
+}
+
+/// What keeps one more pod off some nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunsOut {
+    /// In the scheduler's words.
+    pub reason: String,
+    /// The nodes that say so, in order of name; none where it is said of all before any is looked at.
+    pub nodes: Vec<String>,
 }
 
 /// Why a pod is where it is, or nowhere.
@@ -152,6 +162,11 @@ pub async fn look(client: &kube::Client) -> anyhow::Result<Seen> {
             // What a cluster does not serve it has not, and nothing is missed.
             Err(Unread::Refused(why)) if !kind.required && why.starts_with("404 ") => {}
             Err(Unread::Refused(why)) if !kind.required => seen.unread.push(format!("{plural}: {why}")),
+            Err(Unread::Refused(why)) if why.starts_with("403 ") => {
+                bail!(
+                    "read {plural}: {why}\n\nhint: kubercarbon rbac --import prints the rights that are needed"
+                )
+            }
             Err(error) => return Err(anyhow::Error::new(error).context(format!("read {plural}"))),
         }
         for object in objects {
@@ -240,8 +255,11 @@ impl Seen {
             bail!("spec.schedulerName: {name:?}: expected one of {}", self.schedulers());
         };
         let found = scheduler::capacity(&self.cluster, &PodInfo::new(&pod), profile, most);
-        let mut runs_out: Vec<(String, usize)> = found.limits.into_iter().collect();
-        runs_out.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let names = |nodes: Vec<_>| nodes.iter().map(ToString::to_string).collect();
+        let limits = found.limits.into_iter();
+        let mut runs_out: Vec<RunsOut> =
+            limits.map(|(reason, nodes)| RunsOut { reason, nodes: names(nodes) }).collect();
+        runs_out.sort_by(|a, b| b.nodes.len().cmp(&a.nodes.len()).then_with(|| a.reason.cmp(&b.reason)));
         Ok(Capacity {
             at_least: found.pods >= most,
             pods: found.pods,
@@ -363,18 +381,25 @@ fn rejected(decision: &Decision, info: &PodInfo) -> Vec<Rejected> {
 /// The pod of a manifest: a Pod itself, or what makes pods of a template.
 pub fn pod_of(mut manifest: Value) -> anyhow::Result<Pod> {
     let found = manifest["kind"].as_str().unwrap_or("none").to_owned();
-    let template = match found.as_str() {
-        "Pod" => manifest,
-        "CronJob" => manifest["spec"]["jobTemplate"]["spec"]["template"].take(),
+    let (template, place) = match found.as_str() {
+        "Pod" => (manifest, None),
+        "CronJob" => {
+            let template = manifest["spec"]["jobTemplate"]["spec"]["template"].take();
+            (template, Some("spec.jobTemplate.spec.template"))
+        }
         "Job" | "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => {
-            manifest["spec"]["template"].take()
+            (manifest["spec"]["template"].take(), Some("spec.template"))
         }
         _ => bail!("kind {found}: expected a Pod, or something that makes pods of a template"),
     };
     let mut pod = template;
     pod["apiVersion"] = Value::from("v1");
     pod["kind"] = Value::from("Pod");
-    complete_pod(pod).map_err(|status| anyhow::anyhow!("{}", status.message))
+    let read = complete_pod(pod).map_err(|status| anyhow::anyhow!("{}", status.message));
+    match place {
+        Some(place) => read.context(place),
+        None => read,
+    }
 }
 
 #[cfg(test)]
@@ -457,11 +482,19 @@ mod tests {
         let pod = pod_of(manifest).unwrap();
         let found = seen().capacity(&pod, 100).unwrap();
         assert_eq!((found.pods, found.at_least), (4, false), "a limit is a request where none is stated");
-        assert_eq!(found.runs_out, [("Insufficient cpu".to_owned(), 2)]);
+        let nodes = vec!["n1".to_owned(), "n2".to_owned()];
+        assert_eq!(found.runs_out, [RunsOut { reason: "Insufficient cpu".to_owned(), nodes }]);
         assert!(seen().capacity(&pod, 1).unwrap().at_least);
         let bad = json!({"kind": "Pod", "spec": {"containers": [{"name": "main", "image": "i", "resources": {"requests": {"cpu": "much"}}}]}});
         let error = pod_of(bad).unwrap_err().to_string();
         assert!(error.contains("requests.cpu"), "{error}");
+        let main = |field: &str| json!({"name": "main", "image": "i", field: {"requests": {"cpu": "1"}}});
+        let of = |main: Value| json!({"kind": "Job", "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [main]}}}});
+        assert!(pod_of(of(main("resources"))).is_ok());
+        assert_eq!(
+            format!("{:#}", pod_of(of(main("resource"))).unwrap_err()),
+            "spec.template: Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.containers[0].resource\""
+        );
         assert!(
             pod_of(json!({"kind": "Service"}))
                 .unwrap_err()

@@ -19,6 +19,9 @@ const FILE_MAX: u64 = 3 << 20;
 /// Nodes shown of one reason, and of those that fit, unless all are asked for.
 const NODES_SHOWN_MAX: usize = 5;
 
+/// What stands before the name of a node after which a new one is thought of.
+const NOT_THERE: &str = "one more like ";
+
 /// What `why` calls a pod by.
 pub const POD: &str = "pod/";
 
@@ -52,8 +55,9 @@ fn render_capacity(answer: &Value, wide: bool) -> String {
         let least = if found["atLeast"] == true { "at least " } else { "" };
         let fit = if found["pods"] == 1 { "fits" } else { "fit" };
         out += &format!("{}: {least}{} more {fit}\n", words(&found["cluster"]), found["pods"]);
-        if let Some(first) = found["runsOut"].get(0) {
-            out += &format!("  runs out first: {} (on {})\n", words(&first[0]), nodes(&first[1]));
+        for (i, one) in found["runsOut"].as_array().into_iter().flatten().enumerate() {
+            let head = if i == 0 { "runs out first" } else { "beside that" };
+            out += &format!("  {head}: {}: {}\n", words(&one["reason"]), on(&one["nodes"], wide));
         }
         if let Some(message) = found["message"].as_str() {
             out += &format!("  the next one would be told: {message}\n");
@@ -135,7 +139,10 @@ fn render_why(cluster: &str, why: &WhyPod, wide: bool) -> String {
         );
     }
     for advice in &why.advice {
-        out += &format!("would fit: {} ({})\n", advice.change, some(&advice.nodes, wide));
+        // A node that is not there yet says nothing more.
+        let there: Vec<String> = advice.nodes.iter().filter(|n| !n.starts_with(NOT_THERE)).cloned().collect();
+        let on = if there.is_empty() { String::new() } else { format!(" ({})", some(&there, wide)) };
+        out += &format!("would fit: {}{on}\n", advice.change);
     }
     if why.fits.is_empty() && why.advice.is_empty() {
         out += "no single change of the pod or of one node would make it fit\n";
@@ -146,8 +153,10 @@ fn render_why(cluster: &str, why: &WhyPod, wide: bool) -> String {
     out
 }
 
-fn nodes(count: &Value) -> String {
-    counted(count.as_f64().unwrap_or(0.0), "node", "nodes")
+/// The nodes that say so.
+fn on(nodes: &Value, wide: bool) -> String {
+    let names: Vec<String> = nodes.as_array().into_iter().flatten().map(|n| words(n).to_owned()).collect();
+    if names.is_empty() { "every node".to_owned() } else { some(&names, wide) }
 }
 
 fn render_fits(why: &WhyPod, wide: bool) -> String {
@@ -164,7 +173,9 @@ fn render_fits(why: &WhyPod, wide: bool) -> String {
     for fit in why.fits.iter().take(shown) {
         let parts = fit.scores.iter().filter(|(_, score)| **score != 0);
         let parts: Vec<String> = parts.map(|(plugin, score)| format!("{plugin} {score}")).collect();
-        table.row(vec![fit.node.clone(), fit.total.to_string(), parts.join(", ")]);
+        // Where there is nothing to choose nothing is scored.
+        let total = if fit.scores.is_empty() { "-".to_owned() } else { fit.total.to_string() };
+        table.row(vec![fit.node.clone(), total, parts.join(", ")]);
     }
     out += &table.render();
     out.push('\n');
@@ -281,7 +292,10 @@ fn read(path: &Path) -> anyhow::Result<Value> {
         documents < 2,
         "{name}: {documents} documents: expected one, of a Pod or of what makes pods"
     );
-    serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
+    serde_saphyr::from_str(&text).map_err(|e| {
+        let said = e.to_string();
+        anyhow::anyhow!("{name}: {}", said.strip_prefix("error: ").unwrap_or(&said))
+    })
 }
 
 /// How many documents of a YAML text say anything.

@@ -10,6 +10,7 @@ mod asking;
 mod faults;
 mod import;
 mod proxy;
+mod refusals;
 mod scheduling;
 mod seeing;
 mod support;

@@ -78,8 +78,8 @@ fn capacity(reader: Reader, found: &Capacity) -> Markup {
     html! {
         p.answer { b { (reader.lang.fill(if found.at_least { M::FitsAtLeast } else { M::FitsCount }, &[&count])) } }
         ul.sure {
-            @if let Some((what, on)) = found.runs_out.first() {
-                li { (reader.say(M::RunsOutFirst)) " " span lang="en" { (what) } " " span.soft { (reader.lang.fill(M::OnNodes, &[&on.to_string()])) } }
+            @if let Some(first) = found.runs_out.first() {
+                li { (reader.say(M::RunsOutFirst)) " " span lang="en" { (first.reason) } " " span.soft { (reader.lang.fill(M::OnNodes, &[&first.nodes.len().to_string()])) } }
             }
             @if let Some(message) = &found.message { li { (reader.say(M::NextIsTold)) " " span lang="en" { (message) } } }
             (unread(reader, &found.unread))

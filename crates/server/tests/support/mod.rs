@@ -20,7 +20,7 @@ use ledger::{Account, Entry, Footprint, Place, Run};
 use planner::placement::{Alternative, Assignment, Change, Exclusion, Explanation, Interval, Saving};
 use serde_json::{Value, json};
 use server::backend::{Backend, Clock, ClockOrder, OrderError, PlaceError, Speed};
-use server::fit::{Advice, Capacity, Rejected, WhyPod};
+use server::fit::{Advice, Capacity, Rejected, RunsOut, WhyPod};
 use server::room::{self, Asked};
 use server::signals::errors::ForecastError;
 use server::signals::{Basis, SourceState, Sources};
@@ -542,7 +542,10 @@ impl Backend for Fake {
                 pods: 17,
                 at_least: false,
                 by_node: [("kr-general-0".to_owned(), 9), ("kr-general-1".to_owned(), 8)].into(),
-                runs_out: vec![("Insufficient memory".to_owned(), 6)],
+                runs_out: vec![RunsOut {
+                    reason: "Insufficient memory".to_owned(),
+                    nodes: (0..6).map(|i| format!("kr-general-{i}")).collect(),
+                }],
                 message: Some(said.clone()),
                 unread: vec!["services: 403".to_owned()],
             };

@@ -74,6 +74,10 @@ impl Errors {
     pub fn duplicate(&mut self, field: &str, value: &Value) {
         self.push("FieldValueDuplicate", field, format!("Duplicate value: {value}"));
     }
+    /// Used twice; `found` is what is printed of it.
+    pub fn duplicate_go(&mut self, field: &str, found: &str) {
+        self.push("FieldValueDuplicate", field, format!("Duplicate value: {found}"));
+    }
     /// Refers to what is not there.
     pub fn not_found(&mut self, field: &str, value: &Value) {
         self.push("FieldValueNotFound", field, format!("Not found: {value}"));

@@ -50,6 +50,7 @@ use fleet::Instant;
 
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
+pub(crate) use defaults::{merge_label_keys, priority};
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
@@ -81,7 +82,8 @@ pub struct Context<'a> {
 /// # Errors
 /// What the API server would answer.
 pub fn complete_pod(mut doc: serde_json::Value) -> Result<k8s_openapi::api::core::v1::Pod, Status> {
-    let (object, _) = decode::decode(Kind::Pod, doc)?;
+    let (object, unknown) = decode::decode(Kind::Pod, doc)?;
+    decode::judge(Kind::Pod.resource(), Some("Strict"), &[], &unknown)?;
     doc = object.to_value();
     if doc["metadata"]["name"].is_null() {
         doc["metadata"]["name"] = serde_json::json!("pod");
@@ -120,6 +122,7 @@ pub(crate) fn admit_made(
         admission::admit_made(ctx, account, namespace, doc)?;
     }
     runtimeclass::admit(ctx.objects, doc)?;
+    runtimeclass::judge(ctx.objects, doc)?;
     limitrange::check(ctx.objects, Kind::Pod, namespace, doc)?;
     let name = doc["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     quota::admit(ctx.objects, (Kind::Pod, namespace, &name), (None, &*doc), false)

@@ -4,6 +4,7 @@
 use super::quota::amounts;
 use super::status::Status;
 use crate::kind::Kind;
+use crate::object::Document;
 use crate::store::Objects;
 use serde_json::{Map, Value, json};
 
@@ -38,26 +39,27 @@ fn select(spec: &mut Value, wanted: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
+fn class_of<'a>(objects: &'a Objects, spec: &Value) -> Result<Option<&'a Document>, String> {
+    let Some(name) = spec.get("runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
+    let class = objects.get(Kind::document("node.k8s.io", "runtimeclasses"), "", name);
+    let class = class.and_then(|stored| stored.object.as_document());
+    class.map(Some).ok_or_else(|| format!("pod rejected: RuntimeClass {name:?} not found"))
+}
+
+/// What a class says its pods cost beyond their containers.
+fn fixed(class: &Document) -> Option<&Value> {
+    class.body.get("overhead").and_then(|overhead| overhead.get("podFixed"))
+}
+
 fn apply(objects: &Objects, spec: &mut Value) -> Result<(), String> {
-    let Some(name) = spec.get("runtimeClassName").and_then(Value::as_str).map(str::to_owned) else {
-        return match spec.get("overhead") {
-            Some(overhead) if !overhead.is_null() => {
-                Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
-                    .to_owned())
-            }
-            _ => Ok(()),
-        };
-    };
-    let class = objects.get(Kind::document("node.k8s.io", "runtimeclasses"), "", &name);
-    let Some(class) = class.and_then(|stored| stored.object.as_document()) else {
-        return Err(format!("pod rejected: RuntimeClass {name:?} not found"));
-    };
-    let fixed = class.body.get("overhead").and_then(|overhead| overhead.get("podFixed"));
-    let stated = amounts(spec.get("overhead"));
-    if !stated.is_empty() && stated != amounts(fixed) {
-        return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".to_owned());
-    }
-    if let Some(fixed) = fixed {
+    let Some(class) = class_of(objects, spec)? else { return Ok(()) };
+    if let Some(fixed) = fixed(class) {
+        let stated = amounts(spec.get("overhead"));
+        if !stated.is_empty() && stated != amounts(Some(fixed)) {
+            return Err(
+                "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".to_owned()
+            );
+        }
         spec["overhead"] = fixed.clone();
     }
     let Some(scheduling) = class.body.get("scheduling") else { return Ok(()) };
@@ -70,11 +72,27 @@ fn apply(objects: &Objects, spec: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
+fn forbidden(doc: &Value, why: &str) -> Status {
+    let name = doc.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    Status::forbidden(Kind::Pod.resource(), name, why)
+}
+
 /// Admits a new pod.
 pub(super) fn admit(objects: &Objects, doc: &mut Value) -> Result<(), Status> {
-    let name = doc.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(spec) = doc.get_mut("spec").filter(|spec| spec.is_object()) else { return Ok(()) };
-    apply(objects, spec).map_err(|why| Status::forbidden(Kind::Pod.resource(), &name, &why))
+    let admitted = apply(objects, spec);
+    admitted.map_err(|why| forbidden(doc, &why))
+}
+
+/// Judges a new pod that nothing else refuses: what it costs beyond its containers is for its class to say.
+pub(super) fn judge(objects: &Objects, doc: &Value) -> Result<(), Status> {
+    let spec = &doc["spec"];
+    let class = class_of(objects, spec).map_err(|why| forbidden(doc, &why))?;
+    if spec.get("overhead").is_some_and(|overhead| !overhead.is_null()) && class.and_then(fixed).is_none() {
+        let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+        return Err(forbidden(doc, why));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -94,7 +112,8 @@ mod tests {
         objects.put(Object::from_value(kind, &class).unwrap());
         let admit = |spec: Value| {
             let mut doc = json!({"metadata": {"name": "p"}, "spec": spec});
-            admit(&objects, &mut doc).map(|()| doc["spec"].clone()).map_err(|status| status.message)
+            let admitted = admit(&objects, &mut doc).and_then(|()| judge(&objects, &doc));
+            admitted.map(|()| doc["spec"].clone()).map_err(|status| status.message)
         };
         let spec = admit(json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"}})).unwrap();
         assert_eq!(spec["overhead"], json!({"cpu": "250m"}));

@@ -298,6 +298,9 @@ fn store_new(
     certificates::create(request, &mut doc);
     rbac::escalation::check(ctx.objects, request, None, &doc)?;
     validation::create(kind, &doc)?;
+    if kind == Kind::Pod {
+        runtimeclass::judge(ctx.objects, &doc)?;
+    }
     warnings.extend(fits_schema(ctx, request, &doc, None)?);
     warnings.extend(admission::validate(ctx, request, Some(&doc), None)?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {

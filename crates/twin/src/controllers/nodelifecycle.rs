@@ -1,9 +1,10 @@
 //! `nodelifecycle` and taint eviction.
 //!
-//! A node whose machine has been silent for the grace period gets its conditions set to Unknown. Nodes that are not
-//! ready are tainted NoSchedule at once and NoExecute when it is their turn in their zone ([`zones`]); pods that do not
-//! tolerate a NoExecute taint are deleted, those that tolerate it for a while when the while is over. Left out: taints
-//! for pressure and for cordons. Heartbeats themselves are no events: `lastHeartbeatTime` and the Leases are not renewed.
+//! A node whose machine has been silent for the grace period gets its conditions set to Unknown. Nodes that are not ready,
+//! under pressure, without network or cordoned are tainted NoSchedule at once ([`no_schedule`]); those that are not ready
+//! NoExecute as well, when it is their turn in their zone ([`zones`]). Pods that do not tolerate a NoExecute taint are
+//! deleted, those that tolerate it for a while when the while is over. Heartbeats themselves are no events:
+//! `lastHeartbeatTime` and the Leases are not renewed.
 
 mod zones;
 
@@ -23,8 +24,19 @@ use std::sync::Arc;
 use zones::Zones;
 
 const NO_EXECUTE: &str = "NoExecute";
+const NO_SCHEDULE: &str = "NoSchedule";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Which condition of a node, and which status of it, taints the node how.
+const TAINTS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+];
 const SOURCE: Source<'static> = Source { component: "node-controller", host: None };
 const EVICTION: Source<'static> = Source { component: "taint-eviction-controller", host: None };
 
@@ -50,6 +62,9 @@ pub(crate) struct NodeLifecycle {
     #[serde(skip)]
     pods: BTreeSet<Place>,
 }
+
+/// A node's name and zone, and the taint for what it says of being ready, if it says anything.
+type Said = (Arc<str>, String, Option<Option<&'static str>>);
 
 fn no_execute(node: &Node) -> Vec<&Taint> {
     taints(node).iter().filter(|t| t.effect == NO_EXECUTE).collect()
@@ -98,7 +113,7 @@ impl NodeLifecycle {
             Object::Node(node) => {
                 let taints = no_execute(node);
                 let old = change.previous.as_ref().and_then(|p| p.object.as_node());
-                let states = |node: &Node| (readiness(node).to_owned(), zone(node));
+                let states = |node: &Node| (readiness(node).to_owned(), zone(node), no_schedule(node));
                 self.changed |= change.kind == ChangeKind::Deleted
                     || old.is_none_or(|old| {
                         states(old) != states(node) || self::taints(old) != self::taints(node)
@@ -150,34 +165,37 @@ impl NodeLifecycle {
         if !std::mem::take(&mut self.changed) {
             return false;
         }
-        let nodes: Vec<(Arc<str>, String, Option<&str>)> = cx
-            .objects
-            .list(Kind::Node, None)
-            .filter_map(|stored| Some((stored.object.name().into(), stored.object.as_node()?)))
-            .filter_map(|(name, node)| Some((name, zone(node), taint_for(readiness(node))?)))
-            .collect();
+        let all = cx.objects.list(Kind::Node, None);
+        let all = all.filter_map(|stored| Some((Arc::from(stored.object.name()), stored.object.as_node()?)));
+        let all: Vec<Said> = all.map(|(name, node)| (name, zone(node), taint_for(readiness(node)))).collect();
+        let mut acted = false;
+        // Those that say nothing of being ready are cordoned like others.
+        for (name, ..) in all.iter().filter(|(.., taint)| taint.is_none()) {
+            acted |= set_taints(cx, name, None);
+        }
+        let says = all.into_iter().filter_map(|(name, zone, taint)| Some((name, zone, taint?)));
+        let nodes: Vec<(Arc<str>, String, Option<&str>)> = says.collect();
         let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for (_, zone, taint) in &nodes {
             let count = counts.entry(zone.clone()).or_default();
             *(if taint.is_none() { &mut count.0 } else { &mut count.1 }) += 1;
         }
         let stopped = self.zones.look(&counts, cx.now);
-        let mut acted = false;
         for (name, zone, taint) in &nodes {
             let Some(node) = cx.node(name) else { continue };
             // One that is tainted for eviction stays so, under the key that fits now, unless evictions stop.
-            let marked = no_execute(node).iter().any(|t| is_own(t)) && !stopped;
+            let marked = no_execute(node).iter().any(|t| evicts(t)) && !stopped;
             match taint {
                 Some(_) if !marked => self.zones.wait(zone, name),
                 _ => self.zones.forget(name),
             }
-            acted |= set_taints(cx, name, *taint, marked);
+            acted |= set_taints(cx, name, taint.filter(|_| marked));
         }
         // Turns come by a timer, so that all nodes whose silence is noticed at one instant are counted before.
         if std::mem::take(&mut self.turn) {
             for name in self.zones.due(cx.now) {
                 let taint = cx.node(&name).and_then(|node| taint_for(readiness(node))).flatten();
-                acted |= set_taints(cx, &name, taint, true);
+                acted |= set_taints(cx, &name, taint);
             }
         }
         if let Some(at) = self.zones.next_at().map(|at| at.max(cx.now))
@@ -200,17 +218,35 @@ fn taint_for(readiness: &str) -> Option<Option<&'static str>> {
     }
 }
 
-/// Whether the controller itself gives nodes this taint.
-fn is_own(taint: &Taint) -> bool {
-    taint.key == UNREACHABLE || taint.key == NOT_READY
+/// The keys by which a node's conditions, and its being cordoned, keep new pods away.
+fn no_schedule(node: &Node) -> Vec<&'static str> {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let by = |kind: &str, status: &str| {
+        let found = TAINTS.iter().find(|(of, is, _)| *of == kind && *is == status);
+        found.map(|(.., key)| *key)
+    };
+    let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    let conditions = conditions.iter().filter_map(|c| by(&c.type_, &c.status));
+    conditions.chain(cordoned.then_some(UNSCHEDULABLE)).collect()
 }
 
-/// Gives a node the taints of this key, and takes the controller's others away; whether that changed anything.
-fn set_taints(cx: &mut Cx<'_>, name: &str, key: Option<&str>, evict: bool) -> bool {
-    let effects: &[&str] = if evict { &["NoSchedule", NO_EXECUTE] } else { &["NoSchedule"] };
-    let wanted: Vec<(&str, &str)> =
-        key.into_iter().flat_map(|key| effects.iter().map(move |e| (key, *e))).collect();
+/// Whether the controller itself evicts by this taint.
+fn evicts(taint: &Taint) -> bool {
+    taint.effect == NO_EXECUTE && (taint.key == UNREACHABLE || taint.key == NOT_READY)
+}
+
+/// Whether the controller itself gives nodes this taint.
+fn is_own(taint: &Taint) -> bool {
+    let keeps_away = || taint.key == UNSCHEDULABLE || TAINTS.iter().any(|(.., key)| *key == taint.key);
+    evicts(taint) || (taint.effect == NO_SCHEDULE && keeps_away())
+}
+
+/// Gives a node the taints it is to have, `evict` to evict its pods too, and takes the controller's others away; whether
+/// that changed anything.
+fn set_taints(cx: &mut Cx<'_>, name: &str, evict: Option<&str>) -> bool {
     let Some(old) = cx.node(name) else { return false };
+    let wanted = no_schedule(old).into_iter().map(|key| (key, NO_SCHEDULE));
+    let wanted: Vec<(&str, &str)> = wanted.chain(evict.map(|key| (key, NO_EXECUTE))).collect();
     let is = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
     let stays = |taint: &&Taint| !is_own(taint) || wanted.iter().any(|w| is(taint, w));
     let mut kept: Vec<Taint> = taints(old).iter().filter(stays).cloned().collect();
@@ -314,7 +350,9 @@ pub(crate) fn mark_ready(cx: &mut Cx<'_>, name: &str) {
     let Object::Node(node) = &stored.object else { return };
     let mut node = node.clone();
     node.status.get_or_insert_default().conditions = Some(crate::world::node_conditions(cx.now));
-    let kept: Vec<Taint> = taints(&node).iter().filter(|taint| !is_own(taint)).cloned().collect();
+    // A cordon stays.
+    let stays = |taint: &&Taint| !is_own(taint) || taint.key == UNSCHEDULABLE;
+    let kept: Vec<Taint> = taints(&node).iter().filter(stays).cloned().collect();
     node.spec.get_or_insert_default().taints = Some(kept).filter(|taints| !taints.is_empty());
     let about = About::new(&stored.object);
     let source = Source { component: "kubelet", host: Some(name) };

@@ -5,12 +5,12 @@ use super::events::{About, Source};
 use super::job::{admit, qos_class};
 use super::owned::{controller, reference};
 use super::{Cx, is_deleting, is_terminal};
-use crate::apiserver::{self, Context};
+use crate::apiserver::{self, Context, merge_label_keys};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::Stored;
 use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodStatus, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
@@ -24,6 +24,22 @@ pub(crate) const BURST_MAX: usize = 500;
 /// When a set tries again whose pod was refused. (The real ones begin with milliseconds and double that up to a quarter of
 /// an hour; room in a quota seldom comes within the minute.)
 pub(crate) const REFUSED_RETRY: Span = Span::from_seconds(60);
+
+/// The status of a pod that has just been made.
+fn first_status(spec: &PodSpec) -> PodStatus {
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    let conditions = gated.then(|| {
+        vec![PodCondition {
+            type_: "PodScheduled".to_owned(),
+            status: "False".to_owned(),
+            reason: Some("SchedulingGated".to_owned()),
+            message: Some("Scheduling is blocked due to non-empty scheduling gates".to_owned()),
+            ..PodCondition::default()
+        }]
+    });
+    let qos_class = Some(qos_class(spec).to_owned());
+    PodStatus { phase: Some("Pending".to_owned()), qos_class, conditions, ..PodStatus::default() }
+}
 
 /// The pod's condition of this type.
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
@@ -143,11 +159,11 @@ impl Cx<'_> {
         if self.objects.get(Kind::Pod, &namespace, &name).is_some() {
             return Err(Refusal::Text(format!("pods \"{name}\" already exists")));
         }
-        admit(pod.spec.get_or_insert_default(), self);
+        admit(pod.spec.get_or_insert_default(), self)
+            .map_err(|why| Refusal::Text(format!("pods \"{name}\" is forbidden: {why}")))?;
+        merge_label_keys(&mut pod);
         pod = self.limited(&namespace, pod)?;
-        let spec = pod.spec.get_or_insert_default();
-        let qos_class = Some(qos_class(spec).to_owned());
-        pod.status = Some(PodStatus { phase: Some("Pending".to_owned()), qos_class, ..PodStatus::default() });
+        pod.status = Some(first_status(pod.spec.get_or_insert_default()));
         Ok(self.objects.put(Object::Pod(Box::new(pod))))
     }
     /// A new pod under the limits and quotas of its namespace.

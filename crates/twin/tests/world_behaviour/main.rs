@@ -11,6 +11,7 @@ mod jobs;
 mod machines;
 mod objects;
 mod policies;
+mod queueing;
 mod rollouts;
 mod schedulers;
 mod scheduling;

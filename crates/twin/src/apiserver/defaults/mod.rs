@@ -5,9 +5,11 @@
 
 mod allot;
 mod documents;
+mod labelkeys;
 mod serviceaccount;
 
 pub(crate) use allot::service as allot_service;
+pub(crate) use labelkeys::merge_typed as merge_label_keys;
 
 use super::Context;
 use super::custom;
@@ -15,6 +17,7 @@ use super::quota;
 use super::status::Status;
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::store::Objects;
 use serde_json::{Map, Value, json};
 
 /// Seconds a pod stays on a node that is not ready or unreachable, unless it says otherwise.
@@ -209,6 +212,7 @@ pub(crate) fn at_create(kind: Kind, doc: &mut Value, uid: &str) {
             doc.insert("status".to_owned(), json!({"phase": "Active"}));
         }
         Kind::Pod => {
+            labelkeys::merge(doc);
             let qos = doc.get("spec").map_or("BestEffort", qos_class);
             let mut status = json!({"phase": "Pending", "qosClass": qos});
             let gates = doc.get("spec").and_then(|s| s.get("schedulingGates")).and_then(Value::as_array);
@@ -296,16 +300,10 @@ pub(crate) fn admit_pod(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status
     let name = doc.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(spec) = doc.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     let wanted = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (class, value, policy) = priority(ctx, &wanted).ok_or_else(|| {
-        let why = format!("no PriorityClass with name {wanted} was found");
-        Status::forbidden(Kind::Pod.resource(), &name, &why)
-    })?;
-    if let Some(given) = spec.get("priority").and_then(Value::as_i64).filter(|p| *p != value) {
-        let why = format!(
-            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
-        );
-        return Err(Status::forbidden(Kind::Pod.resource(), &name, &why));
-    }
+    let stated = spec.get("priority").and_then(Value::as_i64);
+    let stated = (stated, spec.get("preemptionPolicy").and_then(Value::as_str));
+    let Priority { class, value, policy } = priority(ctx.objects, &wanted, stated)
+        .map_err(|why| Status::forbidden(Kind::Pod.resource(), &name, &why))?;
     spec.insert("priority".to_owned(), json!(value));
     set(spec, "preemptionPolicy", json!(policy));
     if !class.is_empty() {
@@ -328,10 +326,45 @@ pub(crate) fn admit_pod(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status
     Ok(())
 }
 
-/// Name, value and preemption policy of a priority class; of the default when `wanted` is empty.
-fn priority(ctx: &Context<'_>, wanted: &str) -> Option<(String, i64, String)> {
+/// How important a pod is.
+pub(crate) struct Priority {
+    /// Name of its class; empty without one.
+    pub(crate) class: String,
+    pub(crate) value: i64,
+    /// Whether it preempts.
+    pub(crate) policy: String,
+}
+
+/// The priority of a pod that names a class, or of one that names none. What the pod itself states must be the same: the
+/// error is the words of admission.
+pub(crate) fn priority(
+    objects: &Objects,
+    wanted: &str,
+    (value, policy): (Option<i64>, Option<&str>),
+) -> Result<Priority, String> {
+    let found =
+        class_of(objects, wanted).ok_or_else(|| format!("no PriorityClass with name {wanted} was found"))?;
+    let computed = "priority admission controller computed";
+    let from = "from the given PriorityClass name";
+    if let Some(given) = value.filter(|given| *given != found.value) {
+        let found = found.value;
+        return Err(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; {computed} {found} {from}"
+        ));
+    }
+    if let Some(given) = policy.filter(|given| *given != found.policy) {
+        let found = &found.policy;
+        return Err(format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; {computed} {found} {from}"
+        ));
+    }
+    Ok(found)
+}
+
+/// A priority class; the default when `wanted` is empty.
+fn class_of(objects: &Objects, wanted: &str) -> Option<Priority> {
     const LOWER: &str = "PreemptLowerPriority";
-    let classes = ctx.objects.list(Kind::PriorityClass, None).filter_map(|stored| match &stored.object {
+    let classes = objects.list(Kind::PriorityClass, None).filter_map(|stored| match &stored.object {
         Object::PriorityClass(class) => Some(class),
         _ => None,
     });
@@ -340,16 +373,17 @@ fn priority(ctx: &Context<'_>, wanted: &str) -> Option<(String, i64, String)> {
     } else {
         classes.into_iter().find(|c| c.metadata.name.as_deref() == Some(wanted))
     };
+    let built_in = |value: i64| Priority { class: wanted.to_owned(), value, policy: LOWER.to_owned() };
     match (found, wanted) {
-        (Some(class), _) => Some((
-            class.metadata.name.clone().unwrap_or_default(),
-            i64::from(class.value.unwrap_or(0)),
-            class.preemption_policy.clone().unwrap_or_else(|| LOWER.to_owned()),
-        )),
-        (None, "") => Some((String::new(), 0, LOWER.to_owned())),
+        (Some(class), _) => Some(Priority {
+            class: class.metadata.name.clone().unwrap_or_default(),
+            value: i64::from(class.value.unwrap_or(0)),
+            policy: class.preemption_policy.clone().unwrap_or_else(|| LOWER.to_owned()),
+        }),
+        (None, "") => Some(built_in(0)),
         // Kubernetes has these two from the start.
-        (None, "system-cluster-critical") => Some((wanted.to_owned(), 2_000_000_000, LOWER.to_owned())),
-        (None, "system-node-critical") => Some((wanted.to_owned(), 2_000_001_000, LOWER.to_owned())),
+        (None, "system-cluster-critical") => Some(built_in(2_000_000_000)),
+        (None, "system-node-critical") => Some(built_in(2_000_001_000)),
         (None, _) => None,
     }
 }

@@ -32,7 +32,7 @@ struct Reader<'a> {
     unknown: Vec<String>,
     /// Name of the type whose field is read.
     owner: &'a str,
-    /// Names of the fields on the way, without places in lists.
+    /// Names of the fields on the way, without places in lists and keys of maps, as Go names them.
     fields: Vec<String>,
     /// The way, places included.
     path: String,
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
                     } else {
                         item
                     };
-                    let item = self.within(Some(&key), &key, |r| r.value(of, item, depth + 1))?;
+                    let item = self.within(None, &key, |r| r.value(of, item, depth + 1))?;
                     read.insert(key, item);
                 }
                 Ok(Value::Object(read))
@@ -257,7 +257,7 @@ mod tests {
         );
         assert_eq!(
             wrong("v1", "ConfigMap", json!({"data": {"a": 1}})),
-            "json: cannot unmarshal number into Go struct field ConfigMap.data.a of type string"
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
         );
         assert_eq!(wrong("v1", "Secret", json!({"data": {"a": "x"}})), "illegal base64 data at input byte 1");
         assert!(wrong("v1", "Pod", json!([])).starts_with("json: cannot unmarshal array into Go value"));

@@ -2,7 +2,9 @@
 
 use super::super::field::Errors;
 use super::super::names::{check_labels, label_problems, subdomain_problems};
+use super::scheduling::label_selector;
 use super::{config_map, list, not_negative, one_of, pod, text, value};
+use crate::apiserver::selector::selects_pod;
 use crate::apiserver::{admission, custom};
 use crate::kind::Kind;
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
     let resource = kind.resource();
     match (resource.group, resource.plural) {
         ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => {
-            workload(errors, &with_claims(doc));
+            workload(errors, resource.plural, &with_claims(doc));
             strategy(errors, resource.plural, doc);
         }
         ("", "replicationcontrollers") => {
@@ -154,33 +156,55 @@ fn with_claims(doc: &Value) -> Cow<'_, Value> {
     Cow::Owned(doc)
 }
 
-fn workload(errors: &mut Errors, doc: &Value) {
+fn workload(errors: &mut Errors, kind: &str, doc: &Value) {
     not_negative(errors, doc, "spec.replicas");
     not_negative(errors, doc, "spec.minReadySeconds");
     not_negative(errors, doc, "spec.revisionHistoryLimit");
-    let selector = value(doc, "/spec/selector");
-    let empty = |part: &str| value(selector, part).as_object().is_none_or(serde_json::Map::is_empty);
-    if selector.is_null() {
-        errors.required("spec.selector", "");
-        let labels = value(doc, "/spec/template/metadata/labels");
-        if !labels.is_null() {
-            let path = "spec.template.metadata.labels";
-            errors.invalid(path, labels, "`selector` does not match template `labels`");
-        }
-    } else if empty("/matchLabels") && list(selector, "/matchExpressions").is_empty() {
-        errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
-    } else {
-        let labels = value(doc, "/spec/template/metadata/labels");
-        let mut wanted = value(selector, "/matchLabels").as_object().into_iter().flatten();
-        if wanted.any(|(key, value)| labels.get(key) != Some(value)) {
-            errors.invalid(
-                "spec.template.metadata.labels",
-                labels,
-                "`selector` does not match template `labels`",
-            );
-        }
-    }
+    selector(errors, kind, doc);
     template(errors, doc, "/spec/template", "spec.template");
+}
+
+/// Which pods a workload takes for its own: they must be those it makes.
+fn selector(errors: &mut Errors, kind: &str, doc: &Value) {
+    let (path, selector) = ("spec.selector", value(doc, "/spec/selector"));
+    let labels = value(doc, "/spec/template/metadata/labels");
+    let misses = |errors: &mut Errors| {
+        let path = "spec.template.metadata.labels";
+        errors.invalid(path, labels, "`selector` does not match template `labels`");
+    };
+    if selector.is_null() {
+        errors.required(path, "");
+        if !labels.is_null() {
+            misses(errors);
+        }
+        return;
+    }
+    let before = errors.len();
+    label_selector(errors, selector, path);
+    let empty = |part: &str| value(selector, part).as_object().is_none_or(serde_json::Map::is_empty);
+    let whom = match kind {
+        "statefulsets" => "statefulset",
+        "daemonsets" => "daemonset",
+        // Of ReplicaSets the server says so too.
+        _ => "deployment",
+    };
+    if empty("/matchLabels") && list(selector, "/matchExpressions").is_empty() {
+        errors.invalid(path, selector, &format!("empty selector is invalid for {whom}"));
+    } else if errors.len() > before && list(selector, "/matchExpressions").iter().any(is_unreadable) {
+        errors.invalid(path, selector, "invalid label selector");
+    } else if !selects_pod(selector, labels) {
+        misses(errors);
+    }
+}
+
+/// Whether nothing can be selected by a requirement, rather than nothing happening to be.
+fn is_unreadable(requirement: &Value) -> bool {
+    let some = !list(requirement, "/values").is_empty();
+    match text(requirement, "/operator") {
+        "In" | "NotIn" => !some,
+        "Exists" | "DoesNotExist" => some,
+        _ => true,
+    }
 }
 
 /// How a workload is updated.
@@ -383,6 +407,14 @@ fn autoscaler(errors: &mut Errors, doc: &Value) {
 }
 
 fn budget(errors: &mut Errors, doc: &Value) {
+    amounts_of_budget(errors, doc);
+    label_selector(errors, value(doc, "/spec/selector"), "spec.selector");
+    let policies = ["AlwaysAllow", "IfHealthyBudget"];
+    let policy = "spec.unhealthyPodEvictionPolicy";
+    one_of(errors, value(doc, "/spec/unhealthyPodEvictionPolicy"), policy, &policies);
+}
+
+fn amounts_of_budget(errors: &mut Errors, doc: &Value) {
     let given = |field: &str| !value(doc, &format!("/spec/{field}")).is_null();
     if given("minAvailable") && given("maxUnavailable") {
         // Printed as Go writes it.

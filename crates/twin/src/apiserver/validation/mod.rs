@@ -7,6 +7,7 @@ mod documents;
 mod job;
 mod jobpolicy;
 mod pod;
+mod ports;
 mod resize;
 mod resources;
 pub(crate) use resize::keep as keep_of_resize;
@@ -14,7 +15,8 @@ mod scheduling;
 
 use super::field::Errors;
 use super::names::{
-    check_annotations, check_labels, key_problems, label_problems, path_segment_problems, subdomain_problems,
+    check_annotations, check_labels, key_problems, label_problems, label_value_problems,
+    path_segment_problems, subdomain_problems,
 };
 use super::status::Status;
 use crate::kind::Kind;
@@ -150,30 +152,67 @@ fn priority_class(errors: &mut Errors, doc: &Value) {
     const USER_MAX: i64 = 1_000_000_000;
     let name = text(doc, "/metadata/name");
     if name.starts_with("system-") {
-        let built_in = ["system-node-critical", "system-cluster-critical"].contains(&name);
-        if !built_in {
-            let why = "priority class names with 'system-' prefix are reserved for system use only. error: not a known system priority class";
-            errors.forbidden("metadata.name", why);
+        if let Err(error) = system_class(name, doc) {
+            let why = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {error}"
+            );
+            errors.forbidden("metadata.name", &why);
         }
     } else if value(doc, "/value").as_i64().is_some_and(|v| v > USER_MAX) {
         let why = format!("maximum allowed value of a user defined priority is {USER_MAX}");
         errors.forbidden("value", &why);
     }
-    one_of(errors, value(doc, "/preemptionPolicy"), "preemptionPolicy", &["Never", "PreemptLowerPriority"]);
+    one_of(errors, value(doc, "/preemptionPolicy"), "preemptionPolicy", &["PreemptLowerPriority", "Never"]);
 }
 
+/// Whether a class is one of the two that Kubernetes has from the start, as it has them.
+fn system_class(name: &str, doc: &Value) -> Result<(), String> {
+    let known = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+    let Some((_, expected)) = known.into_iter().find(|(known, _)| *known == name) else {
+        return Err(format!("{name} is not a known system priority class"));
+    };
+    if value(doc, "/value").as_i64().unwrap_or(0) != expected {
+        return Err(format!("value of {name} PriorityClass must be {expected}"));
+    }
+    if value(doc, "/globalDefault").as_bool() == Some(true) {
+        return Err(format!("globalDefault of {name} PriorityClass must be false"));
+    }
+    Ok(())
+}
+
+/// The paths are the server's own: it names taints under `metadata`.
 fn node(errors: &mut Errors, doc: &Value) {
-    for (i, taint) in list(doc, "/spec/taints").iter().enumerate() {
-        let path = format!("spec.taints[{i}]");
+    let taints = list(doc, "/spec/taints");
+    for (i, taint) in taints.iter().enumerate() {
+        let path = format!("metadata.taints[{i}]");
         for problem in key_problems(text(taint, "/key")) {
-            errors.invalid(&format!("{path}.key"), value(taint, "/key"), &problem);
+            errors.invalid(&format!("{path}.key"), &json!(text(taint, "/key")), &problem);
         }
-        one_of(
-            errors,
-            value(taint, "/effect"),
-            &format!("{path}.effect"),
-            &["NoSchedule", "PreferNoSchedule", "NoExecute"],
-        );
+        let problems = label_value_problems(text(taint, "/value"));
+        if !problems.is_empty() {
+            errors.invalid(&format!("{path}.value"), value(taint, "/value"), &problems.join(";"));
+        }
+        let effect = format!("{path}.effect");
+        match text(taint, "/effect") {
+            "" => errors.required(&effect, ""),
+            found => {
+                let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+                one_of(errors, &json!(found), &effect, &effects);
+            }
+        }
+        let pair = |taint: &Value| (text(taint, "/key").to_owned(), text(taint, "/effect").to_owned());
+        if taints[..i].iter().any(|other| pair(other) == pair(taint)) {
+            // Printed as Go writes it.
+            let field = |name: &str| json!(text(taint, name)).to_string();
+            let printed = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{}}}: taints must be unique by key and effect pair",
+                field("/key"),
+                field("/value"),
+                field("/effect"),
+                value(taint, "/timeAdded")
+            );
+            errors.duplicate_go(&path, &printed);
+        }
     }
 }
 

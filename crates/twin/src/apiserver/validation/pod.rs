@@ -1,17 +1,30 @@
 //! Pods and pod templates.
 
 use super::super::field::Errors;
-use super::super::names::{env_name_problems, key_problems, label_problems, label_value_problems};
+use super::super::names::{
+    env_name_problems, key_problems, label_problems, label_value_problems, subdomain_problems,
+};
 use super::resources::{self, Whose};
-use super::{list, one_of, scheduling, text, value};
+use super::{list, one_of, ports, scheduling, text, value};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Where a pod has its own spec, as opposed to one in a template.
+const POD: &str = "spec";
 const POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 
 /// Checks a new Pod.
 pub(super) fn create(errors: &mut Errors, doc: &Value) {
-    spec(errors, value(doc, "/spec"), "spec");
+    whole(errors, value(doc, "/spec"));
+    if !text(doc, "/spec/nodeName").is_empty() && !list(doc, "/spec/schedulingGates").is_empty() {
+        errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Checks the spec of a pod itself: keys of labels are part of its selectors by now.
+fn whole(errors: &mut Errors, of: &Value) {
+    spec(errors, of, POD);
+    scheduling::merged_keys(errors, of, POD);
 }
 
 /// Checks a pod's spec under `path`.
@@ -30,6 +43,7 @@ pub(super) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
             }
             container(errors, item, &path, &volumes, kind == "initContainers");
         }
+        ports::distinct(errors, spec, kind, path);
     }
     let policy = value(spec, "/restartPolicy");
     one_of(errors, policy, &format!("{path}.restartPolicy"), &POLICIES);
@@ -59,7 +73,14 @@ pub(super) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
         }
     }
     resources::check(errors, value(spec, "/resources"), &format!("{path}.resources"), Whose::Pod);
+    resources::of_all(errors, spec, &format!("{path}.resources"));
+    ports::on_the_hosts_network(errors, spec, path, path == POD);
     scheduling::check(errors, spec, path);
+    for problem in
+        Some(text(spec, "/nodeName")).filter(|n| !n.is_empty()).map(subdomain_problems).unwrap_or_default()
+    {
+        errors.invalid(&format!("{path}.nodeName"), value(spec, "/nodeName"), &problem);
+    }
     resources::overhead(errors, value(spec, "/overhead"), &format!("{path}.overhead"));
 }
 
@@ -118,18 +139,7 @@ fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTree
             errors.invalid(&field, value(env, "/name"), &problem);
         }
     }
-    for (i, port) in list(container, "/ports").iter().enumerate() {
-        let field = format!("{path}.ports[{i}]");
-        match value(port, "/containerPort").as_i64().unwrap_or(0) {
-            0 => errors.required(&format!("{field}.containerPort"), ""),
-            1..=65_535 => {}
-            found => {
-                let why = "must be between 1 and 65535, inclusive";
-                errors.invalid(&format!("{field}.containerPort"), &json!(found), why);
-            }
-        }
-        one_of(errors, value(port, "/protocol"), &format!("{field}.protocol"), &["SCTP", "TCP", "UDP"]);
-    }
+    ports::check(errors, list(container, "/ports"), &format!("{path}.ports"));
     for (i, mount) in list(container, "/volumeMounts").iter().enumerate() {
         let field = format!("{path}.volumeMounts[{i}]");
         if text(mount, "/name").is_empty() {
@@ -146,7 +156,7 @@ fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTree
 
 /// Checks an update of a Pod: of the spec, only few fields may change.
 pub(super) fn update(errors: &mut Errors, old: &Value, new: &Value) {
-    create(errors, new);
+    whole(errors, value(new, "/spec"));
     let mut allowed = new.clone();
     for kind in ["containers", "initContainers"] {
         let before = list(old, &format!("/spec/{kind}"));

@@ -1,13 +1,13 @@
 //! Requests, limits and overhead: names of resources, and amounts that can be.
 //!
-//! Words and order are those of Kubernetes 1.36's `pkg/apis/core/validation`. Left out: that what is stated for the pod
-//! as a whole is at least what its containers ask for together.
+//! Words and order are those of Kubernetes 1.36's `pkg/apis/core/validation`.
 
 use super::super::field::Errors;
 use super::super::names::key_problems;
 use super::super::quantity::{NANO, Quantity};
 use super::value;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Names without a domain that mean something somewhere in Kubernetes.
 const STANDARD: [&str; 20] = [
@@ -160,6 +160,85 @@ fn compare(errors: &mut Errors, (name, request): (&str, &Value), limits: &Map<St
     }
 }
 
+/// What all containers have in a list together, at most at one time: those that go on, or an init container with the
+/// sidecars started before it. In billionths, with what it is written like.
+fn together(spec: &Value, list: &str) -> BTreeMap<String, Quantity> {
+    let mut total: BTreeMap<String, Quantity> = BTreeMap::new();
+    let mut sidecars = total.clone();
+    let mut peak = total.clone();
+    for container in super::list(spec, "/containers") {
+        add(&mut total, &stated(container, list));
+    }
+    for container in super::list(spec, "/initContainers") {
+        let mut own = stated(container, list);
+        if super::text(container, "/restartPolicy") == "Always" {
+            add(&mut total, &own);
+            add(&mut sidecars, &own);
+            own = sidecars.clone();
+        } else {
+            add(&mut own, &sidecars);
+        }
+        raise(&mut peak, &own);
+    }
+    raise(&mut total, &peak);
+    total
+}
+
+fn stated(container: &Value, list: &str) -> BTreeMap<String, Quantity> {
+    let amounts = value(container, &format!("/resources/{list}")).as_object().into_iter().flatten();
+    let read =
+        |(name, amount): (&String, &Value)| Some((name.clone(), Quantity::parse(amount.as_str()?).ok()?));
+    amounts.filter_map(read).collect()
+}
+
+fn add(to: &mut BTreeMap<String, Quantity>, more: &BTreeMap<String, Quantity>) {
+    for (name, amount) in more {
+        let sum = match to.get(name) {
+            Some(own) => Quantity::from_nanos(own.nanos().saturating_add(amount.nanos()), own.format()),
+            None => *amount,
+        };
+        to.insert(name.clone(), sum);
+    }
+}
+
+fn raise(to: &mut BTreeMap<String, Quantity>, least: &BTreeMap<String, Quantity>) {
+    for (name, amount) in least {
+        if to.get(name).is_none_or(|own| own.nanos() < amount.nanos()) {
+            to.insert(name.clone(), *amount);
+        }
+    }
+}
+
+/// Holds what is stated for the pod as a whole against what its containers state.
+pub(super) fn of_all(errors: &mut Errors, spec: &Value, path: &str) {
+    let whole = value(spec, "/resources");
+    if whole.is_null() {
+        return;
+    }
+    let whole_of = |list: &str, name: &str| value(whole, &format!("/{list}")).get(name).cloned();
+    for (list, name, sum) in [("requests", false), ("limits", true)].into_iter().flat_map(|(list, huge)| {
+        let all = together(spec, list).into_iter().filter(move |(name, _)| !huge || is_huge(name));
+        all.map(move |(name, sum)| (list, name, sum))
+    }) {
+        let Some(stated) = whole_of(list, &name) else { continue };
+        if nanos(&stated).is_some_and(|stated| sum.nanos() > stated) {
+            let why = format!("must be greater than or equal to aggregate container {list} of {sum}");
+            errors.invalid(&format!("{path}.{list}[{name}]"), &stated, &why);
+        }
+    }
+    for (i, container) in super::list(spec, "/containers").iter().enumerate() {
+        for (name, limit) in stated(container, "limits") {
+            let Some(most) = whole_of("limits", &name) else { continue };
+            if nanos(&most).is_some_and(|most| limit.nanos() > most) {
+                let text = most.as_str().unwrap_or_default();
+                let path = format!("{path}.containers[{i}][{name}].limits");
+                let why = format!("must be less than or equal to pod limits of {text}");
+                errors.invalid(&path, &json!(limit.to_string()), &why);
+            }
+        }
+    }
+}
+
 /// Checks what a pod needs beside its containers: as if it were the limits of one.
 pub(super) fn overhead(errors: &mut Errors, overhead: &Value, path: &str) {
     if !overhead.is_null() {
@@ -235,6 +314,44 @@ mod tests {
         for (resources, expected) in cases {
             assert_eq!(said(Whose::Container, resources.clone()), expected, "{resources}");
         }
+    }
+
+    #[test]
+    fn the_pod_as_a_whole_has_at_least_what_its_containers_have() {
+        let with = |list: &str, amounts: Value| json!({"name": "c", "resources": {list: amounts}});
+        let sidecar =
+            json!({"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "250m"}}});
+        let check = |whole: Value, containers: Value| {
+            let mut errors = Errors::default();
+            let spec = json!({"resources": whole, "containers": containers,
+                "initContainers": [sidecar, with("requests", json!({"cpu": "2"}))]});
+            of_all(&mut errors, &spec, "r");
+            errors
+                .into_causes()
+                .into_iter()
+                .map(|c| format!("{}: {}", c.field, c.message))
+                .collect::<Vec<_>>()
+        };
+        let two = json!([with("requests", json!({"cpu": "1"})), with("requests", json!({"cpu": "1500m"}))]);
+        assert_eq!(check(json!({"requests": {"cpu": "2750m"}}), two.clone()), Vec::<String>::new());
+        let short = "must be greater than or equal to aggregate container requests of";
+        assert_eq!(
+            check(json!({"requests": {"cpu": "2"}}), two),
+            [format!("r.requests[cpu]: Invalid value: \"2\": {short} 2750m")]
+        );
+        assert_eq!(
+            check(json!({"requests": {"cpu": "2"}}), json!([])),
+            [format!("r.requests[cpu]: Invalid value: \"2\": {short} 2250m")],
+            "an init container beside the sidecar"
+        );
+        let limits =
+            json!([with("limits", json!({"memory": "1Gi"})), with("limits", json!({"memory": "3Gi"}))]);
+        assert_eq!(
+            check(json!({"limits": {"memory": "2Gi"}}), limits),
+            [
+                "r.containers[1][memory].limits: Invalid value: \"3Gi\": must be less than or equal to pod limits of 2Gi"
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a pod's spec says of where it may run: affinity, topology spread, tolerations, gates.
 //!
-//! Words and order are those of Kubernetes 1.36's `pkg/apis/core/validation`. Left out: a key in both `matchLabelKeys` and
-//! the selector (the server looks for it after merging them), and leniency towards what an older server let through.
+//! Words and order are those of Kubernetes 1.36's `pkg/apis/core/validation`. Left out: leniency towards what an older
+//! server let through.
 
 use super::super::field::Errors;
 use super::super::names::{
@@ -189,6 +189,38 @@ fn pod_term(errors: &mut Errors, term: &Value, path: &str) {
         errors.required(&format!("{path}.topologyKey"), EMPTY);
     }
     key(errors, &format!("{path}.topologyKey"), topology);
+}
+
+/// Checks that no key of labels was in a selector before the pod's own value was put there.
+pub(super) fn merged_keys(errors: &mut Errors, spec: &Value, path: &str) {
+    for (i, constraint) in list(spec, "/topologySpreadConstraints").iter().enumerate() {
+        merged_key(errors, constraint, &format!("{path}.topologySpreadConstraints[{i}]"));
+    }
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let terms = value(spec, &format!("/affinity/{kind}"));
+        for (i, term) in list(terms, &format!("/{REQUIRED}")).iter().enumerate() {
+            merged_key(errors, term, &format!("{path}.affinity.{kind}.{REQUIRED}[{i}]"));
+        }
+        for (i, term) in list(terms, &format!("/{PREFERRED}")).iter().enumerate() {
+            let path = format!("{path}.affinity.{kind}.{PREFERRED}[{i}].podAffinityTerm");
+            merged_key(errors, value(term, "/podAffinityTerm"), &path);
+        }
+    }
+}
+
+/// The path ends in the key's place, as the server has it.
+fn merged_key(errors: &mut Errors, term: &Value, path: &str) {
+    let keys = list(term, "/matchLabelKeys");
+    let labels = value(term, "/labelSelector/matchLabels").as_object();
+    let mut seen: Vec<&str> = labels.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    for requirement in list(term, "/labelSelector/matchExpressions") {
+        let found = text(requirement, "/key");
+        if let Some(i) = keys.iter().rposition(|key| key == found).filter(|_| seen.contains(&found)) {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.invalid(&format!("{path}[{i}]"), &json!(found), why);
+        }
+        seen.push(found);
+    }
 }
 
 fn gates(errors: &mut Errors, spec: &Value, path: &str) {

@@ -1,11 +1,10 @@
 //! Pods of Jobs, and what admission adds to any pod.
 
 use super::TRACKING;
+use crate::apiserver;
 use crate::controllers::Cx;
 use crate::controllers::podcontrol::ready_since;
 use crate::controllers::scheduler::Selector;
-use crate::kind::Kind;
-use crate::object::Object;
 use fleet::Instant;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -96,8 +95,8 @@ pub(super) fn expose_index(spec: &mut PodSpec) {
     }
 }
 
-/// What admission adds to a pod: default tolerations, and the priority of its class.
-pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) {
+/// What admission adds to a pod: default tolerations, and the priority of its class. The error is why it is forbidden.
+pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) -> Result<(), String> {
     let tolerations = spec.tolerations.get_or_insert_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = tolerations.iter().any(|t| {
@@ -113,23 +112,14 @@ pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) {
             });
         }
     }
-    let class = match spec.priority_class_name.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => cx.objects.get(Kind::PriorityClass, "", name).cloned(),
-        None => cx.objects.list(Kind::PriorityClass, None).find(|s| is_default_class(&s.object)).cloned(),
-    };
-    let mut priority = 0;
-    if let Some(Object::PriorityClass(class)) = class.as_ref().map(|s| &s.object) {
-        priority = class.value.unwrap_or(0);
-        spec.priority_class_name = class.metadata.name.clone();
-        spec.preemption_policy = spec.preemption_policy.take().or_else(|| class.preemption_policy.clone());
-    }
-    spec.priority.get_or_insert(priority);
-    spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
+    let stated = (spec.priority.map(i64::from), spec.preemption_policy.as_deref());
+    let wanted = spec.priority_class_name.as_deref().unwrap_or_default();
+    let priority = apiserver::priority(cx.objects, wanted, stated)?;
+    spec.priority_class_name = Some(priority.class).filter(|class| !class.is_empty());
+    spec.priority = i32::try_from(priority.value).ok();
+    spec.preemption_policy = Some(priority.policy);
     spec.service_account_name.get_or_insert_with(|| "default".to_owned());
-}
-
-fn is_default_class(object: &Object) -> bool {
-    matches!(object, Object::PriorityClass(class) if class.global_default == Some(true))
+    Ok(())
 }
 
 /// Quality of service: every container's limits equal its requests for CPU and memory, none states

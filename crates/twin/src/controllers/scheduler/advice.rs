@@ -21,6 +21,10 @@ const CUTS_MAX: usize = 20;
 const KINDS_MAX: usize = 20;
 /// Most taints tried.
 const TAINTS_MAX: usize = 20;
+/// Most nodes on which labels are tried.
+const LABELLED_MAX: usize = 20;
+/// What stands before the keys of taints that say how a node is, not whom it is for: they are not to be tolerated away.
+const STATE: &str = "node.kubernetes.io/";
 
 /// One change that would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,9 @@ pub fn advise(
     }
     trial.constrain_less(&against);
     trial.uncordon(nodes);
+    if named {
+        trial.label(nodes);
+    }
     trial.add_node(nodes);
     trial.found
 }
@@ -110,7 +117,7 @@ impl Trial<'_> {
     }
     fn tolerate(&mut self, nodes: &[Node]) {
         let taints = nodes.iter().filter_map(|n| n.spec.as_ref()?.taints.as_ref()).flatten();
-        let keeping = taints.filter(|t| t.effect != "PreferNoSchedule");
+        let keeping = taints.filter(|t| t.effect != "PreferNoSchedule" && !t.key.starts_with(STATE));
         let mut known: BTreeMap<(String, String, String), Toleration> = BTreeMap::new();
         for taint in keeping {
             let value = taint.value.clone().unwrap_or_default();
@@ -195,6 +202,29 @@ impl Trial<'_> {
             }
         }
     }
+    /// The labels of the pod's node selector on a node that has none of these keys.
+    fn label(&mut self, nodes: &[Node]) {
+        let pod = self.pod.clone();
+        let wanted = pod.spec.as_ref().and_then(|s| s.node_selector.clone()).unwrap_or_default();
+        for node in nodes.iter().take(LABELLED_MAX) {
+            let mut node = node.clone();
+            let name = node.metadata.name.clone().unwrap_or_default();
+            let labels = node.metadata.labels.get_or_insert_default();
+            let missing: BTreeMap<&String, &String> =
+                wanted.iter().filter(|(key, _)| !labels.contains_key(*key)).collect();
+            let words: Vec<String> = missing.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            labels.extend(missing.into_iter().map(|(key, value)| (key.clone(), value.clone())));
+            if words.is_empty() {
+                continue;
+            }
+            let mut cluster = self.cluster.clone();
+            cluster.put_node(&node);
+            let change = || format!("kubectl label node {name} {}", words.join(" "));
+            if self.decide(change, &mut cluster, &pod) {
+                return;
+            }
+        }
+    }
     fn add_node(&mut self, nodes: &[Node]) {
         let pod = self.pod.clone();
         let mut seen = BTreeSet::new();
@@ -210,7 +240,7 @@ impl Trial<'_> {
             new.metadata.labels.get_or_insert_default().insert("kubernetes.io/hostname".to_owned(), name);
             if let Some(spec) = &mut new.spec {
                 spec.unschedulable = None;
-                spec.taints.iter_mut().for_each(|t| t.retain(|t| !t.key.starts_with("node.kubernetes.io/")));
+                spec.taints.iter_mut().for_each(|t| t.retain(|t| !t.key.starts_with(STATE)));
             }
             let mut cluster = self.cluster.clone();
             cluster.put_node(&new);
@@ -361,7 +391,19 @@ mod tests {
         let selector = json!({"nodeSelector": {"disk": "ssd"}});
         assert_eq!(
             changes(&[node("a", "2", json!({}))], "1", selector),
-            ["take disk=ssd out of nodeSelector"]
+            ["take disk=ssd out of nodeSelector"],
+            "a label that is there is for something"
+        );
+        let selector = json!({"nodeSelector": {"disk": "a", "team": "b"}});
+        let state = json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]});
+        assert_eq!(
+            changes(
+                &[node("x", "2", json!({})), node("a", "2", json!({})), node("z", "2", state)],
+                "1",
+                selector
+            ),
+            ["take team=b out of nodeSelector", "kubectl label node a team=b"],
+            "a node that is not ready is not to be tolerated"
         );
         assert!(changes(&[], "1", json!({})).is_empty());
     }

@@ -18,8 +18,9 @@ pub struct Capacity {
     pub pods: usize,
     /// By node, where there are any.
     pub by_node: BTreeMap<Arc<str>, usize>,
-    /// Why the next one fits nowhere, with how many nodes say so; empty when the limit was reached first.
-    pub limits: BTreeMap<String, usize>,
+    /// Why the next one fits nowhere, with the nodes that say so in order of name (none where it is said before nodes are
+    /// looked at); empty when the limit was reached first.
+    pub limits: BTreeMap<String, Vec<Arc<str>>>,
     /// The same as the sentence the pod would be told.
     pub message: Option<String>,
 }
@@ -35,12 +36,14 @@ pub fn capacity(cluster: &Cluster, pod: &PodInfo, profile: &Profile, most: usize
         next.uid = format!("{}/{}", pod.uid, found.pods).into();
         let Outcome::Fits(node) = search.attempt(&mut cluster, &next, &profile) else {
             let decision = decide(&mut cluster, &next, &profile);
-            let everywhere = decision.pre_filter.iter();
-            for rejection in decision.rejected.iter().map(|(_, r)| r).chain(everywhere) {
+            let everywhere = decision.pre_filter.iter().map(|rejection| (None, rejection));
+            let each = decision.rejected.iter().map(|(node, rejection)| (Some(node), rejection));
+            for (node, rejection) in each.chain(everywhere) {
                 for reason in rejection.reasons(&next) {
-                    *found.limits.entry(reason.into_owned()).or_default() += 1;
+                    found.limits.entry(reason.into_owned()).or_default().extend(node.cloned());
                 }
             }
+            found.limits.values_mut().for_each(|nodes| nodes.sort());
             found.message = decision.filter_message;
             return found;
         };
@@ -71,7 +74,8 @@ mod tests {
         assert_eq!((found.pods, by_node), (4, vec![("a", 2), ("b", 1), ("c", 1)]));
         let message = "0/3 nodes are available: 1 Too many pods, 2 Insufficient cpu.";
         assert_eq!(found.message.as_deref(), Some(message));
-        assert_eq!(found.limits.get("Insufficient cpu"), Some(&2));
+        let on = |reason: &str| found.limits[reason].iter().map(|node| &**node).collect::<Vec<_>>();
+        assert_eq!((on("Insufficient cpu"), on("Too many pods")), (vec!["a", "b"], vec!["c"]));
         assert_eq!(capacity(&cluster, &pod, &Profile::default(), 3).pods, 3);
     }
 }

@@ -346,7 +346,8 @@ impl Cluster {
             change(Arc::make_mut(pod));
         }
     }
-    /// The first node, if any, on which more is requested than it has.
+    /// The first node, if any, on which more is requested than it has. Nodes are passed over where somebody is being
+    /// resized: what is asked for there need not be given.
     pub fn overcommitted(&self) -> Option<(&str, String)> {
         self.overcommitted_but(|_| false)
     }
@@ -355,6 +356,7 @@ impl Cluster {
         let over = |node: &&NodeInfo| {
             let (have, used) = (&node.allocatable, &node.used);
             node.known
+                && !node.pods.iter().any(|pod| pod.resized)
                 && (used.cpu_millis > have.cpu_millis
                     || used.memory_bytes > have.memory_bytes
                     || used.pods > have.pods

@@ -42,6 +42,7 @@ pub use profile::{Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strateg
 pub use status::{Code, Plugin, Rejection};
 
 use super::{Cx, is_deleting, is_terminal, phase, time};
+use crate::amounts;
 use crate::controllers::events::{About, Source};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -75,6 +76,12 @@ pub(crate) struct Scheduler {
     /// Empty at rest.
     #[serde(skip)]
     news: News,
+    /// When those who wait were last told anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told_at: Option<Instant>,
+    /// Whether pods have left since, and a timer is set for telling anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
 }
 
 /// The name of the scheduler a pod asks for.
@@ -207,7 +214,7 @@ impl Scheduler {
             return;
         }
         match holds(pod).filter(|_| !gone) {
-            Some(node) => self.observe_bound(uid, node, pod),
+            Some(node) => self.observe_bound(uid, node, pod, change.previous.as_ref().map(|p| &p.object)),
             None => self.release(uid),
         }
         if gone || !is_mine(&self.config, pod) {
@@ -230,14 +237,17 @@ impl Scheduler {
         let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
         self.queue.add(&namespace, &name, uid, priority, since);
     }
-    fn observe_bound(&mut self, uid: &str, node: &str, pod: &Pod) {
+    fn observe_bound(&mut self, uid: &str, node: &str, pod: &Pod, before: Option<&Object>) {
         let Some(cluster) = &mut self.cluster else { return };
+        let mut resized = false;
         if let Some(old) = cluster.placed(uid) {
+            resized = matches!(before, Some(Object::Pod(before)) if amounts::may_differ(before, pod));
             let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
             let started = start.map(|t| Instant::from_jiff(t.0));
             let labels = pod.metadata.labels.as_ref();
             let same = labels.map_or(old.labels.is_empty(), |l| *l == old.labels);
-            if same && old.terminating == is_deleting(&pod.metadata) {
+            let alike = same && old.terminating == is_deleting(&pod.metadata);
+            if alike && !resized {
                 if started != old.start {
                     cluster.touch(uid, |info| info.start = started);
                 }
@@ -246,13 +256,18 @@ impl Scheduler {
             if !same {
                 self.news.left.push(old.clone());
             }
-            cluster.release(uid);
+            resized &= alike;
+            let node = cluster.release(uid);
+            // Whoever lacked what it has given back is found by the room there is now.
+            self.news.gained.extend(node.filter(|_| resized));
         }
         let info = Arc::new(cluster.digest(pod));
-        if info.terminating {
+        if info.terminating && !resized {
             self.news.left.push(info.clone());
         }
-        self.news.came.push(info.clone());
+        if !resized {
+            self.news.came.push(info.clone());
+        }
         cluster.place(node, info);
     }
     fn release(&mut self, uid: &str) {
@@ -260,6 +275,7 @@ impl Scheduler {
         let Some(info) = cluster.placed(uid).cloned() else { return };
         self.news.gained.extend(cluster.release(uid));
         self.news.left.push(info);
+        self.news.departed = true;
     }
     /// A pod no longer waits for room on a node: whoever had to leave it free may have it.
     fn withdraw(&mut self, uid: &str) {
@@ -289,18 +305,73 @@ impl Scheduler {
         while let Some(cluster) = &self.cluster
             && let Some(uid) = self.queue.pop(&news, cluster, cx.now)
         {
-            self.attempt(cx, &uid);
+            self.attempt(cx, &uid, true);
+        }
+        if news.departed {
+            self.retell(cx);
         }
         if let Some(at) = self.queue.next_flush(cx.now) {
             cx.timers.set(at, Priority::Controller, Task::Unschedulable);
         }
         true
     }
-    /// Looks who has waited too long without being tried.
+    /// Pods have left: kube-scheduler tries everybody who lacked room, though most still do. What those are told may be
+    /// another thing by now; it is worked out once for all who ask for the same, at once, and again on the half minute
+    /// where pods go on leaving.
+    fn retell(&mut self, cx: &mut Cx<'_>) {
+        let recently = self.told_at.is_some_and(|at| queue::next_look(at) > cx.now);
+        if recently {
+            if !std::mem::replace(&mut self.stale, true) {
+                let at = queue::next_look(cx.now);
+                cx.timers.set(at, Priority::Controller, Task::Unschedulable);
+            }
+            return;
+        }
+        if self.queue.waits() {
+            self.told_at = Some(cx.now);
+            let groups = self.queue.alike(cx.objects, &self.config, cx.now);
+            self.tell_anew(cx, groups);
+        }
+    }
+    /// Tries those in vain again who would be told something else, or would get further.
+    fn tell_anew(&mut self, cx: &mut Cx<'_>, groups: Vec<Vec<Arc<str>>>) {
+        for group in groups {
+            if group.first().is_some_and(|uid| self.would_hear_else(cx, uid)) {
+                group.iter().for_each(|uid| self.attempt(cx, uid, false));
+            }
+        }
+    }
+    /// Whether a waiting pod would be told something else than it was. Draws no lots.
+    fn would_hear_else(&mut self, cx: &Cx<'_>, uid: &Arc<str>) -> bool {
+        let (Some(cluster), Some(waiting)) = (&mut self.cluster, self.queue.get_mut(uid)) else {
+            return false;
+        };
+        let Some(stored) = cx.pod(&waiting.namespace, &waiting.name, uid) else { return false };
+        let profile = stored.object.as_pod().and_then(|pod| self.config.profile(name_of(pod)));
+        let (Some(profile), Some(info), Some(mut search)) = (profile, &waiting.info, self.search.clone())
+        else {
+            return false;
+        };
+        match search.attempt(cluster, info, profile) {
+            Outcome::Fits(_) => true,
+            Outcome::Unfit(unfit) => {
+                let moves = matches!(&unfit.nomination, Nomination::To(to) if Some(&to.node) != info.nominated.as_ref());
+                moves || waiting.message.as_ref() != Some(&unfit.message)
+            }
+        }
+    }
+    /// Looks who has waited too long without being tried, and who is to be told anew.
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
         self.learn(cx, &[]);
+        if std::mem::take(&mut self.stale) {
+            self.retell(cx);
+        }
+        if !self.queue.is_flush_due(cx.now) {
+            return;
+        }
         let lowest = self.cluster.as_ref().and_then(|cluster| cluster.lowest_priority());
-        self.queue.flush(cx.objects, &self.config, lowest, cx.now);
+        let in_vain = self.queue.flush(cx.objects, &self.config, lowest, cx.now);
+        self.tell_anew(cx, in_vain);
         if self.queue.is_idle()
             && let Some(at) = self.queue.next_flush(cx.now)
         {
@@ -322,8 +393,8 @@ impl Scheduler {
         self.reserve_again(cx, &mut cluster);
         self.cluster = Some(Box::new(cluster));
     }
-    /// Tries to bind one pod.
-    fn attempt(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
+    /// Tries to bind one pod. One that is only told anew keeps its place in line.
+    fn attempt(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, counts: bool) {
         let (Some(cluster), Some(waiting)) = (&mut self.cluster, self.queue.get_mut(uid)) else { return };
         let Some(stored) = cx.pod(&waiting.namespace, &waiting.name, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
@@ -339,7 +410,14 @@ impl Scheduler {
         match search.attempt(cluster, &info, profile) {
             Outcome::Fits(node) if self.reserve(cx, &info, &node, patience) => {}
             Outcome::Fits(node) => self.bind(cx, &stored.object, pod, info, &node),
-            Outcome::Unfit(unfit) => self.refuse(cx, &stored.object, pod, &info, unfit),
+            Outcome::Unfit(unfit) => {
+                if counts || matches!(unfit.nomination, Nomination::To(_)) {
+                    self.queue.failed(&info.uid, unfit.against, cx.now);
+                } else {
+                    self.queue.told(&info.uid, unfit.against);
+                }
+                self.refuse(cx, &stored.object, pod, &info, unfit);
+            }
         }
     }
     fn bind(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: Arc<PodInfo>, node: &Arc<str>) {
@@ -358,7 +436,6 @@ impl Scheduler {
     }
     /// A pod goes nowhere for now: says so, and makes room if that is to be done.
     fn refuse(&mut self, cx: &mut Cx<'_>, object: &Object, pod: &Pod, info: &Arc<PodInfo>, unfit: Unfit) {
-        self.queue.failed(&info.uid, unfit.against, cx.now);
         let nominated = match &unfit.nomination {
             Nomination::Keep => info.nominated.clone(),
             Nomination::Clear => None,

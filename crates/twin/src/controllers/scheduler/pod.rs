@@ -3,7 +3,7 @@
 //! Invariant: nothing of the pod's document is parsed again in a scheduling cycle. `matchLabelKeys` and
 //! `mismatchLabelKeys` are merged into their selectors here, as the API server does when a pod is created;
 //! doing it twice changes nothing. What pods of one template have in common is a [`Template`], which
-//! [`super::templates`] makes once for all of them. Left out: in-place resize, inline volumes of retired cloud drivers.
+//! [`super::templates`] makes once for all of them. Left out: inline volumes of retired cloud drivers.
 
 use super::labels::{Labels, NodeSelection, NodeTerm, Operator, Requirement, Selector, node_terms};
 use crate::amounts::{self, Amounts};
@@ -152,6 +152,8 @@ pub struct PodInfo {
     /// Whether it is being deleted to make room for another.
     pub(super) preempted: bool,
     pub(super) start: Option<Instant>,
+    /// Whether it holds something else than it asks for, because it is being resized.
+    pub(super) resized: bool,
 }
 
 /// What is shared is read as if it were the pod's own.
@@ -245,11 +247,18 @@ impl PodInfo {
                     && c.reason.as_deref() == Some("PreemptionByScheduler")
             }),
             start: status.and_then(|s| s.start_time.as_ref()).map(|t| Instant::from_jiff(t.0)),
+            resized: amounts::is_resized(pod),
         }
     }
     /// What a node must have for it.
     pub(super) fn asked(&self) -> &Amounts {
         self.asked.as_deref().unwrap_or(&self.request)
+    }
+    /// Equal for pods that every node answers alike as long as all are in the same state; `wide`: where other pods have a
+    /// say in it. Not more than equal: it says nothing about order, and differs from run to run.
+    pub(super) fn kin(&self, wide: bool) -> (u64, usize, usize) {
+        let own = if wide { Arc::as_ptr(&self.template).addr() } else { 0 };
+        (self.ask, Arc::as_ptr(&self.rare).addr(), own)
     }
     /// `namespace/name`.
     pub fn full_name(&self) -> String {

@@ -13,8 +13,9 @@
 //!
 //! Who has waited five minutes without being tried is tried again whatever happened, as kube-scheduler does every 30 s.
 //! Here that is done for those who could evict somebody; for the others nothing can have changed, since all news that
-//! could have helped was heard, so that only their place in line moves behind those that failed meanwhile. That is worked
-//! out when it is asked for: since each of them moves every 330 s, those that do so at one instant stay together.
+//! could have helped was heard, so that only their place in line moves behind those that failed meanwhile, and what they
+//! are told is worked out anew. Their places are worked out when they are asked for: since each of them moves every 330 s,
+//! those that do so at one instant stay together.
 
 use super::cluster::Cluster;
 use super::config::{Backoff, Config};
@@ -26,7 +27,7 @@ use crate::kind::Kind;
 use crate::store::Objects;
 use fleet::{Instant, Span};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How long a pod waits before it is tried again without news, in seconds (kube-scheduler's
@@ -228,8 +229,12 @@ pub(super) struct Queue {
 
 /// The first look, after a failure at `since`, at which a pod has waited too long.
 fn out_of_patience(since: Instant) -> Instant {
-    let over = since + Span::from_seconds(PATIENCE_SECONDS);
-    Instant::from_unix_seconds((over.as_unix_seconds().div_euclid(FLUSH_SECONDS) + 1) * FLUSH_SECONDS)
+    next_look(since + Span::from_seconds(PATIENCE_SECONDS))
+}
+
+/// The next half minute, at which it is looked who has waited too long.
+pub(super) fn next_look(after: Instant) -> Instant {
+    Instant::from_unix_seconds((after.as_unix_seconds().div_euclid(FLUSH_SECONDS) + 1) * FLUSH_SECONDS)
 }
 
 /// A node that has gained room, with its free CPU and memory as of the beginning and the lowest priority on it.
@@ -254,6 +259,8 @@ pub(super) struct News {
     pub(super) came: Vec<Arc<PodInfo>>,
     /// Pods that left their node, or are about to.
     pub(super) left: Vec<Arc<PodInfo>>,
+    /// Whether any has left for good, or waits no more for a node it was to have.
+    pub(super) departed: bool,
     /// Whether namespaces changed.
     pub(super) namespaces: bool,
     /// Whether claims, volumes, their classes or drivers changed.
@@ -493,8 +500,46 @@ impl Queue {
         }
         None
     }
+    /// A pod that is filed was tried in vain beside its turn: it keeps its place in line.
+    pub(super) fn told(&mut self, uid: &Arc<str>, against: u32) {
+        self.unfile(uid);
+        let Some(waiting) = self.pods.get_mut(uid) else { return };
+        waiting.against = against;
+        if let Some(unfiled) = &mut self.unfiled {
+            unfiled.push(uid.clone());
+        }
+    }
+    /// Those who wait and would be told the same, in order of the first of each.
+    pub(super) fn alike(&mut self, objects: &Objects, config: &Config, now: Instant) -> Vec<Vec<Arc<str>>> {
+        self.file(objects, config, now);
+        let lacks = |w: &Waiting| w.against & Plugin::NodeResourcesFit.bit() != 0;
+        let all = self.pods.iter().filter(|(_, w)| w.filed && lacks(w)).map(|(uid, _)| uid);
+        self.grouped(all.cloned().collect(), now)
+    }
+    /// Groups pods by what their verdict hangs on.
+    fn grouped(&self, pods: Vec<Arc<str>>, now: Instant) -> Vec<Vec<Arc<str>>> {
+        let mut ranked: Vec<(Rank, &Waiting)> = Vec::with_capacity(pods.len());
+        for uid in &pods {
+            ranked.extend(self.pods.get(uid).map(|waiting| (Queue::rank(uid, waiting, now), waiting)));
+        }
+        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut groups: Vec<Vec<Arc<str>>> = Vec::new();
+        let mut by: HashMap<_, usize> = HashMap::new();
+        for (rank, waiting) in ranked {
+            let Some(info) = &waiting.info else { continue };
+            let kin = info.kin(waiting.is_wide());
+            let key = (kin, info.priority, info.preempts, &info.asked, &info.nominated, &waiting.message);
+            let at = *by.entry(key).or_insert(groups.len());
+            if at == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[at].push(rank.uid);
+        }
+        groups
+    }
     /// An attempt failed; the pod waits for news.
     pub(super) fn failed(&mut self, uid: &Arc<str>, against: u32, now: Instant) {
+        self.unfile(uid);
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         waiting.attempts = waiting.attempts.saturating_add(waiting.flushes(now)).saturating_add(1);
         waiting.against = against;
@@ -556,17 +601,29 @@ impl Queue {
             || !self.classes.is_empty()
             || !self.wide.is_empty()
     }
-    /// Looks who has waited too long: who could evict somebody is put in line, the others count as tried in vain.
-    pub(super) fn flush(&mut self, objects: &Objects, config: &Config, lowest: Option<i32>, now: Instant) {
+    /// Whether it is time to look who has waited too long.
+    pub(super) fn is_flush_due(&self, now: Instant) -> bool {
+        self.flush_at.is_some_and(|at| at <= now)
+    }
+    /// Looks who has waited too long: who could evict somebody is put in line, the others count as tried in vain. Gives
+    /// those, grouped as in [`Queue::alike`]: what they are told may have changed.
+    pub(super) fn flush(
+        &mut self,
+        objects: &Objects,
+        config: &Config,
+        lowest: Option<i32>,
+        now: Instant,
+    ) -> Vec<Vec<Arc<str>>> {
         self.flush_at = None;
         self.file(objects, config, now);
         let phase = now.as_unix_seconds().rem_euclid(PERIOD_SECONDS);
         let able = |above: i32| lowest.is_some_and(|lowest| lowest < above);
-        let again = self.classes.iter_mut().filter(|(ask, _)| able(ask.above));
-        let again: Vec<Arc<str>> = again
-            .filter_map(|(_, class)| class.flushed.get(&phase))
-            .flat_map(|together| together.iter().map(|(.., uid)| uid.clone()))
-            .collect();
+        let together = |may: bool| -> Vec<Arc<str>> {
+            let classes = self.classes.iter().filter(|(ask, _)| able(ask.above) == may);
+            let due = classes.filter_map(|(_, class)| class.flushed.get(&phase)).flatten();
+            due.map(|(.., uid)| uid.clone()).collect()
+        };
+        let (again, mut in_vain) = (together(true), together(false));
         let patience = self.patience(now);
         let later = patience.split_off(&(now + Span::from_nanos(1)));
         let due = std::mem::replace(patience, later);
@@ -582,11 +639,14 @@ impl Queue {
                 self.line.insert(Queue::at_once(&uid, waiting));
             } else if wide {
                 let next = out_of_patience(now);
-                self.patience(now).entry(next).or_default().insert(uid);
+                self.patience(now).entry(next).or_default().insert(uid.clone());
+                in_vain.push(uid);
             } else {
                 self.gather(&uid, phase);
+                in_vain.push(uid);
             }
         }
+        self.grouped(in_vain, now)
     }
     /// Puts a pod with those of its kind that are flushed together with it.
     fn gather(&mut self, uid: &Arc<str>, phase: i64) {

@@ -5,6 +5,7 @@
 //! Invariant: a shared digest equals the pod's own; whatever [`Template::new`] reads is compared in [`same`].
 
 use super::pod::{PodInfo, Template, spreading_owner};
+use crate::amounts;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -61,8 +62,12 @@ impl Templates {
     }
 }
 
-/// Pods with claims are digested one by one: names of claims may be made of the pod's own.
+/// Pods with claims are digested one by one: names of claims may be made of the pod's own. So are pods that are being
+/// resized: what they hold stands in their status.
 fn is_shareable(pod: &Pod) -> bool {
+    if amounts::is_resized(pod) {
+        return false;
+    }
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.into_iter().all(|v| v.persistent_volume_claim.is_none() && v.ephemeral.is_none())
 }
@@ -182,6 +187,10 @@ mod tests {
             (
                 "/spec/affinity",
                 json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
+            ),
+            (
+                "/status",
+                json!({"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "resources": {"requests": {"cpu": "2"}}}]}),
             ),
             (
                 "/spec/topologySpreadConstraints",
