@@ -125,6 +125,8 @@ pub struct Objects {
     /// What the cluster's CustomResourceDefinitions define, by their names; follows from the objects.
     defined: BTreeMap<Arc<str>, Arc<Defined>>,
     history: VecDeque<Change>,
+    /// Version of the last change of each kind that the history no longer has.
+    forgotten: BTreeMap<Kind, u64>,
     /// Changes of which the controllers have not yet heard.
     unseen: VecDeque<Change>,
 }
@@ -238,8 +240,10 @@ impl Objects {
         self.define(&change.object.object, change.kind == ChangeKind::Deleted);
         self.unseen.push_back(change.clone());
         self.history.push_back(change);
-        if self.history.len() > HISTORY_MAX {
-            self.history.pop_front();
+        if self.history.len() > HISTORY_MAX
+            && let Some(change) = self.history.pop_front()
+        {
+            self.forgotten.insert(change.object.object.kind(), change.version);
         }
     }
     /// Keeps what is defined in step with the definitions.
@@ -262,6 +266,16 @@ impl Objects {
         }
         let from = self.history.partition_point(|c| c.version <= version);
         Ok(self.history.range(from..))
+    }
+    /// Changes of a kind after `version`, oldest first; [`Gone`] when some of them are no longer kept. What is forgotten of
+    /// other kinds does not matter: whoever watches a kind that seldom changes misses nothing by what others do.
+    pub fn changes_of(&self, kind: Kind, version: u64) -> Result<impl Iterator<Item = &Change>, Gone> {
+        let kind = kind.stored();
+        if self.forgotten.get(&kind).is_some_and(|forgotten| *forgotten > version) {
+            return Err(Gone);
+        }
+        let from = self.history.partition_point(|c| c.version <= version);
+        Ok(self.history.range(from..).filter(move |change| change.object.object.kind() == kind))
     }
     /// The changes the controllers have not heard of, oldest first.
     pub(crate) fn unseen(&self) -> impl DoubleEndedIterator<Item = &Change> {
@@ -336,7 +350,9 @@ impl Serialize for Objects {
 impl<'de> Deserialize<'de> for Objects {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Objects, D::Error> {
         let saved = Saved::deserialize(d)?;
-        let mut objects = Objects { version: saved.version, last: saved.last, ..Objects::default() };
+        let forgotten = saved.last.clone();
+        let mut objects =
+            Objects { version: saved.version, last: saved.last, forgotten, ..Objects::default() };
         let managed = saved.managed.into_iter();
         let mut managed: BTreeMap<(Kind, String, String), Managed> =
             managed.map(|(kind, namespace, name, managed)| ((kind, namespace, name), managed)).collect();
@@ -381,5 +397,33 @@ mod tests {
         assert_eq!(serde_json::to_string(&again).unwrap(), saved);
         assert_eq!(again.changes_since(3).err(), Some(Gone));
         assert!(again.changes_since(4).is_ok());
+        assert_eq!(again.changes_of(Kind::ConfigMap, 3).err(), Some(Gone));
+        assert_eq!(again.changes_of(Kind::ConfigMap, 4).unwrap().count(), 0);
+        assert!(again.changes_of(Kind::Node, 0).is_ok());
+    }
+
+    #[test]
+    fn a_kind_is_forgotten_by_its_own_changes() {
+        let namespace = |name: &str| {
+            let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            Object::from_value(Kind::Namespace, &value).unwrap()
+        };
+        let mut objects = Objects::new();
+        objects.put(namespace("first"));
+        objects.put(config_map("x", "1"));
+        objects.put(config_map("x", "2"));
+        // One change less than it takes to forget the second ConfigMap's.
+        for _ in 0..HISTORY_MAX - 1 {
+            objects.put(namespace("busy"));
+        }
+        let seen = |objects: &Objects, kind, version| {
+            objects.changes_of(kind, version).map(|changes| changes.map(|c| c.version).collect::<Vec<_>>())
+        };
+        assert_eq!(seen(&objects, Kind::ConfigMap, 2), Ok(vec![3]));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 1), Err(Gone));
+        objects.put(namespace("busy"));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 2), Err(Gone));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 3), Ok(vec![]));
+        assert_eq!(seen(&objects, Kind::Namespace, 3), Ok((4..=objects.version()).collect()));
     }
 }
