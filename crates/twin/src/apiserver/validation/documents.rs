@@ -28,6 +28,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
         ("autoscaling", _) => autoscaler(errors, doc),
         ("policy", "poddisruptionbudgets") => budget(errors, doc),
         ("networking.k8s.io", "ingresses") => ingress(errors, doc),
+        ("networking.k8s.io", "ipaddresses") => address(errors, doc),
         ("rbac.authorization.k8s.io", "rolebindings") => binding(errors, doc, true),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => binding(errors, doc, false),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
@@ -409,6 +410,19 @@ fn budget(errors: &mut Errors, doc: &Value) {
                 Some(n) if n > 100 => errors.invalid(&path, found, "must not be greater than 100%"),
                 Some(_) => {}
             }
+        }
+    }
+}
+
+/// Whose an address is.
+fn address(errors: &mut Errors, doc: &Value) {
+    if value(doc, "/spec/parentRef").is_null() {
+        errors.required("spec.parentRef", "");
+        return;
+    }
+    for part in ["resource", "name"] {
+        if text(doc, &format!("/spec/parentRef/{part}")).is_empty() {
+            errors.required(&format!("spec.parentRef.{part}"), "");
         }
     }
 }
