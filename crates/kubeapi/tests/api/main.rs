@@ -13,3 +13,4 @@ mod roles;
 mod rollout;
 mod rules;
 mod watches;
+mod webhooks;

@@ -40,7 +40,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
             match plural.trim_start_matches("mutating").trim_start_matches("validating") {
                 "admissionpolicies" => admission::policy(errors, doc, mutates),
                 "admissionpolicybindings" => admission::binding(errors, doc, mutates),
-                _ => {}
+                _ => admission::webhooks(errors, doc, mutates),
             }
         }
         _ => {}
