@@ -7,6 +7,7 @@
 
 use crate::kind::{Defined, Kind, split_version};
 use crate::object::{DecodeError, Object};
+use fleet::{Instant, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::btree_map::Entry;
@@ -15,6 +16,10 @@ use std::sync::{Arc, OnceLock};
 
 /// How many changes a cluster remembers for watches; a watch that fell further behind gets 410 Gone.
 pub const HISTORY_MAX: usize = 1_500;
+
+/// How often what was known a period ago is let go, for lists that go on as of their first page: etcd is compacted so for the
+/// API server. A list goes on for five to ten minutes of the twin's time.
+const COMPACTED_EVERY: Span = Span::from_seconds(300);
 
 /// Plural of the kind whose objects define others.
 const DEFINITIONS: &str = "customresourcedefinitions";
@@ -127,6 +132,10 @@ pub struct Objects {
     history: VecDeque<Change>,
     /// Version of the last change of each kind that the history no longer has.
     forgotten: BTreeMap<Kind, u64>,
+    /// Lists of versions before this one do not go on.
+    compacted: u64,
+    /// When was last compacted, and the version of then.
+    mark: Option<(Instant, u64)>,
     /// Changes of which the controllers have not yet heard.
     unseen: VecDeque<Change>,
 }
@@ -277,6 +286,22 @@ impl Objects {
         let from = self.history.partition_point(|c| c.version <= version);
         Ok(self.history.range(from..).filter(move |change| change.object.object.kind() == kind))
     }
+    /// What a list as of `version` has to undo, oldest first; [`Gone`] when that is no longer known, or was long ago.
+    pub fn changes_for_list(&self, kind: Kind, version: u64) -> Result<impl Iterator<Item = &Change>, Gone> {
+        if version < self.compacted {
+            return Err(Gone);
+        }
+        self.changes_of(kind, version)
+    }
+    /// Lets go what was known a period ago, if it is time.
+    pub fn compact(&mut self, now: Instant) {
+        match self.mark {
+            Some((then, _)) if now < then.saturating_add(COMPACTED_EVERY) => return,
+            Some((_, version)) => self.compacted = version,
+            None => {}
+        }
+        self.mark = Some((now, self.version));
+    }
     /// The changes the controllers have not heard of, oldest first.
     pub(crate) fn unseen(&self) -> impl DoubleEndedIterator<Item = &Change> {
         self.unseen.iter()
@@ -400,6 +425,24 @@ mod tests {
         assert_eq!(again.changes_of(Kind::ConfigMap, 3).err(), Some(Gone));
         assert_eq!(again.changes_of(Kind::ConfigMap, 4).unwrap().count(), 0);
         assert!(again.changes_of(Kind::Node, 0).is_ok());
+    }
+
+    #[test]
+    fn lists_go_on_for_five_to_ten_minutes() {
+        let mut objects = Objects::new();
+        let at = |minutes: i64| Instant::from_unix_seconds(minutes * 60);
+        let goes_on = |objects: &Objects, version| objects.changes_for_list(Kind::ConfigMap, version).is_ok();
+        objects.put(config_map("x", "1"));
+        objects.compact(at(0));
+        objects.put(config_map("x", "2"));
+        for minutes in [1, 5, 9] {
+            objects.compact(at(minutes));
+            assert!(goes_on(&objects, 1), "after {minutes} min");
+        }
+        // What was the newest version five minutes before is the oldest now.
+        objects.compact(at(10));
+        assert!(!goes_on(&objects, 1) && goes_on(&objects, 2));
+        assert!(objects.changes_of(Kind::ConfigMap, 1).is_ok());
     }
 
     #[test]
