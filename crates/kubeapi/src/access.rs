@@ -4,6 +4,7 @@
 //! token is anonymous and may do what roles give to everybody; elsewhere they learn whether the server lives, and no more.
 
 use crate::service::Cluster;
+use crate::webhook::Webhooks;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub struct Access {
     pub rbac: bool,
     /// Base address of the API, for documents that name it; empty: not known.
     pub address: String,
+    /// Who asks admission webhooks; `None`: none is asked.
+    pub webhooks: Option<Arc<dyn Webhooks>>,
 }
 
 fn unauthorized() -> Status {

@@ -2,7 +2,7 @@
 //!
 //! [`router()`] serves one cluster: discovery, OpenAPI, resources, tables, watches. It holds no state
 //! of its own: reads run on the twin's objects as they are, writes go to the twin and are answered
-//! when durable. Invariants: no clock (ages and times are the twin's; only the ends of watches and their
+//! when durable, once the webhooks they wait for were asked. Invariants: no clock (ages and times are the twin's; only the ends of watches and their
 //! bookmarks are paced by the runtime's timers), every body is bounded. Leaves out keys and TLS, which
 //! belong to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
 
@@ -19,7 +19,9 @@ mod respond;
 mod route;
 mod service;
 mod watch;
+mod webhook;
 mod write;
 
 pub use access::{Access, Authority};
 pub use service::{Twin, router, router_for};
+pub use webhook::Webhooks;

@@ -141,8 +141,7 @@ fn time(message: &[u8], micro: bool, what: &str) -> Result<Value, Status> {
     if message.is_empty() {
         return Ok(Value::Null);
     }
-    let whole = seconds.checked_mul(1_000_000_000).ok_or_else(|| broken(what))?;
-    let text = fleet::Instant::from_unix_nanos(whole).to_rfc3339_seconds();
+    let text = jiff::Timestamp::from_second(seconds).map_err(|_| broken(what))?.to_string();
     if !micro {
         return Ok(json!(text));
     }

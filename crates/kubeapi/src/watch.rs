@@ -99,9 +99,6 @@ impl View {
     }
     /// Tells what a change means to this view.
     fn change(&mut self, lines: &mut Vec<u8>, change: &Change, now: Instant) {
-        if change.object.object.kind() != self.kind.stored() {
-            return;
-        }
         let was = change.previous.as_ref().is_some_and(|previous| self.sees(previous));
         let is = change.kind != ChangeKind::Deleted && self.sees(&change.object);
         match (was, is) {
@@ -153,7 +150,7 @@ impl Watch {
                 *version = objects.version();
                 return;
             }
-            let Ok(changes) = objects.changes_since(*version) else {
+            let Ok(changes) = objects.changes_of(view.kind, *version) else {
                 let status = Status::expired("too old resource version");
                 line(lines, "ERROR", status.to_value().to_string().as_bytes());
                 *ended = true;
@@ -165,6 +162,9 @@ impl Watch {
                 if lines.len() >= BATCH_BYTES {
                     return;
                 }
+            }
+            if *version == objects.last_version(view.kind) {
+                *version = objects.version();
             }
         });
         *ended |= known.is_err();
@@ -231,7 +231,7 @@ fn start(
         return Ok(Start { version: current, existing, now });
     }
     let version = if version == 0 { current } else { version };
-    if objects.changes_since(version).is_err() {
+    if objects.changes_of(kind, version).is_err() {
         return Err(Status::expired(format!("too old resource version: {version} ({current})")));
     }
     Ok(Start { version, existing: Vec::new(), now })

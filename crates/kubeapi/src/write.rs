@@ -8,7 +8,7 @@ use crate::query::Query;
 use crate::read::{FORMS, include_object};
 use crate::route::{Target, nowhere};
 use crate::service::Cluster;
-use crate::{access, document, protobuf, respond};
+use crate::{access, document, protobuf, respond, webhook};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -160,6 +160,7 @@ fn options(
         field_validation: owned("fieldValidation"),
         duplicate_fields: duplicates,
         caller: None,
+        reviews: None,
         delete: if deletes { delete_options(query, body)? } else { DeleteOptions::default() },
         label_selector: owned("labelSelector"),
         field_selector: owned("fieldSelector"),
@@ -215,7 +216,7 @@ pub(crate) async fn answer(
         body,
         options,
     };
-    let response = cluster.twin.write(&cluster.id, write).await?;
+    let response = webhook::write(cluster, write).await?;
     let document = match form {
         _ if subresource == Some(Subresource::Token) => access::sign(cluster, response.body)?,
         Form::Object => response.body,

@@ -3,6 +3,7 @@
 use crate::door::{self, Door, Pass};
 use crate::kubeconfig::Access;
 use crate::twin_host::TwinHost;
+use crate::webhooks::Webhooks;
 use anyhow::Context;
 use connect::Clients;
 use fleet::{ClusterId, FleetSpec};
@@ -174,6 +175,7 @@ pub fn serve(
 ) -> anyhow::Result<Served> {
     let listened: Vec<IpAddr> = bound.iter().map(|api| api.address.ip()).collect();
     let door = Door::open(state, &listened)?;
+    let webhooks = Arc::new(Webhooks::default());
     let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
     for Bound { id, listener, address } in bound {
         let access = kubeapi::Access {
@@ -181,6 +183,7 @@ pub fn serve(
             locked: !gate.open,
             rbac: gate.rbac,
             address: url(address, !gate.open),
+            webhooks: Some(webhooks.clone()),
         };
         let router = kubeapi::router_for(host.clone(), id.clone(), access);
         tasks.extend(door::serve(listener, address, router, (!gate.open).then_some(&door)));

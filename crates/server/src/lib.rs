@@ -26,6 +26,7 @@ pub mod twin_file;
 pub mod twin_host;
 pub mod up;
 pub mod wall;
+mod webhooks;
 
 pub use backend::{Backend, Clock, ClockOrder, Speed};
 pub use connect::act::lease::NAMESPACE as LEASE_NAMESPACE;

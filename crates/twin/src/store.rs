@@ -7,6 +7,7 @@
 
 use crate::kind::{Defined, Kind, split_version};
 use crate::object::{DecodeError, Object};
+use fleet::{Instant, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::btree_map::Entry;
@@ -15,6 +16,10 @@ use std::sync::{Arc, OnceLock};
 
 /// How many changes a cluster remembers for watches; a watch that fell further behind gets 410 Gone.
 pub const HISTORY_MAX: usize = 1_500;
+
+/// How often what was known a period ago is let go, for lists that go on as of their first page: etcd is compacted so for the
+/// API server. A list goes on for five to ten minutes of the twin's time.
+const COMPACTED_EVERY: Span = Span::from_seconds(300);
 
 /// Plural of the kind whose objects define others.
 const DEFINITIONS: &str = "customresourcedefinitions";
@@ -125,6 +130,12 @@ pub struct Objects {
     /// What the cluster's CustomResourceDefinitions define, by their names; follows from the objects.
     defined: BTreeMap<Arc<str>, Arc<Defined>>,
     history: VecDeque<Change>,
+    /// Version of the last change of each kind that the history no longer has.
+    forgotten: BTreeMap<Kind, u64>,
+    /// Lists of versions before this one do not go on.
+    compacted: u64,
+    /// When was last compacted, and the version of then.
+    mark: Option<(Instant, u64)>,
     /// Changes of which the controllers have not yet heard.
     unseen: VecDeque<Change>,
 }
@@ -238,8 +249,10 @@ impl Objects {
         self.define(&change.object.object, change.kind == ChangeKind::Deleted);
         self.unseen.push_back(change.clone());
         self.history.push_back(change);
-        if self.history.len() > HISTORY_MAX {
-            self.history.pop_front();
+        if self.history.len() > HISTORY_MAX
+            && let Some(change) = self.history.pop_front()
+        {
+            self.forgotten.insert(change.object.object.kind(), change.version);
         }
     }
     /// Keeps what is defined in step with the definitions.
@@ -262,6 +275,32 @@ impl Objects {
         }
         let from = self.history.partition_point(|c| c.version <= version);
         Ok(self.history.range(from..))
+    }
+    /// Changes of a kind after `version`, oldest first; [`Gone`] when some of them are no longer kept. What is forgotten of
+    /// other kinds does not matter: whoever watches a kind that seldom changes misses nothing by what others do.
+    pub fn changes_of(&self, kind: Kind, version: u64) -> Result<impl Iterator<Item = &Change>, Gone> {
+        let kind = kind.stored();
+        if self.forgotten.get(&kind).is_some_and(|forgotten| *forgotten > version) {
+            return Err(Gone);
+        }
+        let from = self.history.partition_point(|c| c.version <= version);
+        Ok(self.history.range(from..).filter(move |change| change.object.object.kind() == kind))
+    }
+    /// What a list as of `version` has to undo, oldest first; [`Gone`] when that is no longer known, or was long ago.
+    pub fn changes_for_list(&self, kind: Kind, version: u64) -> Result<impl Iterator<Item = &Change>, Gone> {
+        if version < self.compacted {
+            return Err(Gone);
+        }
+        self.changes_of(kind, version)
+    }
+    /// Lets go what was known a period ago, if it is time.
+    pub fn compact(&mut self, now: Instant) {
+        match self.mark {
+            Some((then, _)) if now < then.saturating_add(COMPACTED_EVERY) => return,
+            Some((_, version)) => self.compacted = version,
+            None => {}
+        }
+        self.mark = Some((now, self.version));
     }
     /// The changes the controllers have not heard of, oldest first.
     pub(crate) fn unseen(&self) -> impl DoubleEndedIterator<Item = &Change> {
@@ -336,7 +375,9 @@ impl Serialize for Objects {
 impl<'de> Deserialize<'de> for Objects {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Objects, D::Error> {
         let saved = Saved::deserialize(d)?;
-        let mut objects = Objects { version: saved.version, last: saved.last, ..Objects::default() };
+        let forgotten = saved.last.clone();
+        let mut objects =
+            Objects { version: saved.version, last: saved.last, forgotten, ..Objects::default() };
         let managed = saved.managed.into_iter();
         let mut managed: BTreeMap<(Kind, String, String), Managed> =
             managed.map(|(kind, namespace, name, managed)| ((kind, namespace, name), managed)).collect();
@@ -381,5 +422,51 @@ mod tests {
         assert_eq!(serde_json::to_string(&again).unwrap(), saved);
         assert_eq!(again.changes_since(3).err(), Some(Gone));
         assert!(again.changes_since(4).is_ok());
+        assert_eq!(again.changes_of(Kind::ConfigMap, 3).err(), Some(Gone));
+        assert_eq!(again.changes_of(Kind::ConfigMap, 4).unwrap().count(), 0);
+        assert!(again.changes_of(Kind::Node, 0).is_ok());
+    }
+
+    #[test]
+    fn lists_go_on_for_five_to_ten_minutes() {
+        let mut objects = Objects::new();
+        let at = |minutes: i64| Instant::from_unix_seconds(minutes * 60);
+        let goes_on = |objects: &Objects, version| objects.changes_for_list(Kind::ConfigMap, version).is_ok();
+        objects.put(config_map("x", "1"));
+        objects.compact(at(0));
+        objects.put(config_map("x", "2"));
+        for minutes in [1, 5, 9] {
+            objects.compact(at(minutes));
+            assert!(goes_on(&objects, 1), "after {minutes} min");
+        }
+        // What was the newest version five minutes before is the oldest now.
+        objects.compact(at(10));
+        assert!(!goes_on(&objects, 1) && goes_on(&objects, 2));
+        assert!(objects.changes_of(Kind::ConfigMap, 1).is_ok());
+    }
+
+    #[test]
+    fn a_kind_is_forgotten_by_its_own_changes() {
+        let namespace = |name: &str| {
+            let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            Object::from_value(Kind::Namespace, &value).unwrap()
+        };
+        let mut objects = Objects::new();
+        objects.put(namespace("first"));
+        objects.put(config_map("x", "1"));
+        objects.put(config_map("x", "2"));
+        // One change less than it takes to forget the second ConfigMap's.
+        for _ in 0..HISTORY_MAX - 1 {
+            objects.put(namespace("busy"));
+        }
+        let seen = |objects: &Objects, kind, version| {
+            objects.changes_of(kind, version).map(|changes| changes.map(|c| c.version).collect::<Vec<_>>())
+        };
+        assert_eq!(seen(&objects, Kind::ConfigMap, 2), Ok(vec![3]));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 1), Err(Gone));
+        objects.put(namespace("busy"));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 2), Err(Gone));
+        assert_eq!(seen(&objects, Kind::ConfigMap, 3), Ok(vec![]));
+        assert_eq!(seen(&objects, Kind::Namespace, 3), Ok((4..=objects.version()).collect()));
     }
 }

@@ -129,6 +129,18 @@ fn unknown(version: &[u8], kind: &[u8], raw: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn times_are_of_any_year() {
+    let lease = |seconds: i64| {
+        let mut time = vec![1 << 3];
+        varint(seconds as usize, &mut time);
+        unknown(b"coordination.k8s.io/v1", b"Lease", &field(2, &field(3, &time)))
+    };
+    let read = decode(&lease(-62_135_596_798)).unwrap();
+    assert_eq!(read["spec"]["acquireTime"], "0001-01-01T00:00:02.000000Z");
+    assert_eq!(decode(&lease(i64::MAX)).unwrap_err().code, 400);
+}
+
+#[test]
 fn what_is_not_known_is_refused_and_what_is_too_deep() {
     assert_eq!(decode(&unknown(b"v1", b"Nothing", b"")).unwrap_err().code, 415);
     assert_eq!(decode(b"{}").unwrap_err().code, 400);

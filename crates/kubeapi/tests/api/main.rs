@@ -14,3 +14,4 @@ mod roles;
 mod rollout;
 mod rules;
 mod watches;
+mod webhooks;

@@ -52,8 +52,8 @@ impl Api {
         for request in bootstrap::requests() {
             twin.run(&request).unwrap();
         }
-        let access =
-            Access { authority: Some(Arc::new(Names)), locked: true, rbac: true, address: String::new() };
+        let authority: Arc<dyn Authority> = Arc::new(Names);
+        let access = Access { authority: Some(authority), locked: true, rbac: true, ..Access::default() };
         Api { router: kubeapi::router_for(twin, ClusterId::new("kr").unwrap(), access) }
     }
 

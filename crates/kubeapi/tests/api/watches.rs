@@ -120,6 +120,24 @@ async fn watches_end_in_time_with_a_bookmark() {
 }
 
 #[tokio::test]
+async fn who_watches_a_quiet_kind_misses_nothing_however_much_else_changes() {
+    let twin = Memory::new();
+    put(&twin, "one", "a");
+    let from = twin.with(|objects| objects.version());
+    let home = json!({"metadata": {"name": "work"}});
+    for _ in 0..=twin::store::HISTORY_MAX {
+        let object = Object::from_value(Kind::Namespace, &home).unwrap();
+        twin.with(|objects| objects.put(object));
+    }
+    let of = |plural: &str| format!("/api/v1/{plural}?watch=1&resourceVersion={from}");
+    let (code, mut lines) = watch(&twin, &of("configmaps"), "application/json").await;
+    assert_eq!(code, 200);
+    put(&twin, "two", "a");
+    assert_eq!(lines.told().await, pair("ADDED", "two"));
+    assert_eq!(watch(&twin, &of("namespaces"), "application/json").await.0, 410);
+}
+
+#[tokio::test]
 async fn tables_carry_their_columns_once() {
     let twin = Memory::new();
     put(&twin, "one", "a");

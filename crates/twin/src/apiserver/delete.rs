@@ -301,9 +301,19 @@ pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Res
     let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
     let matching: Vec<_> =
         ctx.objects.list(kind, namespace).filter(|s| selectors.matches(s)).cloned().collect();
-    let (mut items, mut warnings) = (Vec::new(), Vec::new());
+    // All are judged before any goes, and webhooks asked about all of them together.
+    let (mut items, mut warnings, mut calls) = (Vec::new(), Vec::new(), Vec::new());
     for stored in &matching {
-        warnings.extend(admission::validate_delete(ctx, request, stored)?);
+        match admission::validate_delete(ctx, request, stored) {
+            Ok(more) => warnings.extend(more),
+            Err(Status { pending: Some(pending), .. }) => calls.extend(pending.calls),
+            Err(status) => return Err(status),
+        }
+    }
+    if !calls.is_empty() {
+        return Err(Status::pending(calls));
+    }
+    for stored in &matching {
         if request.options.dry_run {
             items.push(convert::shown_value(request.kind, stored));
             continue;

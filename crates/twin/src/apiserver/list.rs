@@ -1,7 +1,7 @@
 //! Lists: selectors, pages, and which version they show.
 //!
-//! All pages of a list show the version of its first page, rebuilt from the history; once the history no longer reaches back,
-//! the answer is 410, with a token by which the list goes on from the same place as of now.
+//! All pages of a list show the version of its first page, rebuilt from the history; once that no longer reaches back for the
+//! kind, or more than five to ten minutes have passed, the answer is 410, with a token by which the list goes on from the same place as of now.
 
 use super::selector::Selectors;
 use super::status::{Cause, Status};
@@ -84,8 +84,8 @@ fn expired(after: Option<(&str, &str)>) -> Status {
 fn at_version(objects: &Objects, kind: Kind, version: u64) -> Option<Vec<Arc<Stored>>> {
     let key = |stored: &Arc<Stored>| (stored.object.namespace().to_owned(), stored.object.name().to_owned());
     let mut all: BTreeMap<_, _> = objects.list(kind, None).map(|s| (key(s), s.clone())).collect();
-    let later: Vec<&Change> = objects.changes_since(version).ok()?.collect();
-    for change in later.into_iter().rev().filter(|c| c.object.object.kind() == kind.stored()) {
+    let later: Vec<&Change> = objects.changes_for_list(kind, version).ok()?.collect();
+    for change in later.into_iter().rev() {
         match &change.previous {
             Some(previous) => all.insert(key(previous), previous.clone()),
             None => all.remove(&key(&change.object)),

@@ -1,9 +1,10 @@
 //! The Kubernetes API machinery as pure functions over a cluster's [`Objects`].
 //!
 //! [`write()`] carries out every change: decode, default, admit, validate, store. [`list()`] and [`table()`]
-//! read. Invariants: a refused request changes nothing and draws nothing from the stream of names; a
-//! write that changes nothing gives no new version. Admission policies are asked. Leaves out webhooks, and finding out who asks,
-//! which belongs to whoever binds the socket.
+//! read. Invariants: a refused request changes nothing and draws nothing from the stream of names (but what it keeps for the
+//! time when webhooks have answered); a write that changes nothing gives no new version. Admission policies are asked, and which
+//! webhooks are to be asked what is said. Leaves out asking them, and finding out who asks, which belongs to whoever binds the
+//! socket.
 
 pub mod apply;
 pub mod custom;
@@ -48,6 +49,7 @@ use crate::random::Stream;
 use crate::store::Objects;
 use fleet::Instant;
 
+pub use admission::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
 pub(crate) use defaults::{merge_label_keys, priority};

@@ -63,6 +63,15 @@ pub(crate) fn path_segment_problems(text: &str) -> Vec<String> {
     wrong.map(|c| format!("may not contain '{c}'")).collect()
 }
 
+/// What is wrong with the name of an IPAddress: an address as its standard writes it (RFC 5952 for IPv6).
+pub(crate) fn address_problems(text: &str) -> Vec<String> {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(address) if address.to_string() == text => Vec::new(),
+        Ok(_) => vec!["must be a canonical format IP address".to_owned()],
+        Err(_) => vec![format!("ParseAddr({text:?}): unable to parse IP")],
+    }
+}
+
 /// What is wrong with a label value.
 pub(crate) fn label_value_problems(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
@@ -162,6 +171,12 @@ mod tests {
         }
         for bad in ["", "/a", "a/", "a/b/c", "UP.case/x", "a b"] {
             assert!(!key_problems(bad).is_empty(), "{bad}");
+        }
+        for good in ["10.0.0.1", "2001:db8::ffff", "::1"] {
+            assert!(address_problems(good).is_empty(), "{good}");
+        }
+        for bad in ["2001:DB8::1", "2001:db8:0::1", "10.0.0", "010.0.0.1", "n1", ""] {
+            assert!(!address_problems(bad).is_empty(), "{bad}");
         }
         assert!(label_value_problems("").is_empty());
         assert_eq!(label_value_problems("-x").len(), 1);

@@ -1,6 +1,7 @@
 //! A write request of the API, parsed but not yet judged. It is plain data: a log of requests and the
 //! instants they came in at is enough to bring a cluster back.
 
+use super::admission::Reviews;
 use super::user::Caller;
 use crate::kind::Kind;
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,9 @@ pub struct Options {
     /// Who asks; `None`: whoever runs the twin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<Box<Caller>>,
+    /// What webhooks answered so far; `None`: whoever asks cannot ask any, so none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviews: Option<Box<Reviews>>,
     /// Of a delete.
     pub delete: DeleteOptions,
     /// Label selector of a collection delete.

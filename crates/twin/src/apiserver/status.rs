@@ -1,5 +1,6 @@
 //! The `Status` document every refused request answers with.
 
+use super::admission::Pending;
 use crate::kind::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ pub struct Status {
     /// With which a list that has expired can go on, though not as of the version it began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continue_token: Option<String>,
+    /// No refusal yet: these webhooks are to be asked, and the request made again with what they answered.
+    #[serde(skip)]
+    pub pending: Option<Box<Pending>>,
 }
 
 /// What is wrong with one field.
@@ -55,6 +59,7 @@ impl Status {
             causes: Vec::new(),
             retry_after_seconds: None,
             continue_token: None,
+            pending: None,
         }
     }
     /// The request makes no sense.

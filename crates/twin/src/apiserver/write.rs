@@ -1,8 +1,9 @@
 //! Create, update, patch and binding.
 //!
 //! Objects are judged as documents: current state, what was sent, and what comes of both, all in the version they are
-//! stored in. Admission: namespaces, limit ranges, priorities, policies (`admission`), and, last, quotas.
+//! stored in. Admission: namespaces, limit ranges, priorities, policies and webhooks (`admission`), and, last, quotas.
 
+use super::admission::Drawn;
 use super::decode::{self, typed};
 use super::ownership::{self, Origin};
 use super::request::{PatchType, Request, Response, Subresource, Verb};
@@ -132,6 +133,32 @@ fn generate_name(ctx: &Context<'_>, request: &Request, doc: &mut Value, names: &
         name = format!("{prefix}{}", names.suffix(SUFFIX_LENGTH));
     }
     meta(doc).insert("name".to_owned(), json!(name));
+}
+
+/// Gives a new object its name, where that is to be made, and draws its uid; or gives it those its webhooks were told.
+fn draw(ctx: &Context<'_>, request: &Request, doc: &mut Value, names: &mut Stream) -> String {
+    let Some(drawn) = request.options.reviews.as_ref().and_then(|reviews| reviews.drawn.clone()) else {
+        generate_name(ctx, request, doc, names);
+        return names.uid();
+    };
+    if !drawn.name.is_empty() {
+        meta(doc).insert("name".to_owned(), json!(drawn.name));
+    }
+    drawn.uid
+}
+
+/// Sets aside what was drawn for a new object that webhooks are still to be asked about, so that nobody else draws it.
+fn set_aside(
+    left: &mut Stream,
+    drawn_from: &Stream,
+    (name, uid): (&str, &str),
+    mut status: Status,
+) -> Status {
+    if let Some(pending) = &mut status.pending {
+        left.clone_from(drawn_from);
+        pending.drawn = Some(Drawn { name: name.to_owned(), uid: uid.to_owned() });
+    }
+    status
 }
 
 /// A document somebody sent, as it is stored, and warnings about it.
@@ -269,8 +296,7 @@ fn store_new(
     }
     // Drawn from a copy, so that a refused request does not shift what later ones draw.
     let mut names = ctx.names.clone();
-    generate_name(ctx, request, &mut doc, &mut names);
-    let uid = names.uid();
+    let uid = draw(ctx, request, &mut doc, &mut names);
     let name = text(&doc, "/metadata/name").to_owned();
     check_namespace(ctx, request, &name)?;
     let head = meta(&mut doc);
@@ -281,7 +307,8 @@ fn store_new(
     if kind == Kind::Pod {
         limitrange::default(ctx.objects, &request.namespace, &mut doc);
     }
-    admission::mutate(ctx, request, &mut doc, None)?;
+    let admitted = admission::mutate(ctx, request, &mut doc, None);
+    warnings.extend(admitted.map_err(|status| set_aside(ctx.names, &names, (&name, &uid), status))?);
     defaults::apply(kind, &mut doc);
     let types = types_of(ctx, request);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
@@ -302,11 +329,13 @@ fn store_new(
         runtimeclass::judge(ctx.objects, &doc)?;
     }
     warnings.extend(fits_schema(ctx, request, &doc, None)?);
-    warnings.extend(admission::validate(ctx, request, Some(&doc), None)?);
+    let admitted = admission::validate(ctx, request, Some(&doc), None);
+    warnings.extend(admitted.map_err(|status| set_aside(ctx.names, &names, (&name, &uid), status))?);
     if ctx.objects.get(kind, &request.namespace, &name).is_some() {
         return Err(Status::already_exists(resource, &name));
     }
     charge(ctx, request, (None, &doc))?;
+    warnings.extend(notice::about(kind, &doc));
     let object = typed(kind, doc)?;
     if request.options.dry_run {
         let body = ownership::show(object.to_value(), managed.as_deref());
@@ -315,7 +344,6 @@ fn store_new(
     *ctx.names = names;
     let stored = ctx.objects.put_managed(object, managed);
     let body = convert::shown_value(request.kind, &stored);
-    let warnings = warnings.into_iter().chain(notice::about(kind)).collect();
     Ok(Response { code: 201, body, warnings })
 }
 
@@ -492,7 +520,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         custom::establish(&mut new, ctx.now);
     }
-    admission::mutate(ctx, request, &mut new, Some(&old))?;
+    warnings.extend(admission::mutate(ctx, request, &mut new, Some(&old))?);
     defaults::apply(kind, &mut new);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &old, &new, origin);
     let managed = match &managers {

@@ -27,6 +27,7 @@ mod value;
 pub(crate) use check::Scope;
 pub(crate) use decl::{Decl, Entries, entries, escape};
 pub(crate) use eval::Bindings;
+pub(crate) use library::base64;
 pub(crate) use program::{Program, Refusal};
 pub(crate) use trial::CALL_COST_MAX;
 pub use trial::{Trial, try_rule};

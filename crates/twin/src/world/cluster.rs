@@ -165,6 +165,7 @@ impl Cluster {
     pub(super) fn settle(&mut self, queue: &mut Queue, now: Instant) {
         let id = self.spec.id.clone();
         let (controllers, physics, mut cx) = self.parts(queue, now);
+        cx.objects.compact(now);
         for _ in 0..ROUNDS_MAX {
             let mut heard = false;
             while let Some(change) = cx.objects.next_unseen() {

@@ -37,7 +37,7 @@ pub(in crate::apiserver) fn policy(errors: &mut Errors, doc: &Value, mutates: bo
         _ => errors.required("spec.matchConstraints", ""),
     }
     let mut judge = Judge { errors, names: Names::new(None, params.map(|_| None), mutates) };
-    judge.conditions(doc, params.is_some());
+    judge.conditions("spec.matchConditions", list(doc, "/spec/matchConditions"), params.is_some());
     judge.variables(doc);
     if mutates {
         judge.mutations(doc);
@@ -126,6 +126,11 @@ fn resources(errors: &mut Errors, of: &Value, path: &str, mutates: bool) {
     }
 }
 
+/// Adds what is wrong with the conditions of a webhook, which stand at a path.
+pub(super) fn conditions(errors: &mut Errors, at: &str, all: &[Value]) {
+    Judge { errors, names: Names::new(None, None, false) }.conditions(at, all, false);
+}
+
 struct Judge<'a> {
     errors: &'a mut Errors,
     names: Names,
@@ -142,16 +147,16 @@ impl Judge<'_> {
         }
     }
 
-    fn conditions(&mut self, doc: &Value, has_params: bool) {
-        let all = list(doc, "/spec/matchConditions");
+    /// Conditions that stand at a path.
+    fn conditions(&mut self, at: &str, all: &[Value], has_params: bool) {
         if all.len() > CONDITIONS_MAX {
-            self.errors.too_many("spec.matchConditions", all.len() as u64, CONDITIONS_MAX as u64);
+            self.errors.too_many(at, all.len() as u64, CONDITIONS_MAX as u64);
             return;
         }
         let with_variables =
             std::mem::replace(&mut self.names, Names::new(None, has_params.then_some(None), false));
         for (i, condition) in all.iter().enumerate() {
-            let (path, name) = (format!("spec.matchConditions[{i}]"), text(condition, "/name"));
+            let (path, name) = (format!("{at}[{i}]"), text(condition, "/name"));
             self.expression(&format!("{path}.expression"), text(condition, "/expression"), Gives::Bool, "");
             let at = format!("{path}.name");
             if name.is_empty() {

@@ -110,6 +110,12 @@ pub(super) fn fits(ctx: &Context<'_>, of: &Value, attributes: &Attributes<'_>) -
     if has_rules { rules_fit(ctx, of, "resourceRules", attributes) } else { Some(attributes.request.kind) }
 }
 
+/// Whether a webhook is about a request, and as which kind. One without rules is about nothing.
+pub(super) fn webhook_fits(ctx: &Context<'_>, webhook: &Value, attributes: &Attributes<'_>) -> Option<Kind> {
+    let here = namespace_fits(ctx, webhook, attributes) && object_fits(webhook, attributes);
+    if here { rules_fit(ctx, webhook, "rules", attributes) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

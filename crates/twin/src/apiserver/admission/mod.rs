@@ -1,10 +1,11 @@
-//! Admission policies: ValidatingAdmissionPolicy and MutatingAdmissionPolicy with their bindings, in CEL.
+//! Admission: ValidatingAdmissionPolicy and MutatingAdmissionPolicy with their bindings, in CEL, and webhooks.
 //!
-//! [`mutate`] runs before an object is validated, [`validate`] after; both only where there are policies. Policies are
-//! asked in the order of their names, their bindings likewise. Applies to what clients of the API send, subresources
-//! included, and to the pods that controllers of workloads make, as the service account of each; what else the twin's own
-//! controllers write is not asked about. Leaves out `authorizer`, and mutations of `scale`, `binding` and `eviction`.
+//! [`mutate`] runs before an object is validated, [`validate`] after; both only where there are policies or webhooks, policies
+//! first. They are asked in the order of their names, bindings likewise. Applies to what clients of the API send, subresources
+//! included; policies also to the pods that controllers of workloads make, as the service account of each; what else the twin's
+//! own controllers write is not asked about. Leaves out `authorizer`, and mutations of `scale`, `binding` and `eviction`.
 
+mod configuration;
 mod declare;
 mod judge;
 mod matching;
@@ -12,11 +13,12 @@ mod mutating;
 mod policy;
 mod typecheck;
 mod validating;
+mod webhook;
 
+pub(super) use configuration::webhooks;
 pub(super) use judge::{binding, policy};
-pub(super) use mutating::mutate;
 pub(super) use typecheck::establish;
-pub(super) use validating::validate;
+pub use webhook::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 
 use super::request::{Options, Request, Subresource, Verb};
 use super::user::{Caller, User};
@@ -55,11 +57,11 @@ impl<'a> Attributes<'a> {
     fn part(&self) -> &'static str {
         self.request.subresource.map_or("", |part| part.as_str())
     }
-    /// Whether policies are asked at all: not about themselves, not about reviews, and of a change of scale about the Scale
-    /// and not about the object it changes.
-    fn is_asked(&self) -> bool {
+    /// Whether policies and webhooks are asked at all: not about themselves, not about reviews, and of a change of scale about
+    /// the Scale and not about the object it changes. About configurations of webhooks policies alone are asked.
+    fn is_asked(&self, webhooks: bool) -> bool {
         let resource = self.request.kind.resource();
-        let own = resource.group == GROUP && resource.plural.contains("admissionpolic");
+        let own = resource.group == GROUP && (webhooks || resource.plural.contains("admissionpolic"));
         let scales = self.request.subresource == Some(Subresource::Scale);
         let is_scale = || self.object.is_some_and(|object| object["kind"] == "Scale");
         !own && resource.verbs != ["create"] && (!scales || is_scale())
@@ -75,10 +77,39 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Judges a delete by all policies. Gives warnings.
+/// Lets all policies and webhooks change an object on its way in; `old`: what it was. Gives warnings.
 ///
 /// # Errors
-/// The first denial, as the API server words it.
+/// What failed, as the API server words it; or the webhook that is to be asked first.
+pub(super) fn mutate(
+    ctx: &Context<'_>,
+    request: &Request,
+    doc: &mut Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
+    mutating::mutate(ctx, request, doc, old)?;
+    webhook::mutate(ctx, request, doc, old)
+}
+
+/// Judges a write that makes `object` of `old` by all policies and webhooks. Gives warnings.
+///
+/// # Errors
+/// The first denial, as the API server words it; or the webhooks that are to be asked first.
+pub(super) fn validate(
+    ctx: &Context<'_>,
+    request: &Request,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
+    let mut warnings = validating::validate(ctx, request, object, old)?;
+    warnings.extend(webhook::validate(ctx, request, object, old)?);
+    Ok(warnings)
+}
+
+/// Judges a delete by all policies and webhooks. Gives warnings.
+///
+/// # Errors
+/// The first denial, as the API server words it; or the webhooks that are to be asked first.
 pub(super) fn validate_delete(
     ctx: &Context<'_>,
     request: &Request,
@@ -86,7 +117,8 @@ pub(super) fn validate_delete(
 ) -> Result<Vec<String>, Status> {
     // Whoever may evict was asked about the eviction.
     let evicted = request.subresource == Some(Subresource::Eviction);
-    if evicted || all(ctx, "validatingadmissionpolicies").is_empty() {
+    let asked = !all(ctx, "validatingadmissionpolicies").is_empty() || has_webhooks(ctx.objects);
+    if evicted || !asked {
         return Ok(Vec::new());
     }
     validate(ctx, request, None, Some(&stored.to_value()))
@@ -143,7 +175,7 @@ pub(super) fn admit_made(
     };
     // Expressions read the object with what the API server fills in.
     defaults::apply(Kind::Pod, doc);
-    mutate(ctx, &request, doc, None)?;
+    mutating::mutate(ctx, &request, doc, None)?;
     defaults::apply(Kind::Pod, doc);
-    validate(ctx, &request, Some(doc), None).map(|_warnings| ())
+    validating::validate(ctx, &request, Some(doc), None).map(|_warnings| ())
 }

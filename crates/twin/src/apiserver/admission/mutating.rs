@@ -19,14 +19,14 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// The policies that failed, as the API server words it.
-pub(in crate::apiserver) fn mutate(
+pub(super) fn mutate(
     ctx: &Context<'_>,
     request: &Request,
     doc: &mut Json,
     old: Option<&Json>,
 ) -> Result<(), Status> {
     let policies = all(ctx, "mutatingadmissionpolicies");
-    if policies.is_empty() || !Attributes::of(request, Some(doc), old).is_asked() {
+    if policies.is_empty() || !Attributes::of(request, Some(doc), old).is_asked(false) {
         return Ok(());
     }
     let mut pass = Pass {

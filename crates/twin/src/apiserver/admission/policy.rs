@@ -145,6 +145,14 @@ impl Values {
     pub fn with(self, object: Json) -> Values {
         Values { object, ..self }
     }
+    /// The request, without the object and what it was.
+    pub fn request(&self) -> &Json {
+        &self.request
+    }
+    /// What the object was.
+    pub fn old(&self) -> &Json {
+        &self.old
+    }
     /// What the object is.
     pub fn object(&self) -> &Json {
         &self.object
@@ -238,11 +246,15 @@ impl Budget {
 
 /// Whether the conditions of a policy hold. The error is in words.
 pub(super) fn conditions_hold(policy: &Json, values: &Values) -> Result<bool, String> {
-    let conditions = list(policy, "/spec/matchConditions");
+    let has_params = policy.pointer("/spec/paramKind").is_some_and(Json::is_object);
+    all_hold(list(policy, "/spec/matchConditions"), has_params, values)
+}
+
+/// Whether conditions hold. The error is in words.
+pub(super) fn all_hold(conditions: &[Json], has_params: bool, values: &Values) -> Result<bool, String> {
     if conditions.is_empty() {
         return Ok(true);
     }
-    let has_params = policy.pointer("/spec/paramKind").is_some_and(Json::is_object);
     let names = Names::new(None, has_params.then_some(None), false);
     let bindings = values.bind(&[]);
     let mut budget = Budget::new(CONDITIONS_COST_MAX);

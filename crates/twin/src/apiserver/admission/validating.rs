@@ -27,7 +27,7 @@ struct Denial {
 ///
 /// # Errors
 /// The first denial, as the API server words it.
-pub(in crate::apiserver) fn validate(
+pub(super) fn validate(
     ctx: &Context<'_>,
     request: &Request,
     object: Option<&Json>,
@@ -35,7 +35,7 @@ pub(in crate::apiserver) fn validate(
 ) -> Result<Vec<String>, Status> {
     let policies = all(ctx, "validatingadmissionpolicies");
     let attributes = Attributes::of(request, object, old);
-    if policies.is_empty() || !attributes.is_asked() {
+    if policies.is_empty() || !attributes.is_asked(false) {
         return Ok(Vec::new());
     }
     let bindings = all(ctx, "validatingadmissionpolicybindings");

@@ -206,9 +206,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a text is a time; empty counts as none.
+/// Whether a text is a time, in any year (a clock that was never set says 1); empty counts as none.
 fn check_time(text: &str) -> Result<(), String> {
-    if text.is_empty() || fleet::Instant::parse(text).is_ok() {
+    if text.is_empty() || text.parse::<jiff::Timestamp>().is_ok() {
         return Ok(());
     }
     Err(format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""))
@@ -242,6 +242,19 @@ mod tests {
         let limits = &value["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];
         assert_eq!(*limits, json!({"cpu": "500m", "memory": "1Gi"}));
         assert!(value["metadata"].get("labels").is_none());
+    }
+
+    #[test]
+    fn times_are_of_any_year() {
+        for time in ["0001-01-01T00:00:02.000000Z", "9999-12-30T00:00:00Z", "2026-05-01T09:00:00+09:00", ""] {
+            let lease = json!({"metadata": {"name": "l"}, "spec": {"acquireTime": time}});
+            assert!(read_as("coordination.k8s.io/v1", "Lease", lease).is_ok(), "{time}");
+        }
+        for time in ["yesterday", "2026-13-01T00:00:00Z", "0001-01-01"] {
+            let lease = json!({"metadata": {"name": "l"}, "spec": {"acquireTime": time}});
+            let why = read_as("coordination.k8s.io/v1", "Lease", lease).unwrap_err();
+            assert!(why.starts_with("parsing time"), "{why}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
         ("autoscaling", _) => autoscaler(errors, doc),
         ("policy", "poddisruptionbudgets") => budget(errors, doc),
         ("networking.k8s.io", "ingresses") => ingress(errors, doc),
+        ("networking.k8s.io", "ipaddresses") => address(errors, doc),
         ("rbac.authorization.k8s.io", "rolebindings") => binding(errors, doc, true),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => binding(errors, doc, false),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
@@ -41,7 +42,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
             match plural.trim_start_matches("mutating").trim_start_matches("validating") {
                 "admissionpolicies" => admission::policy(errors, doc, mutates),
                 "admissionpolicybindings" => admission::binding(errors, doc, mutates),
-                _ => {}
+                _ => admission::webhooks(errors, doc, mutates),
             }
         }
         _ => {}
@@ -441,6 +442,19 @@ fn amounts_of_budget(errors: &mut Errors, doc: &Value) {
                 Some(n) if n > 100 => errors.invalid(&path, found, "must not be greater than 100%"),
                 Some(_) => {}
             }
+        }
+    }
+}
+
+/// Whose an address is.
+fn address(errors: &mut Errors, doc: &Value) {
+    if value(doc, "/spec/parentRef").is_null() {
+        errors.required("spec.parentRef", "");
+        return;
+    }
+    for part in ["resource", "name"] {
+        if text(doc, &format!("/spec/parentRef/{part}")).is_empty() {
+            errors.required(&format!("spec.parentRef.{part}"), "");
         }
     }
 }

@@ -15,7 +15,7 @@ mod scheduling;
 
 use super::field::Errors;
 use super::names::{
-    check_annotations, check_labels, key_problems, label_problems, label_value_problems,
+    address_problems, check_annotations, check_labels, key_problems, label_problems, label_value_problems,
     path_segment_problems, subdomain_problems,
 };
 use super::status::Status;
@@ -61,6 +61,7 @@ fn metadata(errors: &mut Errors, kind: Kind, doc: &Value) {
         (Kind::Document(_), _) if kind.resource().group == "rbac.authorization.k8s.io" => {
             path_segment_problems(name)
         }
+        (Kind::Document(_), "ipaddresses") if !kind.resource().custom => address_problems(name),
         _ => subdomain_problems(name),
     };
     if name.is_empty() {
