@@ -50,6 +50,7 @@ use fleet::Instant;
 
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
+pub(crate) use defaults::default_class;
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
@@ -57,6 +58,7 @@ pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
 pub use resources::pod_requests;
+pub(crate) use resources::{complete_requests, qos_class};
 pub use scale::scale;
 pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};

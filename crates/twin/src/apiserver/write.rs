@@ -192,6 +192,9 @@ fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
         runtimeclass::admit(ctx.objects, doc)?;
         defaults::admit_pod(ctx, doc)?;
     }
+    if kind.is("", "persistentvolumeclaims") {
+        defaults::admit_claim(ctx, doc);
+    }
     if kind.is("", "services") {
         defaults::allot_service(ctx, None, doc)?;
     }

@@ -143,10 +143,13 @@ impl Cx<'_> {
         if self.objects.get(Kind::Pod, &namespace, &name).is_some() {
             return Err(Refusal::Text(format!("pods \"{name}\" already exists")));
         }
-        admit(pod.spec.get_or_insert_default(), self);
+        let spec = pod.spec.get_or_insert_default();
+        admit(spec, self);
+        apiserver::complete_requests(spec);
         pod = self.limited(&namespace, pod)?;
         let spec = pod.spec.get_or_insert_default();
-        let qos_class = Some(qos_class(spec).to_owned());
+        let class = if spec.resources.is_some() { apiserver::qos_class(spec) } else { qos_class(spec) };
+        let qos_class = Some(class.to_owned());
         pod.status = Some(PodStatus { phase: Some("Pending".to_owned()), qos_class, ..PodStatus::default() });
         Ok(self.objects.put(Object::Pod(Box::new(pod))))
     }
