@@ -10,6 +10,7 @@ pub mod apiserver;
 pub mod cel;
 mod controllers;
 mod demo;
+pub mod drain;
 pub mod import;
 pub mod kind;
 pub mod load;
