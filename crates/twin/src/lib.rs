@@ -19,6 +19,7 @@ pub mod physics;
 pub mod random;
 pub mod scenario;
 pub mod store;
+pub mod vpa;
 pub mod work;
 pub mod world;
 

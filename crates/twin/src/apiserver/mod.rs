@@ -42,6 +42,7 @@ mod status;
 mod validation;
 mod write;
 
+use crate::controllers::vertical;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::random::Stream;
@@ -54,6 +55,7 @@ pub(crate) use defaults::default_class;
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
+pub(crate) use quota::{add_up as add_quantities, amounts as quantities};
 pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
@@ -106,7 +108,10 @@ pub(crate) fn decode_object(kind: Kind, doc: serde_json::Value) -> Result<(Objec
 
 /// Whether anything in a cluster limits what pods may ask for, or is to be asked about them.
 pub(crate) fn has_limits(objects: &Objects) -> bool {
-    objects.count(quota::kind()) > 0 || limitrange::any(objects) || admission::any(objects)
+    vertical::any(objects)
+        || objects.count(quota::kind()) > 0
+        || limitrange::any(objects)
+        || admission::any(objects)
 }
 
 /// Holds a pod that a controller makes to what its namespace allows, asks policies about it, and charges it, as admission
@@ -117,6 +122,7 @@ pub(crate) fn admit_made(
     namespace: &str,
     doc: &mut serde_json::Value,
 ) -> Result<(), Status> {
+    vertical::admit(ctx.objects, namespace, doc);
     limitrange::default(ctx.objects, namespace, doc);
     if admission::any(ctx.objects) {
         admission::admit_made(ctx, account, namespace, doc)?;

@@ -12,6 +12,7 @@ use super::{
     Context, admission, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota,
     rbac, runtimeclass, validation,
 };
+use crate::controllers::vertical;
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
@@ -282,6 +283,7 @@ fn store_new(
     }
     defaults::apply(kind, &mut doc);
     if kind == Kind::Pod {
+        vertical::admit(ctx.objects, &request.namespace, &mut doc);
         limitrange::default(ctx.objects, &request.namespace, &mut doc);
     }
     admission::mutate(ctx, request, &mut doc, None)?;

@@ -40,6 +40,11 @@ pub(crate) fn add(to: &mut Usage, more: &Usage, sign: i128) {
     }
 }
 
+/// Adds amounts, entry by entry.
+pub(crate) fn add_up(to: &mut Usage, more: &Usage) {
+    add(to, more, 1);
+}
+
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
