@@ -10,6 +10,7 @@ pub mod apiserver;
 pub mod cel;
 mod controllers;
 mod demo;
+pub mod drain;
 pub mod import;
 pub mod kind;
 pub mod load;
@@ -18,6 +19,7 @@ pub mod physics;
 pub mod random;
 pub mod scenario;
 pub mod store;
+pub mod vpa;
 pub mod work;
 pub mod world;
 

@@ -63,6 +63,8 @@ fn milli(nanos: i128) -> i64 {
 pub(crate) struct Bearers {
     /// Ready pods by the uid of the owner that states a load.
     ready: BTreeMap<String, i128>,
+    /// Of each pod's controller, by its uid, the nearest owner that states a load: most pods share one.
+    owners: BTreeMap<String, Option<Arc<Stored>>>,
 }
 
 /// The nearest owner of a pod that states a load.
@@ -86,19 +88,28 @@ impl Bearers {
     /// Counts the pods among these that bear a load.
     pub(crate) fn of<'a>(objects: &Objects, pods: impl Iterator<Item = &'a Pod>) -> Bearers {
         let mut bearers = Bearers::default();
-        for pod in pods.filter(|pod| ready_since(pod).is_some()) {
-            if let Some(owner) = owner_with_load(objects, pod) {
+        for pod in pods {
+            let Some(controller) = controller(&pod.metadata) else { continue };
+            let owner = bearers.owners.entry(controller.uid.clone());
+            let owner = owner.or_insert_with(|| owner_with_load(objects, pod));
+            if let Some(owner) = owner.as_ref().filter(|_| ready_since(pod).is_some()) {
                 *bearers.ready.entry(owner.object.uid().to_owned()).or_default() += 1;
             }
         }
         bearers
+    }
+    fn owner(&self, objects: &Objects, pod: &Pod) -> Option<Arc<Stored>> {
+        match self.owners.get(&controller(&pod.metadata)?.uid) {
+            Some(known) => known.clone(),
+            None => owner_with_load(objects, pod),
+        }
     }
     /// What a pod has of NAME, in billionths; `None`: nothing says.
     fn nanos(&self, objects: &Objects, pod: &Pod, name: &str) -> Option<i128> {
         if let Some(own) = annotation(&pod.metadata, METRIC, name).and_then(nanos) {
             return Some(own);
         }
-        let owner = owner_with_load(objects, pod)?;
+        let owner = self.owner(objects, pod)?;
         let total = annotation(owner.object.meta(), LOAD, name).and_then(nanos)?;
         let ready = self.ready.get(owner.object.uid()).copied().unwrap_or(0);
         Some(if ready == 0 || ready_since(pod).is_none() { 0 } else { total / ready })

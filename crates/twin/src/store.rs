@@ -10,6 +10,8 @@ use crate::object::{DecodeError, Object};
 use fleet::{Instant, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -120,6 +122,49 @@ pub struct Gone;
 
 type Key = (Arc<str>, Arc<str>);
 
+/// A namespace and a name, however they are held: objects are looked up without copying either.
+trait Place {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl Place for Key {
+    fn parts(&self) -> (&str, &str) {
+        (&self.0, &self.1)
+    }
+}
+
+impl Place for (&str, &str) {
+    fn parts(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Place + 'a> for Key {
+    fn borrow(&self) -> &(dyn Place + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Place + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Place + '_ {}
+
+impl PartialOrd for dyn Place + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Place + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
 /// All objects of a cluster.
 #[derive(Debug, Default)]
 pub struct Objects {
@@ -155,7 +200,7 @@ impl Objects {
     }
     /// One object; `namespace` is empty for cluster-scoped kinds.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
-        self.kinds.get(&kind.stored())?.get(&(Arc::from(namespace), Arc::from(name)))
+        self.kinds.get(&kind.stored())?.get(&(namespace, name) as &dyn Place)
     }
     /// Objects of a kind in order of namespace and name; `namespace` `None` means all.
     pub fn list<'a>(&'a self, kind: Kind, namespace: Option<&str>) -> impl Iterator<Item = &'a Arc<Stored>> {
@@ -229,7 +274,7 @@ impl Objects {
     /// Takes an object away; returns its last state under the version of the deletion.
     pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
         let kind = kind.stored();
-        let previous = self.kinds.get_mut(&kind)?.remove(&(Arc::from(namespace), Arc::from(name)))?;
+        let previous = self.kinds.get_mut(&kind)?.remove(&(namespace, name) as &dyn Place)?;
         self.version += 1;
         let mut object = previous.object.clone();
         object.meta_mut().resource_version = Some(self.version.to_string());

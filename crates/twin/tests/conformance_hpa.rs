@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use recorded::cases;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use twin::apiserver::quantity::{NANO, Quantity};
 use twin::horizontal::{Memory, Metrics, Sample, Scale, Seen, Usage, look};
@@ -35,7 +36,7 @@ fn milli(value: &Value) -> i64 {
 struct Step<'a>(&'a Value);
 
 impl Metrics for Step<'_> {
-    fn usage(&self) -> Vec<Usage> {
+    fn usage(&self) -> Cow<'_, [Usage]> {
         let one = |metric: &Value| {
             let used = |usage: &Value| {
                 usage.as_object().unwrap().iter().map(|(k, v)| (k.clone(), milli(v))).collect()

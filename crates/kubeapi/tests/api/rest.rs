@@ -371,8 +371,8 @@ async fn finalizers_hold_and_owners_wait() {
     assert_eq!(get(&twin, item, JSON).await.0, 404);
 
     let (_, made) = call(&twin, "POST", "/apis/batch/v1/namespaces/work/jobs", JSON, &job("front")).await;
-    let owner =
-        json!({"apiVersion": "batch/v1", "kind": "Job", "name": "front", "uid": made["metadata"]["uid"]});
+    let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "front", "uid": made["metadata"]["uid"],
+        "blockOwnerDeletion": true});
     twin.create(
         twin::Kind::ConfigMap,
         "work",

@@ -1,8 +1,9 @@
 //! Deletion: finalizers, grace, propagation.
 //!
 //! Invariants: an object is gone once nothing holds it (no finalizers, no grace left; for a namespace no
-//! spec finalizers either). Orphaning and the end of a foreground deletion happen at once, here;
-//! dependents of an owner deleted in the background are the garbage collector's. Times are whole seconds.
+//! spec finalizers either). Orphaning, a foreground deletion's way down to its dependents, and its end happen at once,
+//! here; dependents of an owner deleted in the background are the garbage collector's, and so is whatever is due of
+//! those that have another owner. Times are whole seconds.
 
 use super::request::{DeleteOptions, Propagation, Request, Response};
 use super::selector::Selectors;
@@ -12,7 +13,7 @@ use crate::kind::{Defined, Kind, Resource};
 use crate::object::Object;
 use crate::store::Stored;
 use fleet::{Instant, Span};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -101,7 +102,8 @@ fn waiting_owners(ctx: &Context<'_>, object: &Object) -> Vec<(Kind, Arc<Stored>)
         let namespace = if kind.resource().namespaced { object.namespace() } else { "" };
         let Some(owner) = ctx.objects.get(kind, namespace, &reference.name) else { continue };
         let waits = owner.object.meta().finalizers.iter().flatten().any(|f| f == FOREGROUND);
-        if owner.object.uid() == reference.uid && waits && dependents(ctx, &owner.object).is_empty() {
+        let blocked = || dependents(ctx, &owner.object).iter().any(|own| blocks(own, &owner.object));
+        if owner.object.uid() == reference.uid && waits && !blocked() {
             owners.push((kind.stored(), owner.clone()));
         }
     }
@@ -120,6 +122,37 @@ fn dependents(ctx: &Context<'_>, owner: &Object) -> Vec<Arc<Stored>> {
         .flat_map(|kind| ctx.objects.list(kind, namespace).filter(owned))
         .cloned()
         .collect()
+}
+
+/// Whether a dependent holds its owner's foreground deletion up.
+fn blocks(dependent: &Stored, owner: &Object) -> bool {
+    let mut owners = dependent.object.meta().owner_references.iter().flatten();
+    owners.any(|reference| reference.uid == owner.uid() && reference.block_owner_deletion == Some(true))
+}
+
+/// Whether an object goes only after its dependents.
+fn waits(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND)
+}
+
+/// The dependents that go before their owner: those that block it and have no other owner that stays. One that waits for
+/// its own dependents already is on the way down here, or part of a circle.
+fn foregoing(ctx: &Context<'_>, owner: &Object) -> Vec<Arc<Stored>> {
+    let stays = |dependent: &Stored| {
+        let mut others = dependent.object.meta().owner_references.iter().flatten();
+        others.any(|reference| {
+            let Some(kind) = ctx.objects.kind_of(&reference.api_version, &reference.kind) else {
+                return true;
+            };
+            let namespace = if kind.resource().namespaced { dependent.object.namespace() } else { "" };
+            let found = ctx.objects.get(kind, namespace, &reference.name);
+            let solid = found.is_some_and(|s| s.object.uid() == reference.uid && !waits(s.object.meta()));
+            reference.uid != owner.uid() && solid
+        })
+    };
+    let mut all = dependents(ctx, owner);
+    all.retain(|own| blocks(own, owner) && !waits(own.object.meta()) && !stays(own));
+    all
 }
 
 /// What a controller calls when it is done with an object that is being deleted: the kubelet when a
@@ -238,7 +271,8 @@ fn delete_one(
     if propagation == Propagation::Orphan {
         orphan(ctx, object);
     }
-    let waits_for = if propagation == Propagation::Foreground { dependents(ctx, object) } else { Vec::new() };
+    let foreground = propagation == Propagation::Foreground;
+    let waits_for = if foreground { foregoing(ctx, object) } else { Vec::new() };
     let grace = grace_seconds(object, options);
     let (marked, changed) = mark(ctx, object, grace, !waits_for.is_empty());
     let (namespace, name) = (marked.namespace().to_owned(), marked.name().to_owned());
@@ -250,8 +284,12 @@ fn delete_one(
     for dependent in waits_for {
         // The owner's preconditions are not its dependents'. One that refuses keeps its owner waiting.
         let options =
-            DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
-        let _ = delete_one(ctx, &dependent, &options);
+            DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+        let fresh =
+            ctx.objects.get(dependent.object.kind(), dependent.object.namespace(), dependent.object.name());
+        if let Some(dependent) = fresh.cloned() {
+            let _ = delete_one(ctx, &dependent, &options);
+        }
     }
     let gone = ctx.objects.get(kind, &namespace, &name).is_none();
     Ok((marked, gone))

@@ -43,6 +43,7 @@ mod status;
 mod validation;
 mod write;
 
+use crate::controllers::vertical;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::random::Stream;
@@ -52,14 +53,16 @@ use fleet::Instant;
 pub use admission::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
-pub(crate) use defaults::{merge_label_keys, priority};
+pub(crate) use defaults::{default_class, merge_label_keys, priority};
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
+pub(crate) use quota::{add_up as add_quantities, amounts as quantities};
 pub use request::{
     Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
 pub use resources::pod_requests;
+pub(crate) use resources::{complete_requests, qos_class};
 pub use scale::scale;
 pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};
@@ -108,7 +111,10 @@ pub(crate) fn decode_object(kind: Kind, doc: serde_json::Value) -> Result<(Objec
 
 /// Whether anything in a cluster limits what pods may ask for, or is to be asked about them.
 pub(crate) fn has_limits(objects: &Objects) -> bool {
-    objects.count(quota::kind()) > 0 || limitrange::any(objects) || admission::any(objects)
+    vertical::any(objects)
+        || objects.count(quota::kind()) > 0
+        || limitrange::any(objects)
+        || admission::any(objects)
 }
 
 /// Holds a pod that a controller makes to what its namespace allows, asks policies about it, and charges it, as admission
@@ -119,6 +125,7 @@ pub(crate) fn admit_made(
     namespace: &str,
     doc: &mut serde_json::Value,
 ) -> Result<(), Status> {
+    vertical::admit(ctx.objects, namespace, doc);
     limitrange::default(ctx.objects, namespace, doc);
     if admission::any(ctx.objects) {
         admission::admit_made(ctx, account, namespace, doc)?;

@@ -53,6 +53,33 @@ pub(crate) fn container(container: &Container) -> Resources {
     }
 }
 
+/// Fills in what a pod asks for as the API server does with every pod it takes: a limit without a request is a request, and
+/// what is stated for the pod as a whole is completed.
+pub(crate) fn complete_requests(spec: &mut PodSpec) {
+    for own in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let Some(resources) = &mut own.resources else { continue };
+        let Some(limits) = resources.limits.as_ref().filter(|limits| !limits.is_empty()) else { continue };
+        let requests = resources.requests.get_or_insert_default();
+        for (name, limit) in limits {
+            requests.entry(name.clone()).or_insert_with(|| limit.clone());
+        }
+    }
+    if spec.resources.is_none() {
+        return;
+    }
+    let Ok(serde_json::Value::Object(mut doc)) = serde_json::to_value(&*spec) else { return };
+    super::defaults::pod_level(&mut doc);
+    let resources = doc.remove("resources").map(serde_json::from_value);
+    if let Some(Ok(resources)) = resources {
+        spec.resources = Some(resources);
+    }
+}
+
+/// Quality of service class of a pod with its requests filled in.
+pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
+    serde_json::to_value(spec).map_or("BestEffort", |doc| super::defaults::qos_class(&doc))
+}
+
 /// Whether some container asks for `name`: then a limit of the pod as a whole is no request.
 fn containers_name(spec: &PodSpec, name: &str) -> bool {
     let listed = |list: &Option<List>| list.as_ref().is_some_and(|l| l.contains_key(name));

@@ -13,6 +13,7 @@ use super::{
     Context, admission, certificates, convert, custom, defaults, delete, limitrange, notice, patch, quota,
     rbac, runtimeclass, validation,
 };
+use crate::controllers::vertical;
 use crate::kind::{Kind, Resource};
 use crate::random::Stream;
 use serde_json::{Map, Value, json};
@@ -219,6 +220,9 @@ fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
         runtimeclass::admit(ctx.objects, doc)?;
         defaults::admit_pod(ctx, doc)?;
     }
+    if kind.is("", "persistentvolumeclaims") {
+        defaults::admit_claim(ctx, doc);
+    }
     if kind.is("", "services") {
         defaults::allot_service(ctx, None, doc)?;
     }
@@ -305,6 +309,7 @@ fn store_new(
     }
     defaults::apply(kind, &mut doc);
     if kind == Kind::Pod {
+        vertical::admit(ctx.objects, &request.namespace, &mut doc);
         limitrange::default(ctx.objects, &request.namespace, &mut doc);
     }
     let admitted = admission::mutate(ctx, request, &mut doc, None);

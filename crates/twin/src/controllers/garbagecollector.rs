@@ -1,7 +1,7 @@
 //! `garbagecollector`: deletes objects whose owners are all gone, and carries out the two finalizers
 //! of cascading deletion (`foregroundDeletion`, `orphan`).
 
-use super::{Cx, Place, is_deleting};
+use super::{Cx, Place, is_deleting, time};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
@@ -44,13 +44,6 @@ fn finalizer(meta: &ObjectMeta, name: &str) -> bool {
 
 fn owner_uids(meta: &ObjectMeta) -> impl Iterator<Item = &str> {
     meta.owner_references.iter().flatten().map(|o| o.uid.as_str())
-}
-
-/// Whether an owner is still there, under the same uid. Kinds the twin does not keep count as there.
-fn is_there(cx: &Cx<'_>, namespace: &str, owner: &OwnerReference) -> bool {
-    let Some(kind) = cx.objects.kind_of(&owner.api_version, &owner.kind) else { return true };
-    let namespace = if kind.resource().namespaced { namespace } else { "" };
-    cx.objects.get(kind, namespace, &owner.name).is_some_and(|s| s.object.uid() == owner.uid)
 }
 
 impl GarbageCollector {
@@ -111,16 +104,50 @@ impl GarbageCollector {
         }
         acted
     }
-    /// Deletes a dependent whose owners are all gone.
+    /// How an owner of an object in `namespace` stands to it.
+    fn owner(&self, cx: &Cx<'_>, namespace: &str, owner: &OwnerReference) -> Owner {
+        if self.unread.contains(&*owner.uid) {
+            return Owner::Solid;
+        }
+        let Some(kind) = cx.objects.kind_of(&owner.api_version, &owner.kind) else { return Owner::Solid };
+        let namespace = if kind.resource().namespaced { namespace } else { "" };
+        let found = cx.objects.get(kind, namespace, &owner.name).filter(|s| s.object.uid() == owner.uid);
+        match found.map(|stored| stored.object.meta()) {
+            None => Owner::Gone,
+            Some(meta) if is_deleting(meta) && finalizer(meta, FOREGROUND) => Owner::Waiting,
+            Some(_) => Owner::Solid,
+        }
+    }
+    /// Deletes a dependent none of whose owners stays (`attemptToDeleteItem`); of one that has others, the references to
+    /// those that do not stay are taken away.
     fn collect(&self, cx: &mut Cx<'_>, (kind, namespace, name): &Item) -> bool {
         let Some(stored) = cx.objects.get(*kind, namespace, name).cloned() else { return false };
         let owners = stored.object.meta().owner_references.as_deref().unwrap_or_default();
-        let there =
-            |owner: &OwnerReference| self.unread.contains(&*owner.uid) || is_there(cx, namespace, owner);
-        if owners.is_empty() || owners.iter().any(there) {
+        let stands: Vec<Owner> = owners.iter().map(|owner| self.owner(cx, namespace, owner)).collect();
+        if is_deleting(stored.object.meta()) || stands.iter().all(|owner| *owner == Owner::Solid) {
             return false;
         }
-        cx.delete(*kind, namespace, name)
+        if stands.contains(&Owner::Solid) {
+            let mut object = stored.object.clone();
+            let mut stands = stands.into_iter();
+            if let Some(owners) = &mut object.meta_mut().owner_references {
+                owners.retain(|_| stands.next() == Some(Owner::Solid));
+            }
+            cx.objects.put(object);
+            return true;
+        }
+        let dependents = self.dependents.get(stored.object.uid());
+        match dependents.filter(|_| stands.contains(&Owner::Waiting)) {
+            Some(dependents) => {
+                // An owner further up that waits for this one would wait for ever if it waited for that as well.
+                let circle = dependents.iter().any(|(kind, namespace, name)| {
+                    let dependent = cx.objects.get(*kind, namespace, name).map(|s| s.object.meta());
+                    dependent.is_some_and(|meta| is_deleting(meta) && finalizer(meta, FOREGROUND))
+                });
+                delete_in_foreground(cx, &stored.object, circle)
+            }
+            None => cx.delete(*kind, namespace, name),
+        }
     }
     /// Moves an owner with a cascading finalizer on by one step.
     fn cascade(&self, cx: &mut Cx<'_>, (kind, namespace, name): &Item) -> bool {
@@ -139,16 +166,50 @@ impl GarbageCollector {
         if !finalizer(meta, FOREGROUND) {
             return false;
         }
-        let mut acted = false;
-        for (kind, namespace, name) in &dependents {
-            acted |= cx.delete(*kind, namespace, name);
-        }
-        let left = dependents.iter().any(|(kind, namespace, name)| {
+        // Those that do not block it go after it.
+        let blocks = |cx: &Cx<'_>, (kind, namespace, name): &Item| {
             let dependent = cx.objects.get(*kind, namespace, name);
-            dependent.is_some_and(|d| owner_uids(d.object.meta()).any(|uid| uid == stored.object.uid()))
-        });
+            let owners = dependent.and_then(|d| d.object.meta().owner_references.as_deref());
+            let own = |owner: &OwnerReference| {
+                owner.uid == stored.object.uid() && owner.block_owner_deletion == Some(true)
+            };
+            owners.is_some_and(|owners| owners.iter().any(own))
+        };
+        let mut acted = false;
+        for dependent in &dependents {
+            if blocks(cx, dependent) {
+                acted |= self.collect(cx, dependent);
+            }
+        }
+        let left = dependents.iter().any(|dependent| blocks(cx, dependent));
         if left { acted } else { release(cx, &stored.object, FOREGROUND) }
     }
+}
+
+/// How an owner stands to its dependent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// It stays. So does what could not be read, and what is of a kind the twin does not keep.
+    Solid,
+    /// It goes as soon as its dependents are gone.
+    Waiting,
+    /// It is not there, or another of its name is.
+    Gone,
+}
+
+/// Has an object go after its dependents; `unblocked`: no owner of its own waits for it any more.
+fn delete_in_foreground(cx: &mut Cx<'_>, object: &Object, unblocked: bool) -> bool {
+    let mut object = object.clone();
+    let now = time(cx.now);
+    let meta = object.meta_mut();
+    meta.deletion_timestamp = Some(now);
+    meta.deletion_grace_period_seconds = Some(0);
+    meta.finalizers.get_or_insert_default().push(FOREGROUND.to_owned());
+    for owner in meta.owner_references.iter_mut().flatten().filter(|_| unblocked) {
+        owner.block_owner_deletion = Some(false);
+    }
+    cx.objects.put(object);
+    true
 }
 
 /// Takes a reference to an owner off a dependent.

@@ -35,6 +35,7 @@ pub(crate) mod serviceaccounts;
 pub(crate) mod services;
 pub(crate) mod statefulset;
 pub(crate) mod ttlafterfinished;
+pub(crate) mod vertical;
 pub(crate) mod volumes;
 pub(crate) mod workloads;
 

@@ -37,7 +37,8 @@ fn first_status(spec: &PodSpec) -> PodStatus {
             ..PodCondition::default()
         }]
     });
-    let qos_class = Some(qos_class(spec).to_owned());
+    let class = if spec.resources.is_some() { apiserver::qos_class(spec) } else { qos_class(spec) };
+    let qos_class = Some(class.to_owned());
     PodStatus { phase: Some("Pending".to_owned()), qos_class, conditions, ..PodStatus::default() }
 }
 
@@ -159,8 +160,9 @@ impl Cx<'_> {
         if self.objects.get(Kind::Pod, &namespace, &name).is_some() {
             return Err(Refusal::Text(format!("pods \"{name}\" already exists")));
         }
-        admit(pod.spec.get_or_insert_default(), self)
-            .map_err(|why| Refusal::Text(format!("pods \"{name}\" is forbidden: {why}")))?;
+        let spec = pod.spec.get_or_insert_default();
+        admit(spec, self).map_err(|why| Refusal::Text(format!("pods \"{name}\" is forbidden: {why}")))?;
+        apiserver::complete_requests(spec);
         merge_label_keys(&mut pod);
         pod = self.limited(&namespace, pod)?;
         pod.status = Some(first_status(pod.spec.get_or_insert_default()));

@@ -11,6 +11,7 @@ use super::horizontal::Horizontal;
 use super::owned::{KINDS, Owned, controller, place};
 use super::replicaset::{ReplicaSets, selector, selects};
 use super::statefulset::StatefulSets;
+use super::vertical::Vertical;
 use super::{Cx, Place, is_deleting};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -26,6 +27,8 @@ pub(crate) struct Workloads {
     wakes: Wakes,
     #[serde(default)]
     horizontal: Horizontal,
+    #[serde(default)]
+    vertical: Vertical,
     #[serde(skip)]
     owned: Owned,
     #[serde(skip)]
@@ -122,6 +125,7 @@ impl Workloads {
         self.cron_jobs.observe(cx, change);
         self.disruption.observe(cx, change);
         self.horizontal.observe(change);
+        self.vertical.observe(cx, change);
     }
     /// After loading: state may be of a program that did not know all these controllers.
     fn look_at_all(&mut self, cx: &Cx<'_>) {
@@ -168,6 +172,8 @@ impl Workloads {
         }
         if kind == KINDS.autoscaler {
             self.horizontal.wake(key.1);
+        } else if kind.resource().custom {
+            self.vertical.wake(key.1);
         } else {
             self.look(kind, key.1);
         }
@@ -176,6 +182,7 @@ impl Workloads {
         let Workloads {
             wakes,
             horizontal,
+            vertical,
             owned,
             replica_sets,
             deployments,
@@ -192,6 +199,7 @@ impl Workloads {
         acted |= cron_jobs.run(&mut look);
         acted |= disruption.run(&mut look);
         acted |= horizontal.run(&mut look);
+        acted |= vertical.run(&mut look);
         acted
     }
 }

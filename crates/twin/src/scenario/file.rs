@@ -1,8 +1,10 @@
 //! The scenario file: YAML in, a checked [`Scenario`] out.
 
-use super::{Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Scenario, Step, Target, When};
+use super::{Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Removal, Scenario, Step, Target, When};
 use crate::apiserver::selector::LabelSelector;
-use crate::kind::Kind;
+use crate::apiserver::{PatchType, Propagation, Subresource};
+use crate::drain::Flags;
+use crate::kind::{Defined, Kind};
 use fleet::{Instant, Span};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,6 +95,27 @@ struct StepFile {
     stop_node: Option<String>,
     #[serde(default)]
     start_node: Option<String>,
+    #[serde(default)]
+    drain: Option<DrainFile>,
+}
+
+/// Named as `kubectl drain` names its flags.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DrainFile {
+    node: String,
+    #[serde(default)]
+    force: bool,
+    #[serde(default)]
+    ignore_daemonsets: bool,
+    #[serde(default)]
+    delete_emptydir_data: bool,
+    #[serde(default)]
+    disable_eviction: bool,
+    #[serde(default)]
+    grace_period: Option<u32>,
+    #[serde(default)]
+    timeout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +146,8 @@ struct DeleteFile {
     nth: Option<usize>,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    propagation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +162,10 @@ struct PatchFile {
     labels: Option<String>,
     #[serde(default)]
     nth: Option<usize>,
+    #[serde(default, rename = "type")]
+    patch_type: Option<String>,
+    #[serde(default)]
+    subresource: Option<String>,
     with: Value,
 }
 
@@ -198,16 +227,24 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
             return Err(field(name, format!("{found} entries"), format!("at most {ENTRIES_MAX}")));
         }
     }
+    let defined = defined(&file.objects);
     let length = span("for", &file.length, LENGTH_MAX)?;
     let start = file.start.as_deref().unwrap_or(START);
     let start = Instant::parse(start)
         .map_err(|_| field("start", format!("{start:?}"), "a time such as 2026-05-01T09:00:00Z"))?;
     let watch: Vec<String> = if file.watch.is_empty() { WATCH.map(str::to_owned).into() } else { file.watch };
-    let watch = watch.iter().enumerate().map(|(i, name)| kind(&format!("watch[{i}]"), name));
+    let watch = watch.iter().enumerate().map(|(i, name)| kind(&format!("watch[{i}]"), name, &defined));
     let watch = watch.collect::<Result<_, _>>()?;
-    let steps = file.steps.into_iter().enumerate().map(|(i, own)| step(&format!("steps[{i}]"), own, length));
-    let expect =
-        file.expect.into_iter().enumerate().map(|(i, own)| expectation(&format!("expect[{i}]"), own, length));
+    let steps = file
+        .steps
+        .into_iter()
+        .enumerate()
+        .map(|(i, own)| step(&format!("steps[{i}]"), own, length, &defined));
+    let expect = file
+        .expect
+        .into_iter()
+        .enumerate()
+        .map(|(i, own)| expectation(&format!("expect[{i}]"), own, length, &defined));
     Ok(Scenario {
         name: file.metadata.name,
         about: file.about.trim_end().to_owned(),
@@ -245,17 +282,25 @@ fn span(path: &str, text: &str, max: Span) -> Result<Span, Error> {
     })
 }
 
-/// A kind of the built-in ones, by its name.
-fn kind(path: &str, name: &str) -> Result<Kind, Error> {
+/// A kind, by its name.
+fn kind(path: &str, name: &str, defined: &[Kind]) -> Result<Kind, Error> {
     // Events of the core group are those that are stored.
     let core = Kind::of_object("v1", name);
     let all = crate::kind::resources().iter();
-    let found = core.or_else(|| all.map(|r| r.kind().stored()).find(|kind| kind.resource().name == name));
-    found.ok_or_else(|| field(path, format!("{name:?}"), "a kind of Kubernetes, such as Deployment"))
+    let all = all.map(|r| r.kind().stored()).chain(defined.iter().copied());
+    let found = core.or_else(|| all.into_iter().find(|kind| kind.resource().name == name));
+    let expected = "a kind of Kubernetes, such as Deployment, or one that an object defines";
+    found.ok_or_else(|| field(path, format!("{name:?}"), expected))
 }
 
-fn target(path: &str, own: TargetFile) -> Result<Target, Error> {
-    let kind = kind(&format!("{path}.kind"), &own.kind)?;
+/// The kinds that the objects of a scenario define.
+fn defined(objects: &[Value]) -> Vec<Kind> {
+    let definitions = objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition");
+    definitions.filter_map(|object| Defined::read(&object["spec"]).stored()).collect()
+}
+
+fn target(path: &str, own: TargetFile, defined: &[Kind]) -> Result<Target, Error> {
+    let kind = kind(&format!("{path}.kind"), &own.kind, defined)?;
     if own.name.is_some() && own.labels.is_some() {
         return Err(field(path, "name and labels", "one of them"));
     }
@@ -272,35 +317,81 @@ fn target(path: &str, own: TargetFile) -> Result<Target, Error> {
     Ok(Target { kind, namespace, name: own.name, labels: own.labels.map(read).transpose()?, nth: own.nth })
 }
 
-fn step(path: &str, own: StepFile, length: Span) -> Result<Step, Error> {
+/// The value that a word stands for, among those there are; the first where nothing is stated.
+fn choice<T: Copy>(path: &str, stated: Option<&str>, all: &[(&str, T)]) -> Result<T, Error> {
+    let found = all.iter().find(|(word, _)| stated.is_none_or(|stated| stated == *word));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+        field(path, format!("{:?}", stated.unwrap_or_default()), format!("one of {}", words.join(", ")))
+    })
+}
+
+fn patch(path: &str, own: PatchFile, defined: &[Kind]) -> Result<Action, Error> {
+    let PatchFile { kind, namespace, name, labels, nth, patch_type, subresource, with } = own;
+    let types = [("merge", PatchType::Merge), ("strategic", PatchType::StrategicMerge)];
+    let subresources =
+        [("resize", Subresource::Resize), ("status", Subresource::Status), ("scale", Subresource::Scale)];
+    let subresource =
+        subresource.map(|text| choice(&format!("{path}.subresource"), Some(&text), &subresources));
+    let patch = Patch {
+        kind: choice(&format!("{path}.type"), patch_type.as_deref(), &types)?,
+        subresource: subresource.transpose()?,
+        with,
+    };
+    Ok(Action::Patch(
+        target(path, TargetFile { kind, namespace, name, labels, nth }, defined)?,
+        Box::new(patch),
+    ))
+}
+
+fn delete(path: &str, own: DeleteFile, defined: &[Kind]) -> Result<Action, Error> {
+    let DeleteFile { kind, namespace, name, labels, nth, force, propagation } = own;
+    let all = [Propagation::Background, Propagation::Foreground, Propagation::Orphan];
+    let words = ["Background", "Foreground", "Orphan"];
+    let all: Vec<(&str, Propagation)> = words.into_iter().zip(all).collect();
+    let propagation = propagation.map(|text| choice(&format!("{path}.propagation"), Some(&text), &all));
+    let removal = Removal { force, propagation: propagation.transpose()? };
+    Ok(Action::Delete(target(path, TargetFile { kind, namespace, name, labels, nth }, defined)?, removal))
+}
+
+fn drain(path: &str, own: DrainFile) -> Result<Action, Error> {
+    let timeout = own.timeout.map(|text| span(&format!("{path}.timeout"), &text, LENGTH_MAX)).transpose()?;
+    let flags = Flags {
+        force: own.force,
+        ignore_daemonsets: own.ignore_daemonsets,
+        delete_emptydir_data: own.delete_emptydir_data,
+        disable_eviction: own.disable_eviction,
+        grace_period_seconds: own.grace_period,
+        timeout: timeout.unwrap_or(Span::ZERO),
+        ..Flags::default()
+    };
+    Ok(Action::Drain(own.node, Box::new(flags)))
+}
+
+fn step(path: &str, own: StepFile, length: Span, defined: &[Kind]) -> Result<Step, Error> {
     let at = span(&format!("{path}.at"), &own.at, length)?;
     let mut actions = Vec::new();
     actions.extend(own.create.map(|object| Action::Create(Box::new(object))));
-    if let Some(PatchFile { kind, namespace, name, labels, nth, with }) = own.patch {
-        let target = target(&format!("{path}.patch"), TargetFile { kind, namespace, name, labels, nth })?;
-        actions.push(Action::Patch(target, Box::new(with)));
-    }
-    if let Some(DeleteFile { kind, namespace, name, labels, nth, force }) = own.delete {
-        let target = target(&format!("{path}.delete"), TargetFile { kind, namespace, name, labels, nth })?;
-        actions.push(Action::Delete(target, force));
-    }
+    actions.extend(own.patch.map(|own| patch(&format!("{path}.patch"), own, defined)).transpose()?);
+    actions.extend(own.delete.map(|own| delete(&format!("{path}.delete"), own, defined)).transpose()?);
     if let Some(own) = own.evict {
-        actions.push(Action::Evict(target(&format!("{path}.evict"), own)?));
+        actions.push(Action::Evict(target(&format!("{path}.evict"), own, defined)?));
     }
     if let Some(ScaleFile { kind, namespace, name, to }) = own.scale {
         let own = TargetFile { kind, namespace, name: Some(name), labels: None, nth: None };
-        actions.push(Action::Scale(target(&format!("{path}.scale"), own)?, to));
+        actions.push(Action::Scale(target(&format!("{path}.scale"), own, defined)?, to));
     }
     actions.extend(own.stop_node.map(Action::Stop));
     actions.extend(own.start_node.map(Action::Start));
-    let expected = "one of create, patch, delete, evict, scale, stopNode, startNode";
+    actions.extend(own.drain.map(|own| drain(&format!("{path}.drain"), own)).transpose()?);
+    let expected = "one of create, patch, delete, evict, scale, stopNode, startNode, drain";
     match <[Action; 1]>::try_from(actions) {
         Ok([action]) => Ok(Step { at, action }),
         Err(all) => Err(field(path, format!("{} actions", all.len()), expected)),
     }
 }
 
-fn expectation(path: &str, own: ExpectFile, length: Span) -> Result<Expectation, Error> {
+fn expectation(path: &str, own: ExpectFile, length: Span, defined: &[Kind]) -> Result<Expectation, Error> {
     let time = |name: &str, text: &Option<String>| {
         text.as_deref().map(|text| span(&format!("{path}.{name}"), text, length)).transpose()
     };
@@ -330,7 +421,7 @@ fn expectation(path: &str, own: ExpectFile, length: Span) -> Result<Expectation,
         labels: own.labels,
         nth: None,
     };
-    let (target, is) = (self::target(path, target)?, own.is.into_iter().collect());
+    let (target, is) = (self::target(path, target, defined)?, own.is.into_iter().collect());
     Ok(Expectation { when, target, is, least, most, text })
 }
 
@@ -389,7 +480,15 @@ mod tests {
         let twice = wrong("steps: [{at: 0s, stopNode: a, startNode: b}]\nexpect: []\n");
         assert_eq!(
             twice,
-            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode"
+            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode, drain"
+        );
+        assert_eq!(
+            wrong("steps: [{at: 0s, delete: {kind: Pod, name: a, propagation: Later}}]\nexpect: []\n"),
+            "steps[0].delete.propagation: \"Later\": expected one of Background, Foreground, Orphan"
+        );
+        assert_eq!(
+            wrong("steps: [{at: 0s, drain: {node: a, timeout: soon}}]\nexpect: []\n"),
+            "steps[0].drain.timeout: \"soon\": expected a duration such as 90s or 5m, from 0s to 30d"
         );
         assert!(wrong("watch: [Gadget]\nexpect: []\n").starts_with("watch[0]: \"Gadget\": expected a kind"));
         assert!(

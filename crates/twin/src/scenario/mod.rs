@@ -14,6 +14,8 @@ pub use file::{Error, parse};
 pub use run::{Report, run};
 
 use crate::apiserver::selector::LabelSelector;
+use crate::apiserver::{PatchType, Propagation, Subresource};
+use crate::drain::Flags;
 use crate::kind::Kind;
 use fleet::{FleetSpec, Instant, Span};
 use serde_json::Value;
@@ -52,14 +54,31 @@ struct Step {
 #[derive(Clone, Debug)]
 enum Action {
     Create(Box<Value>),
-    /// A merge patch.
-    Patch(Target, Box<Value>),
-    /// By force: without waiting for it to end.
-    Delete(Target, bool),
+    Patch(Target, Box<Patch>),
+    Delete(Target, Removal),
     Evict(Target),
     Scale(Target, i32),
     Stop(String),
     Start(String),
+    /// A node, as `kubectl drain` does.
+    Drain(String, Box<Flags>),
+}
+
+/// How an object is changed.
+#[derive(Clone, Debug)]
+struct Patch {
+    kind: PatchType,
+    subresource: Option<Subresource>,
+    with: Value,
+}
+
+/// How an object is deleted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removal {
+    /// Without waiting for it to end.
+    force: bool,
+    /// What becomes of dependents; `None`: the kind's default.
+    propagation: Option<Propagation>,
 }
 
 /// Which objects are meant: by name, or by labels.

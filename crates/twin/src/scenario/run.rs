@@ -5,9 +5,10 @@ use super::timeline::Timeline;
 use super::{Action, Expectation, Scenario, Target};
 use crate::World;
 use crate::apiserver::{Options, PatchType, Request, Subresource, Verb};
-use crate::kind::Kind;
+use crate::drain::{self, Flags, OnWorld};
+use crate::store::Objects;
 use crate::world::NodeChange;
-use fleet::{ClusterId, NodeName, Span};
+use fleet::{ClusterId, Instant, NodeName, Span};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -79,6 +80,8 @@ struct Run<'a> {
     told: u64,
     progress: Vec<Progress>,
     refused: Vec<String>,
+    /// Drains under way, with the node each empties.
+    drains: Vec<(String, drain::Run)>,
 }
 
 /// Plays a scenario from its start to its end.
@@ -86,7 +89,7 @@ pub fn run(scenario: &Scenario) -> Report {
     let world = World::new(&scenario.fleet, scenario.start, scenario.seed);
     let home = scenario.fleet.clusters[0].id.clone();
     let undecided = Progress { outcome: None, found: String::new() };
-    let told = world.objects(&home).map_or(0, crate::Objects::version);
+    let told = world.objects(&home).map_or(0, Objects::version);
     let mut run = Run {
         scenario,
         world,
@@ -95,6 +98,7 @@ pub fn run(scenario: &Scenario) -> Report {
         told,
         progress: vec![undecided; scenario.expect.len()],
         refused: Vec::new(),
+        drains: Vec::new(),
     };
     run.play();
     run.report()
@@ -111,8 +115,9 @@ impl Run<'_> {
         stops.extend([Span::ZERO, scenario.length]);
         for stop in stops {
             let until = scenario.start + stop;
-            while let Some(at) = self.world.next_event().filter(|at| *at <= until) {
+            while let Some(at) = self.next().filter(|at| *at <= until) {
                 self.world.advance_to(at);
+                self.drain_on();
                 // What a step at this instant changes is looked at with it.
                 if at < until {
                     self.look();
@@ -125,6 +130,48 @@ impl Run<'_> {
             }
             self.look();
         }
+    }
+    /// When something may happen next.
+    fn next(&self) -> Option<Instant> {
+        let drains = self.drains.iter().filter_map(|(_, run)| run.next());
+        self.world.next_event().into_iter().chain(drains).min()
+    }
+    /// Cordons a node and begins to empty it; what stands in the way is told, and may be what a scenario is about.
+    fn drain(&mut self, node: &str, flags: &Flags) -> Result<(), String> {
+        let mut place = OnWorld { world: &mut self.world, cluster: &self.home };
+        let (selected, run) = place.drain(node, flags).map_err(|status| status.message)?;
+        let since = self.since();
+        for warning in &selected.warnings {
+            self.timeline.step(since, &format!("Warning: {warning}"));
+        }
+        for error in &selected.errors {
+            self.timeline.step(since, &format!("error: {error}"));
+        }
+        self.drains.extend(run.map(|run| (node.to_owned(), run)));
+        Ok(())
+    }
+    /// Has drains do what is due, and tells what `kubectl drain` would print.
+    fn drain_on(&mut self) {
+        let now = self.world.now();
+        for i in 0..self.drains.len() {
+            if self.drains[i].1.next().is_some_and(|at| at > now) {
+                continue;
+            }
+            self.look_at_changes();
+            let mut place = OnWorld { world: &mut self.world, cluster: &self.home };
+            let (node, run) = &mut self.drains[i];
+            let mut lines = run.step(now, &mut place);
+            if run.next().is_none() {
+                let failed = run.errors().iter().map(|error| format!("error: {error}"));
+                lines.extend(failed);
+                if run.errors().is_empty() {
+                    lines.push(format!("node/{node} drained"));
+                }
+            }
+            let since = self.since();
+            lines.iter().for_each(|line| self.timeline.step(since, line));
+        }
+        self.drains.retain(|(_, run)| run.next().is_some());
     }
     fn since(&self) -> Span {
         self.world.now() - self.scenario.start
@@ -158,8 +205,16 @@ impl Run<'_> {
                 });
                 all.push((format!("{word} node {node}"), done));
             }
+            Action::Drain(node, flags) => {
+                self.timeline.step(at, &format!("drain node {node}"));
+                if let Err(why) = self.drain(node, flags) {
+                    self.refused.push(format!("{place} at {at}: drain node {node}: {why}"));
+                }
+                self.drain_on();
+            }
             Action::Create(object) => {
-                let (text, request) = create(object);
+                let Some(objects) = self.world.objects(&self.home) else { return };
+                let (text, request) = create(objects, object);
                 let done = request.and_then(|request| self.send(&request));
                 all.push((text, done));
             }
@@ -243,26 +298,36 @@ fn word(action: &Action) -> &'static str {
         Action::Scale(..) => "scale",
         Action::Stop(_) => "stop",
         Action::Start(_) => "start",
+        Action::Drain(..) => "drain",
     }
 }
 
 /// What an action changes, for the timeline.
 fn with(action: &Action) -> String {
     match action {
-        Action::Patch(_, patch) => format!(" with {patch}"),
+        Action::Patch(_, patch) => {
+            let of = patch.subresource.map_or("", crate::apiserver::Subresource::as_str);
+            format!("{}{of} with {}", if of.is_empty() { "" } else { " " }, patch.with)
+        }
         Action::Scale(_, replicas) => format!(" to {replicas}"),
-        Action::Delete(_, true) => " by force".to_owned(),
+        Action::Delete(_, removal) => {
+            let force = if removal.force { " by force" } else { "" };
+            removal.propagation.map_or(force.to_owned(), |of| format!("{force}, dependents: {of:?}"))
+        }
         _ => String::new(),
     }
 }
 
 /// The creation of an object, in the namespace it names or in `default`.
-fn create(object: &Value) -> (String, Result<Request, String>) {
+fn create(objects: &Objects, object: &Value) -> (String, Result<Request, String>) {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (version, name) = (text("/apiVersion"), text("/kind"));
     let told = format!("create {}/{}", name.to_lowercase(), text("/metadata/name"));
-    let Some(kind) = Kind::of_object(version, name) else {
-        return (told, Err(format!("no kind {name:?} in {version:?}: expected a built-in one")));
+    let Some(kind) = objects.kind_of(version, name) else {
+        return (
+            told,
+            Err(format!("no kind {name:?} in {version:?}: expected a built-in one, or one defined before")),
+        );
     };
     let stated = text("/metadata/namespace");
     let namespace = match (kind.resource().namespaced, stated) {
@@ -285,7 +350,7 @@ fn create(object: &Value) -> (String, Result<Request, String>) {
 /// The request an action makes about one object.
 fn request(action: &Action, target: &Target, namespace: &str, name: &str) -> Request {
     let (verb, subresource, body) = match action {
-        Action::Patch(_, patch) => (Verb::Patch(PatchType::Merge), None, (**patch).clone()),
+        Action::Patch(_, patch) => (Verb::Patch(patch.kind), patch.subresource, patch.with.clone()),
         Action::Scale(_, replicas) => {
             let scale = json!({"spec": {"replicas": replicas}});
             (Verb::Patch(PatchType::Merge), Some(Subresource::Scale), scale)
@@ -298,8 +363,9 @@ fn request(action: &Action, target: &Target, namespace: &str, name: &str) -> Req
         _ => (Verb::Delete, None, Value::Null),
     };
     let mut options = Options::default();
-    if matches!(action, Action::Delete(_, true)) {
-        options.delete.grace_period_seconds = Some(0);
+    if let Action::Delete(_, removal) = action {
+        options.delete.grace_period_seconds = removal.force.then_some(0);
+        options.delete.propagation = removal.propagation;
     }
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     Request { verb, kind: target.kind, namespace, name, subresource, body, options }

@@ -7,7 +7,7 @@ use crate::apiserver::table;
 use crate::controllers::owned::controller;
 use crate::kind::Kind;
 use crate::object::Object;
-use crate::store::{Change, ChangeKind, Objects};
+use crate::store::{Change, ChangeKind, Objects, Stored};
 use fleet::{Instant, Span};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ impl Timeline {
             return self.alias(name, of, word);
         }
         let made_up = object.kind() == Kind::Pod && meta.generate_name.is_some();
-        let hashed = matches!(of, "replicasets" | "controllerrevisions");
+        let hashed = matches!(of, "replicasets" | "controllerrevisions" | "endpointslices");
         let Some(owner) = controller(meta).map(|owner| owner.name.clone()).filter(|_| made_up || hashed)
         else {
             return name.to_owned();
@@ -144,7 +144,7 @@ impl Timeline {
         let key = (kind, namespace.to_owned(), name.to_owned());
         let current = objects.get(kind, namespace, name);
         let state = match current {
-            Some(stored) => columns(kind, stored, now),
+            Some(stored) => columns(objects, kind, stored, now),
             None => "gone".to_owned(),
         };
         if self.told.get(&key) == Some(&state) {
@@ -159,8 +159,10 @@ impl Timeline {
 }
 
 /// The cells of an object's row that say something of its state.
-fn columns(kind: Kind, stored: &std::sync::Arc<crate::store::Stored>, now: Instant) -> String {
-    let table = table::table(kind, None, std::slice::from_ref(stored), now, table::IncludeObject::None);
+fn columns(objects: &Objects, kind: Kind, stored: &std::sync::Arc<Stored>, now: Instant) -> String {
+    let defined = objects.definition_of(kind).map(|defined| &**defined);
+    let kind = defined.and_then(|own| own.served(own.served_versions().next()?)).unwrap_or(kind);
+    let table = table::table(kind, defined, std::slice::from_ref(stored), now, table::IncludeObject::None);
     let mut text = String::new();
     let names = table["columnDefinitions"].as_array().into_iter().flatten();
     let cells = table["rows"][0]["cells"].as_array().into_iter().flatten();
@@ -171,6 +173,7 @@ fn columns(kind: Kind, stored: &std::sync::Arc<crate::store::Stored>, now: Insta
         }
         let cell = match cell {
             Value::String(cell) => without_ages(cell),
+            Value::Null => String::new(),
             other => other.to_string(),
         };
         let gap = if text.is_empty() { "" } else { "  " };

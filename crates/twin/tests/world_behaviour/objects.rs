@@ -3,8 +3,8 @@
 use crate::fixture::*;
 use fleet::Span;
 use serde_json::json;
-use twin::apiserver::Verb;
-use twin::{Kind, Request};
+use twin::apiserver::{Propagation, Verb};
+use twin::{Kind, Request, World};
 
 #[test]
 fn a_new_cluster_looks_like_one() {
@@ -127,6 +127,74 @@ fn owners_that_are_gone_take_their_dependents() {
     // Born an orphan: its owner is already gone.
     create(&mut world, Kind::ConfigMap, owned);
     assert!(find(&world, Kind::ConfigMap, "owned").is_none());
+}
+
+/// A ConfigMap owned by others; each blocks its owner or not.
+fn owned(world: &World, name: &str, owners: &[(&str, bool)]) -> serde_json::Value {
+    let reference = |(owner, blocks): &(&str, bool)| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "blockOwnerDeletion": blocks,
+            "uid": get(world, Kind::ConfigMap, owner)["metadata"]["uid"]})
+    };
+    let owners: Vec<serde_json::Value> = owners.iter().map(reference).collect();
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE, "ownerReferences": owners}})
+}
+
+#[test]
+fn one_owner_is_enough_to_stay() {
+    let mut world = world(1);
+    for name in ["a", "b"] {
+        let body = owned(&world, name, &[]);
+        create(&mut world, Kind::ConfigMap, body);
+    }
+    let body = owned(&world, "child", &[("a", true), ("b", true)]);
+    create(&mut world, Kind::ConfigMap, body);
+    delete(&mut world, Kind::ConfigMap, "a");
+    let owners = get(&world, Kind::ConfigMap, "child")["metadata"]["ownerReferences"].clone();
+    assert_eq!(
+        (owners.as_array().unwrap().len(), &owners[0]["name"]),
+        (1, &json!("b")),
+        "the other is forgotten"
+    );
+    delete(&mut world, Kind::ConfigMap, "b");
+    assert!(find(&world, Kind::ConfigMap, "child").is_none());
+}
+
+#[test]
+fn foreground_waits_for_those_that_block_and_for_theirs() {
+    let mut world = world(1);
+    for (name, owners) in [
+        ("top", &[][..]),
+        ("other", &[]),
+        ("middle", &[("top", true)]),
+        ("loose", &[("top", false)]),
+        ("shared", &[("top", true), ("other", true)]),
+        ("leaf", &[("middle", true)]),
+    ] {
+        let body = owned(&world, name, owners);
+        create(&mut world, Kind::ConfigMap, body);
+    }
+    edit(&mut world, Kind::ConfigMap, "leaf", |leaf| {
+        leaf["metadata"]["finalizers"] = json!(["example.com/held"])
+    });
+    let mut request = request(Verb::Delete, Kind::ConfigMap, json!({"metadata": {"name": "top"}}));
+    request.body = serde_json::Value::Null;
+    request.options.delete.propagation = Some(Propagation::Foreground);
+    world.request(&kr(), &request).unwrap();
+    let finalizers =
+        |name: &str| find(&world, Kind::ConfigMap, name).map(|o| o["metadata"]["finalizers"].clone());
+    for name in ["top", "middle"] {
+        assert_eq!(finalizers(name), Some(json!(["foregroundDeletion"])), "{name} waits");
+    }
+    assert_eq!(finalizers("leaf"), Some(json!(["example.com/held"])));
+    assert!(find(&world, Kind::ConfigMap, "loose").is_some(), "what does not block goes later");
+    let shared = get(&world, Kind::ConfigMap, "shared");
+    assert_eq!(shared["metadata"]["ownerReferences"][0]["name"], "other", "it has another owner and stays");
+    edit(&mut world, Kind::ConfigMap, "leaf", |leaf| leaf["metadata"]["finalizers"] = json!([]));
+    for name in ["leaf", "middle", "top", "loose"] {
+        assert!(find(&world, Kind::ConfigMap, name).is_none(), "{name} is gone");
+    }
+    assert!(find(&world, Kind::ConfigMap, "shared").is_some());
 }
 
 #[test]

@@ -165,3 +165,37 @@ fn a_set_whose_pod_a_quota_refuses_tries_again() {
     pass(&mut world, 60);
     assert_eq!(names(&world), ["db-0", "db-1"]);
 }
+
+/// A limit without a request is a request, in the pods of workloads as in clients' own, so that the scheduler keeps room.
+#[test]
+fn pods_of_workloads_ask_for_what_they_are_limited_to() {
+    let mut world = world(1);
+    let container =
+        |resources: serde_json::Value| json!([{"name": "main", "image": "web:1", "resources": resources}]);
+    let limited = json!({"containers": container(json!({"limits": {"cpu": "3", "memory": "1Gi"}}))});
+    let whole = json!({"containers": container(json!({"requests": {"cpu": "500m"}})),
+        "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}});
+    for (name, spec) in [("limited", limited), ("whole", whole)] {
+        let labels = json!({"app": name});
+        let replicas = if name == "limited" { 4 } else { 1 };
+        let body = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec}}});
+        create(&mut world, Kind::of_object("apps/v1", "Deployment").unwrap(), body);
+    }
+    pass(&mut world, 30);
+    let of = |name: &str| -> Vec<serde_json::Value> {
+        pods(&world).into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == name).collect()
+    };
+    let limited = of("limited");
+    let asked = &limited[0]["spec"]["containers"][0]["resources"]["requests"];
+    assert_eq!(
+        (asked, &limited[0]["status"]["qosClass"]),
+        (&json!({"cpu": "3", "memory": "1Gi"}), &json!("Guaranteed"))
+    );
+    let running = limited.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+    assert_eq!(running, 2, "a node of 7.91 cores has room for two of three cores each");
+    let whole = &of("whole")[0];
+    assert_eq!(whole["spec"]["resources"]["requests"], json!({"cpu": "500m", "memory": "2Gi"}));
+    assert_eq!(whole["status"]["qosClass"], "Burstable");
+}

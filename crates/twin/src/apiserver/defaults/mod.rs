@@ -4,12 +4,16 @@
 //! act on and of volume sources other than those listed.
 
 mod allot;
+mod claim;
 mod documents;
 mod labelkeys;
+mod podlevel;
 mod serviceaccount;
 
 pub(crate) use allot::service as allot_service;
+pub(crate) use claim::default_class;
 pub(crate) use labelkeys::merge_typed as merge_label_keys;
+pub(crate) use podlevel::apply as pod_level;
 
 use super::Context;
 use super::custom;
@@ -54,6 +58,7 @@ pub(crate) fn apply(kind: Kind, doc: &mut Value) {
         Kind::Pod => {
             if let Some(spec) = child(doc, "spec") {
                 pod_spec(spec, true);
+                podlevel::apply(spec);
             }
         }
         Kind::Job => job(doc),
@@ -292,6 +297,11 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     };
     let guaranteed = guaranteed && requests.len() == limits.len() && requests.iter().all(same);
     if guaranteed { "Guaranteed" } else { "Burstable" }
+}
+
+/// Admission of a new claim: its class.
+pub(crate) fn admit_claim(ctx: &Context<'_>, doc: &mut Value) {
+    claim::admit(ctx.objects, doc);
 }
 
 /// Admission of a new pod: its priority, and its tolerations of nodes that fail.

@@ -6,7 +6,7 @@
 mod usage;
 
 pub use usage::{PodResources, Usage, pod_resources};
-pub(crate) use usage::{add, amounts, measure, of_pod};
+pub(crate) use usage::{add, add_up, amounts, measure, of_containers, of_pod};
 
 use super::quantity::Quantity;
 use super::status::Status;

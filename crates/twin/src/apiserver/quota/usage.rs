@@ -40,6 +40,11 @@ pub(crate) fn add(to: &mut Usage, more: &Usage, sign: i128) {
     }
 }
 
+/// Adds amounts, entry by entry.
+pub(crate) fn add_up(to: &mut Usage, more: &Usage) {
+    add(to, more, 1);
+}
+
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -61,8 +66,8 @@ pub(crate) fn amounts(value: Option<&Value>) -> Usage {
     all.filter_map(amount).collect()
 }
 
-/// What a pod's spec asks for in all: `of` is `requests` or `limits`.
-pub(crate) fn of_pod(spec: &Value, of: &str) -> Usage {
+/// What a pod's containers ask for together, whatever is stated for the pod as a whole: `of` is `requests` or `limits`.
+pub(crate) fn of_containers(spec: &Value, of: &str) -> Usage {
     let own = |container: &Value| amounts(container.pointer(&format!("/resources/{of}")));
     let mut total = Usage::new();
     list(spec, "/containers").for_each(|container| add(&mut total, &own(container), 1));
@@ -79,14 +84,20 @@ pub(crate) fn of_pod(spec: &Value, of: &str) -> Usage {
         raise(&mut starting, needed);
     }
     raise(&mut total, starting);
+    total
+}
+
+/// What a pod's spec asks for in all: `of` is `requests` or `limits`.
+pub(crate) fn of_pod(spec: &Value, of: &str) -> Usage {
+    let mut total = of_containers(spec, of);
     for (name, amount) in amounts(spec.pointer(&format!("/resources/{of}"))) {
         if matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-") {
             total.insert(name, amount);
         }
     }
     for (name, amount) in amounts(spec.get("overhead")) {
-        // A limit is raised only where there is one.
-        if of == "requests" || total.contains_key(&name) {
+        // A limit is raised only where there is one; none is not one.
+        if of == "requests" || total.get(&name).is_some_and(|limit| limit.nanos() != 0) {
             let slot = total.entry(name).or_insert(ZERO);
             *slot = sum(*slot, amount);
         }

@@ -405,6 +405,7 @@ fn autoscaler(errors: &mut Errors, doc: &Value) {
             errors.required(&format!("spec.scaleTargetRef.{field}"), "");
         }
     }
+    super::autoscaler::check(errors, doc);
 }
 
 fn budget(errors: &mut Errors, doc: &Value) {

@@ -3,6 +3,7 @@
 //! Works on documents after decoding and defaulting, so types are right and only meaning is judged.
 //! Leaves out fields the twin does not act on (probes, security contexts, volume sources).
 
+mod autoscaler;
 mod documents;
 mod job;
 mod jobpolicy;

@@ -13,6 +13,7 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// How far off its target a metric may be where nothing else is said.
@@ -34,7 +35,7 @@ pub struct Usage {
 /// The metrics APIs, as an autoscaler asks them. Values are thousandths.
 pub trait Metrics {
     /// What the selected pods use.
-    fn usage(&self) -> Vec<Usage>;
+    fn usage(&self) -> Cow<'_, [Usage]>;
     /// A metric of the selected pods.
     fn of_pods(&self, metric: &str, selector: Option<&LabelSelector>) -> Vec<(String, Sample)>;
     /// A metric of an object; the error is the API's text.

@@ -95,22 +95,48 @@ impl Memory {
         *bucket = Some((now, if may { left - EVENT_EVERY } else { left }));
         may
     }
-    /// Whether, with everything else as it is, time alone would change nothing: what was recommended within any window is
-    /// what is recommended now.
-    pub(super) fn is_settled(
+    /// When, with everything else as it is, time alone may change something: another recommendation than today's leaves a
+    /// window, or a change of replicas the period of a policy. `None`: never.
+    pub(super) fn changes_at(
         &self,
         now: Instant,
         behavior: Option<&HorizontalPodAutoscalerBehavior>,
-    ) -> bool {
-        let window =
-            |rules: &Option<HPAScalingRules>| rules.as_ref().and_then(|r| r.stabilization_window_seconds);
-        let stated =
-            behavior.into_iter().flat_map(|b| [window(&b.scale_up), window(&b.scale_down)]).flatten();
-        let longest = stated.max().unwrap_or(0).max(DOWNSCALE_STABILISATION_SECONDS);
-        let from = now - seconds(longest);
-        let mut recent = self.recommended.iter().filter(|(at, _)| *at >= from).map(|(_, count)| *count);
-        let first = recent.next();
-        recent.all(|count| Some(count) == first)
+    ) -> Option<Instant> {
+        let window = |rules: Option<&HPAScalingRules>| rules.and_then(|r| r.stabilization_window_seconds);
+        let up = behavior.and_then(|b| b.scale_up.as_ref());
+        let down = behavior.and_then(|b| b.scale_down.as_ref());
+        let wanted = self.recommended.iter().find(|(at, _)| *at == now).map(|(_, count)| *count);
+        // Of what is within a window the extreme alone counts, and that until its last mention leaves it.
+        let leave = |window: i32, beyond: &dyn Fn(i32, i32) -> bool| {
+            let mut last: Option<(i32, Instant)> = None;
+            for (at, count) in &self.recommended {
+                let end = *at + seconds(window);
+                if end < now || !wanted.is_some_and(|wanted| beyond(*count, wanted)) {
+                    continue;
+                }
+                let further = last.is_none_or(|(extreme, _)| beyond(*count, extreme));
+                if further || last.is_some_and(|(extreme, until)| extreme == *count && until < end) {
+                    last = Some((*count, end));
+                }
+            }
+            last.map(|(_, end)| end)
+        };
+        let leave = [
+            leave(window(up).unwrap_or(0), &|count, than| count < than),
+            leave(window(down).unwrap_or(DOWNSCALE_STABILISATION_SECONDS), &|count, than| count > than),
+        ];
+        let periods = |rules: Option<&HPAScalingRules>| -> Vec<i32> {
+            rules.and_then(|r| r.policies.as_ref()).into_iter().flatten().map(|p| p.period_seconds).collect()
+        };
+        let end = |list: &[(Instant, i32)], periods: Vec<i32>| -> Vec<Instant> {
+            let ends = list.iter().flat_map(|(at, _)| periods.iter().map(|period| *at + seconds(*period)));
+            ends.collect()
+        };
+        let ends = [end(&self.scaled_up, periods(up)), end(&self.scaled_down, periods(down))];
+        // What leaves just now may have to be looked at once more: one of the windows includes its end.
+        let next =
+            leave.into_iter().flatten().chain(ends.into_iter().flatten()).filter(|at| *at >= now).min()?;
+        Some(next.max(now + Span::from_nanos(1)))
     }
     /// The looks up to `last` that were left out would have recommended what the last one did.
     pub(super) fn catch_up(&mut self, before: Instant, last: Instant) {
@@ -305,17 +331,39 @@ mod tests {
         assert_eq!((down.replicas, down.limited.0), (8, "ScaleDownLimit"));
     }
 
+    /// Of several higher recommendations only the highest is waited for, until its last mention; lower ones not at all.
+    #[test]
+    fn time_changes_something_when_the_highest_leaves() {
+        let mut memory = Memory::default();
+        for (second, wanted) in [(0, 9), (15, 12), (30, 12), (45, 10), (60, 3), (75, 8)] {
+            memory.plain(at(second), wanted, bounds(12));
+        }
+        assert_eq!(memory.changes_at(at(75), None), Some(at(330)));
+        assert_eq!(memory.plain(at(345), 8, bounds(12)).replicas, 10);
+        assert_eq!(
+            memory.changes_at(at(345), None),
+            Some(at(345) + Span::from_nanos(1)),
+            "once more, then never"
+        );
+        assert_eq!(memory.plain(at(360), 8, bounds(10)).replicas, 8);
+        assert_eq!(memory.changes_at(at(360), None), None);
+    }
+
     #[test]
     fn what_was_left_out_counts_as_if_it_had_been_looked_at() {
         let mut memory = Memory::default();
         memory.begin(at(0), 8);
         memory.plain(at(15), 8, bounds(8));
-        assert!(memory.is_settled(at(15), None));
+        assert_eq!(memory.changes_at(at(15), None), None);
         memory.catch_up(at(15), at(3000));
         assert_eq!(memory.plain(at(3015), 2, bounds(8)).replicas, 8, "8 was recommended 15 s ago");
-        assert!(!memory.is_settled(at(3015), None));
+        assert_eq!(
+            memory.changes_at(at(3015), None),
+            Some(at(3300)),
+            "the 8 of 3000 s counts for five minutes"
+        );
         assert_eq!(memory.plain(at(3301), 2, bounds(8)).replicas, 2);
-        assert!(memory.is_settled(at(3400), None));
+        assert_eq!(memory.changes_at(at(3301), None), None);
     }
 
     #[test]

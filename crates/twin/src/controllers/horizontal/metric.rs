@@ -151,7 +151,7 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
         ));
     }
     let mut samples = Samples::new();
-    for usage in all {
+    for usage in all.iter() {
         let values: Option<Vec<i64>> = if container.is_empty() {
             usage.containers.iter().map(|(_, used)| used.get(name).copied()).collect()
         } else {
@@ -160,18 +160,18 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
         };
         if let Some(values) = values.filter(|values| !values.is_empty()) {
             let sample = Sample { at: usage.at, window: usage.window, value: values.iter().sum() };
-            samples.insert(usage.pod, sample);
+            samples.insert(usage.pod.clone(), sample);
         }
     }
     Ok(samples)
 }
 
 /// What each pod requests of a resource.
-fn requests(pods: &[&Pod], name: &str, container: &str) -> Result<BTreeMap<String, i64>, String> {
+fn requests<'a>(pods: &[&'a Pod], name: &str, container: &str) -> Result<BTreeMap<&'a str, i64>, String> {
     let mut all = BTreeMap::new();
     for pod in pods {
-        let own = pod.metadata.name.clone().unwrap_or_default();
-        all.insert(own.clone(), request(pod, &own, name, container)?);
+        let own = pod.metadata.name.as_deref().unwrap_or_default();
+        all.insert(own, request(pod, own, name, container)?);
     }
     Ok(all)
 }

@@ -1,9 +1,9 @@
 //! `horizontal`: HorizontalPodAutoscalers keep the replicas of what they name where its metrics are as wanted.
 //!
 //! Every autoscaler is looked at 15 s after it was made and every 15 s from then on, whatever changes in between. Looks
-//! that could not differ from the last are left out: nothing of the namespace has changed since, no pod is still starting,
-//! and nothing else was recommended within any window. The decision is [`look`], a pure function; here are the target's Scale, its pods and their metrics ([`crate::load`] says
-//! where those come from). Units: metrics in thousandths. Left out: scaling to and from zero (alpha), selectors of metrics
+//! that could not differ from the last are left out: nothing it goes by has changed since ([`Concern`]), no pod is still
+//! starting, and nothing that was recommended or done has left its window. The decision is [`look`], a pure function; here
+//! are the target's Scale, its pods and their metrics ([`crate::load`] says where those come from). Units: metrics in thousandths. Left out: scaling to and from zero (alpha), selectors of metrics
 //! (a metric here has one value), and pods that a target selects without owning them.
 
 mod decide;
@@ -12,7 +12,7 @@ mod metric;
 mod replicas;
 
 use super::events::{About, Source};
-use super::owned::{KINDS, Owned};
+use super::owned::{KINDS, Owned, controller};
 use super::podcontrol::{self, part, to_part};
 use super::workloads::Look;
 use super::{Cx, Place};
@@ -24,12 +24,14 @@ use crate::object::Object;
 use crate::store::{Change, ChangeKind, Objects, Stored};
 use fleet::{Instant, Span};
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HorizontalPodAutoscalerCondition as Condition,
-    HorizontalPodAutoscalerSpec as Spec, HorizontalPodAutoscalerStatus as Status,
+    CrossVersionObjectReference, HorizontalPodAutoscalerBehavior,
+    HorizontalPodAutoscalerCondition as Condition, HorizontalPodAutoscalerSpec as Spec,
+    HorizontalPodAutoscalerStatus as Status,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ const SOURCE: Source<'static> = Source { component: "horizontal-pod-autoscaler",
 
 /// One that fails is looked at this often while nothing changes: its recorder lets it say so again after this time.
 const FAILING_PERIOD: Span = Span::from_seconds(300);
-/// After this time a pod's CPU is what its work is.
+/// After this time a pod's CPU is what its work is, even of one that is not ready.
 const STARTED: Span = Span::from_seconds(300);
 
 /// What is kept of an autoscaler.
@@ -54,6 +56,87 @@ struct Watched {
     last: Instant,
     /// Looks are left out since the last.
     asleep: bool,
+    /// What it goes by, beside what others say of their namespace.
+    #[serde(default)]
+    target: (String, String),
+    #[serde(default)]
+    selector: String,
+}
+
+/// What an autoscaler that sleeps goes by: changes of its target and of the pods it selects. That metrics are stated
+/// otherwise anywhere in its namespace, or another autoscaler wants something else, wakes it as well.
+#[derive(Debug)]
+struct Concern {
+    /// Kind and name.
+    target: (String, String),
+    /// `None`: of every pod.
+    selector: Option<Selector>,
+}
+
+impl Concern {
+    fn is_touched(&self, change: &Change) -> bool {
+        let object = &change.object.object;
+        if object.kind() == Kind::Pod {
+            let selects = |object: &Object| {
+                let labels = object.meta().labels.as_ref();
+                self.selector.as_ref().is_none_or(|own| labels.is_some_and(|labels| own.matches(labels)))
+            };
+            return selects(object) || change.previous.as_ref().is_some_and(|old| selects(&old.object));
+        }
+        let is = |kind: &str, name: &str| kind == self.target.0 && name == self.target.1;
+        is(object.kind().resource().name, object.name())
+            || controller(object.meta()).is_some_and(|owner| is(&owner.kind, &owner.name))
+    }
+}
+
+/// What autoscalers that sleep go by: by namespace, and by uid.
+type Asleep = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Concern>>;
+
+/// Whether a change may matter to every autoscaler of its namespace: something else is said of metrics, or an autoscaler
+/// came, went or names something else. What is said of the load of a workload matters to those who name it or its owner.
+fn concerns_all(change: &Change) -> bool {
+    let object = &change.object.object;
+    let previous = change.previous.as_ref().map(|old| &old.object);
+    let gone = change.kind == ChangeKind::Deleted;
+    if object.kind() == KINDS.autoscaler {
+        let spec = |object: &Object| object.as_document().and_then(|doc| doc.body.get("spec")).cloned();
+        return gone || previous.map(spec) != Some(spec(object));
+    }
+    if object.kind() == Kind::Pod {
+        return false;
+    }
+    let said = |object: &Object| -> Vec<(String, String)> {
+        let all = object.meta().annotations.iter().flatten();
+        let loads = !is_workload(object.kind());
+        let of =
+            all.filter(|(key, _)| key.starts_with(load::METRIC) || (loads && key.starts_with(load::LOAD)));
+        of.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let now = if gone { Vec::new() } else { said(object) };
+    now != previous.map(said).unwrap_or_default()
+}
+
+/// Whether objects of a kind make pods, themselves or by sets.
+fn is_workload(kind: Kind) -> bool {
+    let known = [
+        KINDS.deployment,
+        KINDS.replica_set,
+        KINDS.replication_controller,
+        KINDS.stateful_set,
+        KINDS.daemon_set,
+        Kind::Job,
+    ];
+    known.contains(&kind)
+}
+
+/// Whether what a pod uses may change by time alone, or how it is counted.
+fn is_unsteady(pod: &Pod, now: Instant) -> bool {
+    let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
+    let young = start.is_some_and(|start| Instant::from_jiff(start.0) + STARTED > now);
+    let measured =
+        podcontrol::ready_since(pod).is_some_and(|since| since + apiserver::metrics::WINDOW <= now);
+    let mut said = pod.metadata.annotations.iter().flatten();
+    (young && !measured) || said.any(|(key, value)| key.contains("memory") && value.contains(','))
 }
 
 /// The controller's state.
@@ -63,7 +146,7 @@ pub(crate) struct Horizontal {
     watched: BTreeMap<Arc<str>, Watched>,
     /// Those asleep, by namespace; `None` until it is read from the above.
     #[serde(skip)]
-    asleep: Option<BTreeMap<Arc<str>, BTreeSet<Arc<str>>>>,
+    asleep: Option<Asleep>,
     /// Autoscalers without a timer; empty at rest.
     #[serde(skip)]
     new: BTreeSet<Place>,
@@ -82,8 +165,12 @@ impl Horizontal {
             return;
         }
         let namespace = if object.kind() == Kind::Namespace { object.name() } else { object.namespace() };
-        if let Some(asleep) = self.asleep().remove(namespace) {
-            self.woken.extend(asleep);
+        if let Some(asleep) = self.asleep().get_mut(namespace) {
+            let all = concerns_all(change);
+            let woken = asleep.iter().filter(|(_, concern)| all || concern.is_touched(change));
+            let woken: Vec<Arc<str>> = woken.map(|(uid, _)| uid.clone()).collect();
+            woken.iter().for_each(|uid| drop(asleep.remove(uid)));
+            self.woken.extend(woken);
         }
         if object.kind() != KINDS.autoscaler {
             return;
@@ -96,12 +183,12 @@ impl Horizontal {
             ChangeKind::Modified => {}
         }
     }
-    fn asleep(&mut self) -> &mut BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
+    fn asleep(&mut self) -> &mut Asleep {
         let watched = &self.watched;
         self.asleep.get_or_insert_with(|| {
-            let mut all: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+            let mut all = Asleep::new();
             for (uid, own) in watched.iter().filter(|(_, own)| own.asleep) {
-                all.entry(own.place.0.clone()).or_default().insert(uid.clone());
+                all.entry(own.place.0.clone()).or_default().insert(uid.clone(), own.concern());
             }
             all
         })
@@ -150,10 +237,26 @@ impl Horizontal {
         (own.last, own.asleep) = (last, false);
         self.next(look, &place, last + PERIOD - now);
     }
+    /// Whether an autoscaler's turn has come, and after what time it will if not; looks left out so far are made up for.
+    fn turn(&mut self, cx: &Cx<'_>, uid: &str) -> Result<(), Span> {
+        let Some(own) = self.watched.get_mut(uid) else { return Ok(()) };
+        let since = (cx.now - own.last).as_nanos();
+        let rest = since.rem_euclid(PERIOD.as_nanos());
+        if rest != 0 {
+            return Err(PERIOD - Span::from_nanos(rest));
+        }
+        if own.asleep {
+            own.memory.catch_up(own.last, (cx.now - PERIOD).max(own.last));
+        }
+        Ok(())
+    }
     /// Looks at an autoscaler; returns after what time it is to be looked at again although nothing changes.
     fn sync(&mut self, cx: &mut Cx<'_>, owned: &Owned, (namespace, name): &Place) -> Option<Span> {
         let stored = cx.objects.get(KINDS.autoscaler, namespace, name).cloned()?;
         let object = &stored.object;
+        if let Err(after) = self.turn(cx, object.uid()) {
+            return Some(after);
+        }
         let spec = part::<Spec>(object, "spec")?;
         let status: Status = part(object, "status").unwrap_or_default();
         let target = target(cx.objects, namespace, &spec.scale_target_ref);
@@ -166,31 +269,27 @@ impl Horizontal {
         let metrics = Measured::of(cx.objects, &spec, &all, (namespace, cx.now));
         let selecting = selecting(cx.objects, namespace, &spec.scale_target_ref);
         let seen = Seen { now: cx.now, namespace, scale, pods: all, selecting, metrics: &metrics };
-        let began = |pod: &&Pod| {
-            let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
-            start.is_some_and(|start| Instant::from_jiff(start.0) + STARTED > cx.now)
-        };
-        let starting = seen.pods.iter().any(began);
-        let (now, place) = (cx.now, (namespace.clone(), name.clone()));
-        let fresh = || Watched { place, memory: Memory::default(), last: now, asleep: false };
-        let own = self.watched.entry(object.uid().into()).or_insert_with(fresh);
+        let unsteady = seen.pods.iter().any(|pod| is_unsteady(pod, cx.now));
+        let own = self.watched.entry(object.uid().into()).or_insert_with(|| Watched {
+            place: (namespace.clone(), name.clone()),
+            memory: Memory::default(),
+            last: cx.now,
+            asleep: false,
+            target: Default::default(),
+            selector: String::new(),
+        });
+        let reference = &spec.scale_target_ref;
+        own.target = (reference.kind.clone(), reference.name.clone());
+        own.selector = target.as_ref().map(|(_, _, scale)| scale.selector.clone()).unwrap_or_default();
         let outcome = look(&mut own.memory, &spec, &status, &seen, &mut |replicas| match &target {
             Ok((kind, ..)) => rescale(cx, *kind, (namespace, &spec.scale_target_ref.name), replicas),
             Err(why) => Err(why.clone()),
         });
-        let failing = |c: &Condition| c.status == "False" && c.type_ != "ScalingLimited";
-        let failing = outcome.status.conditions.iter().flatten().any(failing);
-        let quiet = outcome.status == status && outcome.events.is_empty() && !starting;
-        (own.last, own.asleep) =
-            (now, quiet && (failing || own.memory.is_settled(now, spec.behavior.as_ref())));
-        let next = match (own.asleep, failing) {
-            (false, _) => Some(PERIOD),
-            (true, true) => Some(FAILING_PERIOD),
-            (true, false) => None,
-        };
+        let quiet = outcome.status == status && outcome.events.is_empty() && !unsteady;
+        let next = own.rest(cx.now, quiet, &outcome, spec.behavior.as_ref());
         if own.asleep {
-            let uid = object.uid().into();
-            self.asleep().entry(namespace.clone()).or_default().insert(uid);
+            let (uid, concern) = (object.uid().into(), own.concern());
+            self.asleep().entry(namespace.clone()).or_default().insert(uid, concern);
         }
         cx.put_status(object, to_part(&outcome.status));
         let about = About::new(object);
@@ -202,6 +301,35 @@ impl Horizontal {
             }
         }
         next
+    }
+}
+
+impl Watched {
+    fn concern(&self) -> Concern {
+        let selector = Some(&self.selector).filter(|text| !text.is_empty());
+        let selector = selector.and_then(|text| Selector::parse(text).ok());
+        Concern { target: self.target.clone(), selector }
+    }
+    /// Whether looks are left out from now on, and after what time there has to be one although nothing changes.
+    fn rest(
+        &mut self,
+        now: Instant,
+        quiet: bool,
+        outcome: &Outcome,
+        behavior: Option<&HorizontalPodAutoscalerBehavior>,
+    ) -> Option<Span> {
+        let failing = |c: &Condition| c.status == "False" && c.type_ != "ScalingLimited";
+        let failing = outcome.status.conditions.iter().flatten().any(failing);
+        (self.last, self.asleep) = (now, quiet);
+        let whole = |span: Span| {
+            let periods = (span.as_nanos() + PERIOD.as_nanos() - 1) / PERIOD.as_nanos();
+            PERIOD.scaled(periods.max(1), 1)
+        };
+        match (quiet, failing) {
+            (false, _) => Some(PERIOD),
+            (true, true) => Some(FAILING_PERIOD),
+            (true, false) => self.memory.changes_at(now, behavior).map(|at| whole(at - now)),
+        }
     }
 }
 
@@ -268,9 +396,9 @@ fn selected(
     } else {
         owned.children(object.uid(), Kind::Pod)
     };
-    let labels = |stored: &Arc<Stored>| stored.object.meta().labels.clone().unwrap_or_default();
-    let mut all: Vec<Arc<Stored>> =
-        all.into_iter().filter(|stored| selector.matches(&labels(stored))).collect();
+    let none = BTreeMap::new();
+    let mut all = all;
+    all.retain(|stored| selector.matches(stored.object.meta().labels.as_ref().unwrap_or(&none)));
     all.sort_by(|a, b| a.object.name().cmp(b.object.name()));
     all
 }
@@ -339,8 +467,8 @@ impl Measured {
 }
 
 impl Metrics for Measured {
-    fn usage(&self) -> Vec<Usage> {
-        self.usage.clone()
+    fn usage(&self) -> Cow<'_, [Usage]> {
+        Cow::Borrowed(&self.usage)
     }
     fn of_pods(&self, metric: &str, _: Option<&LabelSelector>) -> Vec<(String, Sample)> {
         self.pods.get(metric).cloned().unwrap_or_default()

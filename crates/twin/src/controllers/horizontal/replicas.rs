@@ -42,11 +42,11 @@ impl Tolerance {
 }
 
 /// Pods by what their metric is worth.
-struct Groups {
+struct Groups<'a> {
     ready: usize,
-    unready: BTreeSet<String>,
-    missing: BTreeSet<String>,
-    ignored: BTreeSet<String>,
+    unready: BTreeSet<&'a str>,
+    missing: BTreeSet<&'a str>,
+    ignored: BTreeSet<&'a str>,
 }
 
 /// What the calculation came to.
@@ -61,7 +61,7 @@ pub(super) struct Proposal {
 /// What metrics of pods are held against.
 pub(super) enum Target<'a> {
     /// Percent of what each pod requests, in thousandths.
-    Utilization(i32, &'a BTreeMap<String, i64>),
+    Utilization(i32, &'a BTreeMap<&'a str, i64>),
     /// Thousandths a pod.
     Average(i64),
 }
@@ -70,18 +70,18 @@ fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn group(pods: &[&Pod], samples: &Samples, is_cpu: bool, now: Instant) -> Groups {
+fn group<'a>(pods: &[&'a Pod], samples: &Samples, is_cpu: bool, now: Instant) -> Groups<'a> {
     let mut groups =
         Groups { ready: 0, unready: BTreeSet::new(), missing: BTreeSet::new(), ignored: BTreeSet::new() };
     for pod in pods {
-        let own = name(pod).to_owned();
+        let own = name(pod);
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
         if is_deleting(&pod.metadata) || phase == Some("Failed") {
             groups.ignored.insert(own);
         } else if phase == Some("Pending") {
             groups.unready.insert(own);
         } else {
-            match samples.get(&own) {
+            match samples.get(own) {
                 None => {
                     groups.missing.insert(own);
                 }
@@ -119,8 +119,10 @@ impl Target<'_> {
                 Ok((average as f64 / *target as f64, 0, average))
             }
             Target::Utilization(target, requests) => {
-                let known: Vec<(i64, i64)> =
-                    samples.iter().filter_map(|(pod, s)| Some((s.value, *requests.get(pod)?))).collect();
+                let known: Vec<(i64, i64)> = samples
+                    .iter()
+                    .filter_map(|(pod, s)| Some((s.value, *requests.get(pod.as_str())?)))
+                    .collect();
                 let used: i64 = known.iter().map(|(used, _)| used).sum();
                 let asked: i64 = known.iter().map(|(_, asked)| asked).sum();
                 if asked == 0 {
@@ -146,7 +148,11 @@ impl Target<'_> {
 /// The refusal of metrics of which none tells anything.
 pub(super) fn measured(pods: &[&Pod], samples: &Samples, is_cpu: bool, now: Instant) -> Result<(), String> {
     let groups = group(pods, samples, is_cpu, now);
-    if samples.keys().all(|pod| groups.ignored.contains(pod) || groups.unready.contains(pod)) {
+    if samples
+        .keys()
+        .map(String::as_str)
+        .all(|pod| groups.ignored.contains(pod) || groups.unready.contains(pod))
+    {
         return Err("did not receive metrics for targeted pods (pods might be unready)".to_owned());
     }
     Ok(())
@@ -163,7 +169,7 @@ pub(super) fn of_pods(
 ) -> Result<Proposal, String> {
     measured(pods, &samples, is_cpu, now)?;
     let groups = group(pods, &samples, is_cpu, now);
-    samples.retain(|pod, _| !groups.ignored.contains(pod) && !groups.unready.contains(pod));
+    samples.retain(|pod, _| !groups.ignored.contains(pod.as_str()) && !groups.unready.contains(pod.as_str()));
     let (ratio, utilization, average) = target.ratio(&samples)?;
     let proposal = |replicas| Ok(Proposal { replicas, utilization, average });
     let up_with_unready = !groups.unready.is_empty() && ratio > 1.0;
@@ -175,12 +181,12 @@ pub(super) fn of_pods(
     }
     let sample = |value| Sample { at: now, window: Span::ZERO, value };
     if ratio < 1.0 {
-        samples.extend(groups.missing.iter().map(|pod| (pod.clone(), sample(target.assumed(pod)))));
+        samples.extend(groups.missing.iter().map(|pod| ((*pod).to_owned(), sample(target.assumed(pod)))));
     } else if ratio > 1.0 {
-        samples.extend(groups.missing.iter().map(|pod| (pod.clone(), sample(0))));
+        samples.extend(groups.missing.iter().map(|pod| ((*pod).to_owned(), sample(0))));
     }
     if up_with_unready {
-        samples.extend(groups.unready.iter().map(|pod| (pod.clone(), sample(0))));
+        samples.extend(groups.unready.iter().map(|pod| ((*pod).to_owned(), sample(0))));
     }
     let (again, ..) = target.ratio(&samples)?;
     let turns = (ratio < 1.0 && again > 1.0) || (ratio > 1.0 && again < 1.0);

@@ -1,7 +1,7 @@
 //! Pods of Jobs, and what admission adds to any pod.
 
 use super::TRACKING;
-use crate::apiserver;
+use crate::apiserver::{self, quantity};
 use crate::controllers::Cx;
 use crate::controllers::podcontrol::ready_since;
 use crate::controllers::scheduler::Selector;
@@ -10,6 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ContainerStatus, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodSpec, Toleration,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::cmp::{Ordering, Reverse};
 
 /// Annotation and label that carry a pod's completion index.
@@ -125,6 +126,11 @@ pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) -> Result<(), String> {
 /// Quality of service: every container's limits equal its requests for CPU and memory, none states
 /// anything, or between.
 pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
+    let amount = |quantity: Option<&Quantity>| {
+        quantity
+            .and_then(|quantity| quantity::Quantity::parse(&quantity.0).ok())
+            .map(quantity::Quantity::nanos)
+    };
     let (mut guaranteed, mut stated) = (true, false);
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
         let resources = container.resources.as_ref();
@@ -134,7 +140,7 @@ pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
             let limit = limits.and_then(|l| l.get(name));
             let request = requests.and_then(|r| r.get(name)).or(limit);
             stated |= limit.is_some() || request.is_some();
-            guaranteed &= limit.is_some() && limit == request;
+            guaranteed &= limit.is_some() && (limit == request || amount(limit) == amount(request));
         }
     }
     match (stated, guaranteed) {

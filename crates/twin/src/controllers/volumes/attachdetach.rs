@@ -7,7 +7,7 @@
 //! is tainted as out of service. What is attached where, and what is on its way, are VolumeAttachment objects.
 
 use super::claims::{attachment_kind, claims_of};
-use super::{ATTACH, DETACH, UNMOUNT_WAIT, claim_kind, volume_kind};
+use super::{ATTACH, DETACH, UNMOUNT, UNMOUNT_WAIT, claim_kind, volume_kind};
 use crate::controllers::document::{annotate, annotation, at, set, text};
 use crate::controllers::events::{About, Source};
 use crate::controllers::node::{OUT_OF_SERVICE, is_ready, is_tainted};
@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const SOURCE: Source<'static> = Source { component: "attachdetach-controller", host: None };
-/// When the volume was first wanted gone, of an attachment to a node that does not answer.
+/// When the volume was first wanted gone: a node takes it off before it is detached, and one that does not answer is given
+/// time. A pod that comes meanwhile finds it attached, as the next of a StatefulSet's name does.
 const LEAVING_SINCE: &str = "twin.kubercarbon.io/leaving-since";
 
 /// The controller's state.
@@ -340,15 +341,19 @@ fn sync(cx: &mut Cx<'_>, name: &str) -> bool {
             }
         });
     }
-    if health(cx, &node) == Health::Silent {
-        let over = since.unwrap_or(cx.now) + UNMOUNT_WAIT;
-        if since.is_none() {
+    let unmounts = match health(cx, &node) {
+        Health::Silent => UNMOUNT_WAIT,
+        Health::Answers => UNMOUNT,
+        Health::Down => Span::ZERO,
+    };
+    if !unmounts.is_zero() {
+        let Some(since) = since else {
             let now = cx.now.to_rfc3339_seconds();
             cx.change_document(kind, ("", name), |doc| annotate(doc, LEAVING_SINCE, &now));
-            wait(cx, name, &uid, UNMOUNT_WAIT);
+            wait(cx, name, &uid, unmounts);
             return true;
-        }
-        if over > cx.now {
+        };
+        if since + unmounts > cx.now {
             return false;
         }
     }
@@ -357,6 +362,7 @@ fn sync(cx: &mut Cx<'_>, name: &str) -> bool {
         doc.metadata.deletion_timestamp = Some(now);
         doc.metadata.deletion_grace_period_seconds = Some(0);
     });
-    wait(cx, name, &uid, DETACH);
+    let taken = if unmounts == UNMOUNT { UNMOUNT } else { Span::ZERO };
+    wait(cx, name, &uid, DETACH - taken);
     true
 }

@@ -29,7 +29,6 @@ const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
@@ -191,7 +190,7 @@ impl Binder {
                 !is_used(cx, namespace, claim_name)
             });
         }
-        let class = default_class(cx);
+        let class = crate::apiserver::default_class(cx.objects);
         let mut acted = cx.change_document(kind, (namespace, claim_name), |claim| {
             protect(&mut claim.metadata, CLAIM_FINALIZER);
             if let (Some(class), None) = (class, at(claim, &["spec", "storageClassName"])) {
@@ -479,15 +478,6 @@ fn zone(cx: &Cx<'_>, claim: &Document) -> Option<String> {
     let zones: BTreeSet<String> = nodes.filter_map(of).collect();
     let lot = Stream::new(cx.seed, &format!("zones/{}", uid(claim))).below(zones.len() as u64);
     zones.into_iter().nth(usize::try_from(lot).unwrap_or(0))
-}
-
-/// The class claims get that name none.
-fn default_class(cx: &Cx<'_>) -> Option<String> {
-    let all = cx.documents(class_kind(), None).filter(|c| annotation(c, DEFAULT_CLASS) == "true");
-    // The newest counts where there are several.
-    let newest =
-        all.max_by_key(|c| (c.metadata.creation_timestamp.as_ref().map(|t| t.0), std::cmp::Reverse(name(c))));
-    newest.map(|class| name(class).to_owned())
 }
 
 /// Whether a pod that has not ended uses a claim.

@@ -21,8 +21,10 @@ pub(crate) const PROVISION: Span = Span::from_seconds(3);
 pub(crate) const DELETE: Span = Span::from_seconds(5);
 /// From asking to attach to being attached: a network disk takes 3 to 10 s; assumed.
 pub(crate) const ATTACH: Span = Span::from_seconds(5);
-/// From asking to detach to being detached; assumed.
+/// From its last pod's end to being detached; assumed.
 pub(crate) const DETACH: Span = Span::from_seconds(5);
+/// Of that, until the node has taken it off and said so; a pod that comes until then uses it on; assumed.
+pub(crate) const UNMOUNT: Span = Span::from_seconds(1);
 /// From asking a disk to grow to its file system being as large; assumed.
 pub(crate) const EXPAND: Span = Span::from_seconds(10);
 /// How long a volume whose node does not answer is left attached in case it is still written to
