@@ -35,7 +35,7 @@ const BLINKS: f64 = 0.03;
 /// Share of steps that rank free places at a part of the prices.
 const PART_PRICED: f64 = 0.2;
 /// A job takes part once it costs this many times the threshold at least.
-const TAKES_PART: f64 = 3.0;
+pub const TAKES_PART: f64 = 3.0;
 /// Share of steps that are about a job that misses its deadline, while there is one: where few do and chains may bring
 /// them in, and where not all can be in time.
 const ABOUT_MISSED: (f64, f64) = (0.4, 0.25);
@@ -99,6 +99,8 @@ pub struct Anneal<'s, 'p, 'm> {
     taking_part: usize,
     /// Share of the prices free places are ranked at in this step.
     part: f64,
+    /// Slots a search looks at, kept for the next.
+    slots: Vec<(f64, usize)>,
     /// Grams a unit of weight out of time counts now, and at first.
     miss: f64,
     miss_at_first: f64,
@@ -116,6 +118,8 @@ pub enum About<'b> {
     All,
     /// These jobs', and those in their way.
     These(&'b [usize]),
+    /// These jobs', whatever they cost, while others have no place yet.
+    First(&'b [usize]),
 }
 
 /// What an outcome may come to at most.
@@ -162,6 +166,12 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         let mut by_cost: Vec<(f64, usize)> = match about {
             About::All => (0..jobs).map(|job| (menu.least(job, &mut state.work), job)).collect(),
             About::These(some) => some.iter().map(|job| (state.values[*job].cost, *job)).collect(),
+            About::First(some) => some.iter().map(|job| (f64::INFINITY, *job)).collect(),
+        };
+        let out = |job: &usize| state.values[*job].missed > 0;
+        let (missed, miss) = match about {
+            About::First(some) => (some.iter().copied().filter(out).collect(), f64::INFINITY),
+            _ => ((0..jobs).filter(out).collect(), missing(state)),
         };
         by_cost.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         Anneal {
@@ -175,13 +185,14 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
             undo: Vec::new(),
             out: Vec::new(),
             chain: false,
-            chains: missing(state).is_infinite() && state.problem.jobs.iter().all(|job| job.optional),
-            missed: (0..jobs).filter(|job| state.values[*job].missed > 0).collect(),
+            chains: miss.is_infinite() && state.problem.jobs.iter().all(|job| job.optional),
+            missed,
             by_cost,
             taking_part: jobs,
             part: 1.0,
+            slots: Vec::new(),
             miss: f64::INFINITY,
-            miss_at_first: missing(state),
+            miss_at_first: miss,
             firm: 1.0,
             heat: 0.0,
             hottest: 0.0,
@@ -361,11 +372,12 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         let at = self.draw.share() * self.draw.share() * choices.len() as f64;
         let choice = choices[at as usize];
         let held = self.state.values[job];
-        if held.missed == 0 && !item.prompt && choice.cost - held.cost > worst {
+        let costs = if self.state.toll.is_some() { choice.priced } else { choice.cost };
+        if held.missed == 0 && !item.prompt && costs - held.cost > worst {
             return;
         }
         let Some(place) = self.wanted(job, choice) else { return };
-        let mut now = problem.value(item, &place);
+        let mut now = self.state.value(job, &place);
         if self.state.places[job].as_ref() == Some(&place) || self.limit(held, worst).exceeded(&now) {
             return;
         }
@@ -386,7 +398,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
     /// which is always the same, or one run among all.
     fn wanted(&mut self, job: usize, choice: Choice) -> Option<Place> {
         let item = &self.state.problem.jobs[job];
-        if !item.pausable {
+        if !item.pauses(self.state.problem.slot) {
             return Some(choice.place(item));
         }
         if self.draw.share() < WHOLE {
@@ -395,7 +407,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
             let at = self.draw.share() * self.draw.share() * choices.len() as f64;
             return choices.get(at as usize).map(|choice| choice.place(item));
         }
-        self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true).map(|found| found.1)
+        self.runs_on(item.mode(choice.mode), usize::from(choice.cluster)).map(|found| found.1)
     }
 
     /// Takes a job and a few others out of one corner (its own, or one it would rather be in) and puts
@@ -510,12 +522,13 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         if !self.chain || self.out.len() >= CHAIN_MAX {
             return None;
         }
-        let item = &self.state.problem.jobs[job];
+        let problem = self.state.problem;
+        let item = &problem.jobs[job];
         let choices = self.menu.of(job, &mut self.state.work);
         let choices = wanted(&choices);
         let choice = *choices.get(self.draw.below(choices.len()))?;
-        let place = if item.pausable {
-            self.runs_on(item.mode(choice.mode), usize::from(choice.cluster), true)?.1
+        let place = if item.pauses(problem.slot) {
+            self.runs_on(item.mode(choice.mode), usize::from(choice.cluster))?.1
         } else {
             choice.place(item)
         };
@@ -526,7 +539,7 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
     fn insert(&mut self, job: usize, before: &mut Value) -> bool {
         let problem = self.state.problem;
         let item = &problem.jobs[job];
-        let found = if item.pausable { self.free_runs(job) } else { self.free_choice(job) };
+        let found = if item.pauses(problem.slot) { self.free_runs(job) } else { self.free_choice(job) };
         let place = match found.or_else(|| self.eject(job, before)) {
             Some(place) => place,
             // It has to run: late, if there is no other way.
@@ -547,42 +560,49 @@ impl<'s, 'p, 'm> Anneal<'s, 'p, 'm> {
         Some(choice.place(&problem.jobs[job]))
     }
 
+    /// The cheapest free runs of a job that may pause: most have one run, which is soon found and leaves few clusters
+    /// where pauses could gain.
     fn free_runs(&mut self, job: usize) -> Option<Place> {
-        let problem = self.state.problem;
-        let mut best: Option<(f64, Place)> = None;
-        for choice in self.menu.of(job, &mut self.state.work).iter() {
-            let least = if self.part == 1.0 { choice.priced } else { choice.cost };
-            if best.as_ref().is_some_and(|best| least >= best.0) {
-                if self.part == 1.0 {
+        let State { problem, room, work, .. } = &mut *self.state;
+        let (problem, item) = (*problem, &problem.jobs[job]);
+        let prices = (self.part == 1.0).then_some(self.menu.prices);
+        let priced = |choice: &Choice| if prices.is_some() { choice.priced } else { choice.cost };
+        let draw = &mut self.draw;
+        let part = if prices.is_some() { 1.0 } else { 0.0 };
+        let whole = self.menu.free(job, part, room, work, || draw.share() >= BLINKS);
+        let mut best = whole.map(|choice| (priced(&choice), choice.place(item)));
+        for choice in self.menu.of(job, work).iter() {
+            if best.as_ref().is_some_and(|best| priced(choice) >= best.0) {
+                if prices.is_some() {
                     break;
                 }
                 continue;
             }
-            let mode = problem.jobs[job].mode(choice.mode);
-            if let Some(found) = self.runs_on(mode, usize::from(choice.cluster), false)
-                && best.as_ref().is_none_or(|best| found.0 < best.0)
-                && self.draw.share() >= BLINKS
+            let (mode, cluster) = (item.mode(choice.mode), usize::from(choice.cluster));
+            let search = Search::new(problem, room, prices, mode, cluster);
+            let dearest = best.as_ref().map_or(f64::INFINITY, |best| best.0);
+            if let Some(found) = search.cheaper_than(dearest, item.deadline, &mut self.slots, work)
+                && draw.share() >= BLINKS
             {
                 best = Some(found);
             }
         }
-        let item = &problem.jobs[job];
         if let Some((before, gain)) = &item.sticky
             && before.end() <= item.deadline
             && best.as_ref().is_none_or(|best| problem.cost(item, before) <= best.0 + gain)
-            && problem.has_room(&self.state.room, item, before)
+            && problem.has_room(room, item, before)
         {
             return Some(before.clone());
         }
         best.map(|best| best.1)
     }
 
-    /// The cheapest runs of a job that may pause on one cluster: in the room left, or in all there is.
-    fn runs_on(&mut self, item: &Job, cluster: usize, all: bool) -> Option<(f64, Place)> {
+    /// The cheapest runs of a job that may pause on one cluster, whoever is there.
+    fn runs_on(&mut self, item: &Job, cluster: usize) -> Option<(f64, Place)> {
         let problem = self.state.problem;
         let site = item.sites[cluster].as_ref()?;
         let prices = (self.part == 1.0).then_some(self.menu.prices);
-        let room = if all { &problem.room } else { &self.state.room };
+        let room = &problem.room;
         let mut work = 0;
         let found = Search::new(problem, room, prices, item, cluster).cheapest(item.deadline, &mut work);
         let found = found.or_else(|| {

@@ -40,7 +40,7 @@ pub fn fill(state: &mut State<'_>, prices: &Prices) {
 }
 
 /// Inserts a job that has no place yet.
-fn insert(state: &mut State<'_>, job: usize, prices: Option<&Prices>) {
+pub fn insert(state: &mut State<'_>, job: usize, prices: Option<&Prices>) {
     if state.places[job].is_some() || state.insert(job, prices) {
         return;
     }

@@ -4,7 +4,9 @@ use super::interruptible::Search;
 use super::menu::Menu;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, Problem, Site, Value};
-use super::solve::solve;
+use super::skeleton::skeleton;
+use super::solve::{Budget, solve};
+use super::state::State;
 use proptest::prelude::*;
 
 const SLOT: i64 = 100;
@@ -270,6 +272,45 @@ proptest! {
             }
             prop_assert!(menu.free(0, part, &room, &mut 0, || false).is_none());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_plan_begun_with_the_largest_keeps_to_capacity_and_pays_no_toll_in_the_end(
+        intensity in prop::collection::vec(1i64..9, 3..16),
+        specs in prop::collection::vec((0i64..500, 60i64..350, 100i64..900, 1i64..4, 1u8..9, any::<bool>()), 33..60),
+        toll in 0u8..5,
+    ) {
+        let jobs: Vec<Job> = specs.iter().map(|(from, length, slack, cores, kw, pausable)| {
+            let mut job = job(*from, *length, from + length + slack, *cores, [f64::from(*kw), 2.0]);
+            (job.optional, job.pausable) = (true, *pausable);
+            job
+        }).collect();
+        let problem = problem(16, [6, 9], &intensity, jobs);
+        let price: Vec<f64> = (0..2 * 4 * 16).map(|i| f64::from((i * 7 % 5) as u8 * toll) * 1e-4).collect();
+        let prices = Prices::given(&problem, &price);
+        let begin = |seed| {
+            let mut share = |work: u64| work as f64 / 200_000.0;
+            let mut budget = Budget { share: &mut share, stride: 500 };
+            let mut menu = Menu::new(&problem, &prices);
+            skeleton(&State::new(&problem), &mut menu, 1.0, 1.0, seed, &mut budget)
+        };
+        let state = begin(1);
+        let mut room = problem.room.clone();
+        for (job, place) in state.places.iter().enumerate() {
+            let Some(place) = place else { continue };
+            prop_assert_eq!(state.values[job], problem.value(&problem.jobs[job], place));
+            prop_assert_eq!(place.runs.iter().map(|run| run.1 - run.0).sum::<i64>(), problem.jobs[job].length);
+            prop_assert!(place.end() <= problem.jobs[job].deadline);
+            for slot in place.runs.iter().flat_map(|run| problem.overlapped(*run)) {
+                room[place.cluster * problem.slots + slot][0] -= problem.jobs[job].demand[0];
+            }
+        }
+        prop_assert!(room.iter().zip(&state.room).all(|(mine, its)| mine[0] == its[0] && its[0] >= 0));
+        prop_assert_eq!(&state.places, &begin(1).places, "the same twice");
     }
 }
 

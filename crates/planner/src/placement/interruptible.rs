@@ -107,6 +107,25 @@ impl Search<'_> {
         }
     }
 
+    /// The same where it is less than `dearest`; one look at the slots tells where it cannot be.
+    pub fn cheaper_than(
+        &self,
+        dearest: f64,
+        until: i64,
+        slots: &mut Vec<(f64, usize)>,
+        work: &mut u64,
+    ) -> Option<(f64, Place)> {
+        let site = self.job.sites[self.cluster].as_ref()?;
+        let least = self.relaxed(site, until, slots);
+        *work += 2 * (until.min(self.problem.slots as i64 * self.problem.slot) - self.job.from).max(0) as u64
+            / self.problem.slot as u64;
+        // A running job may be paused at once, which the look at whole slots does not see.
+        if !self.job.running && least? >= dearest {
+            return None;
+        }
+        self.cheapest(until, work).filter(|found| found.0 < dearest)
+    }
+
     fn cheapest_so(&self, until: i64, work: &mut u64) -> Option<(f64, Place)> {
         let site = self.job.sites[self.cluster]?;
         let w = self.window(until)?;

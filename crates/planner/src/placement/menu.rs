@@ -70,7 +70,7 @@ impl<'a> Menu<'a> {
         if let Some(known) = &self.choices[job] {
             return known.clone();
         }
-        let pauses = self.problem.jobs[job].pausable;
+        let pauses = self.problem.jobs[job].pauses(self.problem.slot);
         let found: Rc<[Choice]> = self.work_out(job, pauses, work).into();
         self.choices[job] = Some(found.clone());
         found
@@ -78,7 +78,7 @@ impl<'a> Menu<'a> {
 
     /// The choices of a job for one run, although it may pause.
     pub fn whole(&mut self, job: usize, work: &mut u64) -> Rc<[Choice]> {
-        if !self.problem.jobs[job].pausable {
+        if !self.problem.jobs[job].pauses(self.problem.slot) {
             return self.of(job, work);
         }
         if let Some(known) = &self.whole[job] {
@@ -89,7 +89,7 @@ impl<'a> Menu<'a> {
         found
     }
 
-    /// The cheapest of a job's choices of one run that have room and that `pass` lets pass, ranked at a part of the
+    /// The cheapest of a job's choices for one run that have room and that `pass` lets pass, ranked at a part of the
     /// prices; the first of those where only the first will do.
     pub fn free(
         &mut self,
@@ -99,7 +99,7 @@ impl<'a> Menu<'a> {
         work: &mut u64,
         mut pass: impl FnMut() -> bool,
     ) -> Option<Choice> {
-        let choices = self.of(job, work);
+        let choices = self.whole(job, work);
         let (problem, item) = (self.problem, &self.problem.jobs[job]);
         let full = &mut self.full[job];
         if full.is_empty() {

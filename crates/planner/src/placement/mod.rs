@@ -26,6 +26,7 @@ pub mod problem;
 mod saving;
 mod scan;
 mod schedule;
+mod skeleton;
 mod solve;
 mod state;
 

@@ -112,6 +112,10 @@ impl Job {
             self.others.get(usize::from(mode).wrapping_sub(1)).unwrap_or(self)
         }
     }
+    /// Whether it may have more than one run: what lasts no longer than a slot and has not begun has nothing to pause.
+    pub fn pauses(&self, slot: i64) -> bool {
+        self.pausable && (self.running || self.length > slot)
+    }
     /// What a place holds while it runs.
     #[inline]
     pub fn holds(&self, place: &Place) -> &Amounts {

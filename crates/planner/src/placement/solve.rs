@@ -13,6 +13,7 @@ use super::dual::{Asked, Dual};
 use super::menu::Menu;
 use super::prices::Prices;
 use super::problem::{Job, Place, Problem};
+use super::skeleton::skeleton;
 use super::state::State;
 
 /// The relaxation ends at this share of the whole.
@@ -34,13 +35,15 @@ const PACE: f64 = 3.0;
 /// Pace where prices are known.
 const PACE_WARM: f64 = 0.1;
 /// Parts of an annealing.
-const HEAT_PARTS: u64 = 100;
+pub const HEAT_PARTS: u64 = 100;
 /// Heat of an annealing at first and at last, in mean costs of a job; and the 100th root of their ratio.
 const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 /// The same where a plan was known: the search stays near it.
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
+/// A plan begun with the largest jobs is ready at this share of the whole.
+const SKELETON_AT: f64 = 0.6;
 /// Share of the whole that going back to where jobs were planned may take beyond the annealing's end.
 const BACK: f64 = 0.25;
 /// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
@@ -171,9 +174,15 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
         }
     }
     let left_out = |state: &State<'_>| state.places.iter().any(Option::is_none);
-    let heat = if known { HEAT_WARM } else { HEAT };
-    let end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
+    let mut heat = if known { HEAT_WARM } else { HEAT };
+    let mut end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
     let mut menu = Menu::new(problem, dual.prices());
+    let mut before = None;
+    if !known && let Some(begun) = begun(&mut state, &mut menu, seed, &mut budget) {
+        // Whoever it leaves out is brought in by what follows, or else it was for nothing.
+        before = Some(std::mem::replace(&mut state, begun));
+        (heat, end) = (HEAT_AGAIN, 1.0);
+    }
     anneal(&mut state, &mut menu, heat, end, seed, &mut budget);
     if end < 1.0 {
         let missed = state.total().missed;
@@ -185,6 +194,9 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
             menu = Menu::new(problem, dual.prices());
         }
         anneal(&mut state, &mut menu, HEAT_AGAIN, 1.0, seed, &mut budget);
+    }
+    if let Some(before) = before.filter(|before| before.total().better_than(&state.total())) {
+        state = State { work: state.work, ..before };
     }
     settle(&mut state, &(0..jobs).collect::<Vec<_>>());
     if jobs <= branch::EXACT_JOBS {
@@ -198,6 +210,25 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
         work: state.work,
         places: state.places,
     }
+}
+
+/// A plan begun with the largest jobs, where there are many, time is left, and nearly all can be in time; its work counts
+/// in any case.
+fn begun<'p>(
+    state: &mut State<'p>,
+    menu: &mut Menu<'_>,
+    seed: u64,
+    budget: &mut Budget<'_>,
+) -> Option<State<'p>> {
+    let few_out = |state: &State<'_>| !overloaded(state.problem, state.total().missed);
+    let jobs = state.places.len();
+    if jobs <= AGAIN_JOBS || !few_out(state) || (budget.share)(state.work) >= SKELETON_AT {
+        return None;
+    }
+    let mean = grams(state) / jobs as f64;
+    let begun = skeleton(state, menu, mean, SKELETON_AT, seed, budget);
+    state.work = begun.work;
+    few_out(&begun).then_some(begun)
 }
 
 /// Rounds of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way; from prices

@@ -7,6 +7,7 @@ use super::interruptible::Search;
 use super::prices::Prices;
 use super::problem::{Amounts, Place, Problem, RESOURCES, Value};
 use super::scan::Scan;
+use std::rc::Rc;
 
 /// A plan under construction.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct State<'a> {
     pub here: Vec<Vec<u32>>,
     /// What each job's place is worth.
     pub values: Vec<Value>,
+    /// What capacity costs those who are here for the sake of those who are not yet; part of what a place is worth.
+    pub toll: Option<Rc<Prices>>,
     /// Work units used.
     pub work: u64,
 }
@@ -34,6 +37,7 @@ impl<'a> State<'a> {
             here: vec![Vec::new(); problem.room.len()],
             places: vec![None; problem.jobs.len()],
             values: problem.jobs.iter().map(|job| problem.unplaced(job)).collect(),
+            toll: None,
             work: 0,
         }
     }
@@ -65,9 +69,33 @@ impl<'a> State<'a> {
         }
     }
 
+    /// What a place is worth to a job, with what it pays for capacity.
+    pub fn value(&self, job: usize, place: &Place) -> Value {
+        let item = &self.problem.jobs[job];
+        let mut value = self.problem.value(item, place);
+        if let Some(toll) = &self.toll {
+            let pays = |run: &(i64, i64)| {
+                let slots = self.problem.overlapped(*run);
+                toll.of(place.cluster, item.holds(place), slots.start, slots.end)
+            };
+            value.cost += place.runs.iter().map(pays).sum::<f64>();
+        }
+        value
+    }
+
+    /// From here on capacity costs nothing.
+    pub fn lift_toll(&mut self) {
+        self.toll = None;
+        for job in 0..self.places.len() {
+            if let Some(place) = &self.places[job] {
+                self.values[job] = self.value(job, place);
+            }
+        }
+    }
+
     /// Places a job.
     pub fn put(&mut self, job: usize, place: Place) {
-        let value = self.problem.value(&self.problem.jobs[job], &place);
+        let value = self.value(job, &place);
         self.put_valued(job, place, value);
     }
 
