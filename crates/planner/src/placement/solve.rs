@@ -178,7 +178,7 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     let mut end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
     let mut menu = Menu::new(problem, dual.prices());
     let mut before = None;
-    if !known && let Some(begun) = begun(&mut state, &mut menu, seed, &mut budget) {
+    if let Some(begun) = begun(&mut state, &mut menu, seed, &mut budget) {
         // Whoever it leaves out is brought in by what follows, or else it was for nothing.
         before = Some(std::mem::replace(&mut state, begun));
         (heat, end) = (HEAT_AGAIN, 1.0);
@@ -212,8 +212,8 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     }
 }
 
-/// A plan begun with the largest jobs, where there are many, time is left, and nearly all can be in time; its work counts
-/// in any case.
+/// A plan begun with the largest jobs, where there are many, none was planned before, time is left, and nearly all can be
+/// in time; its work counts in any case.
 fn begun<'p>(
     state: &mut State<'p>,
     menu: &mut Menu<'_>,
@@ -222,7 +222,8 @@ fn begun<'p>(
 ) -> Option<State<'p>> {
     let few_out = |state: &State<'_>| !overloaded(state.problem, state.total().missed);
     let jobs = state.places.len();
-    if jobs <= AGAIN_JOBS || !few_out(state) || (budget.share)(state.work) >= SKELETON_AT {
+    let planned = state.problem.jobs.iter().any(|job| job.sticky.is_some());
+    if planned || jobs <= AGAIN_JOBS || !few_out(state) || (budget.share)(state.work) >= SKELETON_AT {
         return None;
     }
     let mean = grams(state) / jobs as f64;
