@@ -42,8 +42,9 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
-/// A plan begun with the largest jobs is ready at this share of the whole.
+/// A plan begun with the largest jobs is ready at this share of the whole, the best of so many.
 const SKELETON_AT: f64 = 0.6;
+const BEGINNINGS: u64 = 2;
 /// Share of the whole that going back to where jobs were planned may take beyond the annealing's end.
 const BACK: f64 = 0.25;
 /// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
@@ -227,9 +228,20 @@ fn begun<'p>(
         return None;
     }
     let mean = grams(state) / jobs as f64;
-    let begun = skeleton(state, menu, mean, SKELETON_AT, seed, budget);
-    state.work = begun.work;
-    few_out(&begun).then_some(begun)
+    let (from, mut begun) = ((budget.share)(state.work), None::<State<'_>>);
+    for time in 1..=BEGINNINGS {
+        let end = from + (SKELETON_AT - from) * time as f64 / BEGINNINGS as f64;
+        let seed = seed.wrapping_mul(BEGINNINGS).wrapping_add(time - 1);
+        let mut next = skeleton(state, menu, mean, end, seed, budget);
+        state.work = next.work;
+        if let Some(last) = begun
+            && last.total().cost < next.total().cost
+        {
+            next = State { work: next.work, ..last };
+        }
+        begun = Some(next);
+    }
+    begun.filter(few_out)
 }
 
 /// Rounds of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way; from prices
