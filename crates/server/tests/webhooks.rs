@@ -1,6 +1,7 @@
 //! Admission webhooks asked by a served twin: a real HTTPS server on loopback, under an authority of its own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may fail")]
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
@@ -17,20 +18,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-/// Standard base64, as `caBundle` has it.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = char::from(ALPHABET[(word >> (18 - 6 * i)) as usize & 63]);
-            text.push(if i <= chunk.len() { digit } else { '=' });
-        }
-    }
-    text
-}
 
 /// A webhook that denies what is named `bad`, and takes its time over what is named `slow`. Gives its address and the certificate
 /// of its authority.
@@ -94,7 +81,7 @@ async fn webhook() -> (SocketAddr, String) {
 fn configuration(name: &str, url: &str, authority: &str) -> ValidatingWebhookConfiguration {
     serde_json::from_value(json!({"metadata": {"name": name}, "webhooks": [{
         "name": format!("{name}.example.com"), "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
-        "clientConfig": {"url": url, "caBundle": base64(authority.as_bytes())},
+        "clientConfig": {"url": url, "caBundle": ByteString(authority.as_bytes().to_vec())},
         "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]
     }]}))
     .unwrap()
