@@ -17,6 +17,7 @@ pub mod config;
 mod counts;
 mod cycle;
 mod decision;
+mod kins;
 mod labels;
 mod node;
 mod plugins;
@@ -52,9 +53,10 @@ use attempt::{Nomination, Outcome, Unfit};
 use binding::{Awaiting, announce};
 use fleet::Instant;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use kins::Kin;
 use queue::{News, Queue};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use surroundings::Surrounding;
 
@@ -329,16 +331,16 @@ impl Scheduler {
         }
         if self.queue.waits() {
             self.told_at = Some(cx.now);
-            let groups = self.queue.alike(cx.objects, &self.config, cx.now);
-            self.tell_anew(cx, groups);
+            let kins = self.queue.alike(cx.objects, &self.config, cx.now);
+            self.tell_anew(cx, kins);
         }
     }
     /// Tries those in vain again who would be told something else, or would get further.
-    fn tell_anew(&mut self, cx: &mut Cx<'_>, groups: Vec<Vec<Arc<str>>>) {
-        for group in groups {
-            if group.first().is_some_and(|uid| self.would_hear_else(cx, uid)) {
-                group.iter().for_each(|uid| self.attempt(cx, uid, false));
-            }
+    fn tell_anew(&mut self, cx: &mut Cx<'_>, mut kins: BTreeSet<Kin>) {
+        kins.retain(|kin| self.queue.one_of(*kin).is_some_and(|uid| self.would_hear_else(cx, &uid)));
+        let kins: Vec<Kin> = kins.into_iter().collect();
+        for uid in self.queue.all_of(&kins, cx.now) {
+            self.attempt(cx, &uid, false);
         }
     }
     /// Whether a waiting pod would be told something else than it was. Draws no lots.

@@ -19,6 +19,7 @@
 
 use super::cluster::Cluster;
 use super::config::{Backoff, Config};
+use super::kins::{Kin, Kins};
 use super::plugins::noderesources;
 use super::pod::PodInfo;
 use super::status::Plugin;
@@ -27,7 +28,7 @@ use crate::kind::Kind;
 use crate::store::Objects;
 use fleet::{Instant, Span};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a pod waits before it is tried again without news, in seconds (kube-scheduler's
@@ -65,9 +66,9 @@ pub(super) struct Waiting {
     /// Whether the pod itself changed since the last attempt.
     #[serde(skip)]
     renewed: bool,
-    /// Whether it is filed among those that wait.
+    /// With whom it is filed among those that wait, if it is.
     #[serde(skip)]
-    filed: bool,
+    filed: Option<Kin>,
     /// The pod, digested when first needed.
     #[serde(skip)]
     pub(super) info: Option<Arc<PodInfo>>,
@@ -216,6 +217,9 @@ pub(super) struct Queue {
     /// Those that wait and are asked one by one.
     #[serde(skip)]
     wide: BTreeSet<Arc<str>>,
+    /// All that wait, by what their verdict hangs on.
+    #[serde(skip)]
+    kins: Kins,
     /// Those that have failed and are to be filed; `None` when nobody is filed yet.
     #[serde(skip)]
     unfiled: Option<Vec<Arc<str>>>,
@@ -383,7 +387,7 @@ impl Queue {
             against: 0,
             message: None,
             renewed: false,
-            filed: false,
+            filed: None,
             info: None,
         };
         let uid: Arc<str> = uid.into();
@@ -409,7 +413,9 @@ impl Queue {
     }
     /// Takes a pod out of those that wait.
     fn unfile(&mut self, uid: &str) {
-        let Some((uid, waiting)) = self.pods.get_key_value(uid).filter(|(_, w)| w.filed) else { return };
+        let Some((uid, waiting)) = self.pods.get_key_value(uid) else { return };
+        let Some(kin) = waiting.filed else { return };
+        self.kins.remove(kin, uid);
         if waiting.is_wide() {
             self.wide.remove(uid);
         } else if let Some(info) = &waiting.info
@@ -418,7 +424,7 @@ impl Queue {
             class.remove(uid, waiting, self.backoff);
         }
         if let Some(waiting) = self.pods.get_mut(uid.clone().as_ref()) {
-            waiting.filed = false;
+            waiting.filed = None;
         }
     }
     /// Files those that have failed since the last time; all, if nobody is filed.
@@ -427,14 +433,17 @@ impl Queue {
         let unfiled = self.unfiled.take().unwrap_or_else(all);
         self.unfiled = Some(Vec::new());
         for uid in unfiled {
-            let Some(waiting) = self.pods.get_mut(&uid).filter(|w| !w.filed && !w.renewed) else { continue };
+            let Some(waiting) = self.pods.get_mut(&uid).filter(|w| w.filed.is_none() && !w.renewed) else {
+                continue;
+            };
             if waiting.info.is_none() {
                 let stored = objects.get(Kind::Pod, &waiting.namespace, &waiting.name);
                 let pod = stored.and_then(|s| s.object.as_pod());
                 waiting.info = pod.and_then(|p| Some(Arc::new(config.profile_of(p)?.adapt(PodInfo::new(p)))));
             }
             let Some(info) = &waiting.info else { continue };
-            waiting.filed = true;
+            let against = (waiting.against, waiting.is_wide());
+            waiting.filed = Some(self.kins.add(&uid, info, against, waiting.message.as_ref()));
             if waiting.is_wide() {
                 self.wide.insert(uid);
                 continue;
@@ -509,33 +518,22 @@ impl Queue {
             unfiled.push(uid.clone());
         }
     }
-    /// Those who wait and would be told the same, in order of the first of each.
-    pub(super) fn alike(&mut self, objects: &Objects, config: &Config, now: Instant) -> Vec<Vec<Arc<str>>> {
+    /// Those who wait and lacked room, by groups who would be told the same.
+    pub(super) fn alike(&mut self, objects: &Objects, config: &Config, now: Instant) -> BTreeSet<Kin> {
         self.file(objects, config, now);
-        let lacks = |w: &Waiting| w.against & Plugin::NodeResourcesFit.bit() != 0;
-        let all = self.pods.iter().filter(|(_, w)| w.filed && lacks(w)).map(|(uid, _)| uid);
-        self.grouped(all.cloned().collect(), now)
+        self.kins.turned_down(Plugin::NodeResourcesFit.bit())
     }
-    /// Groups pods by what their verdict hangs on.
-    fn grouped(&self, pods: Vec<Arc<str>>, now: Instant) -> Vec<Vec<Arc<str>>> {
-        let mut ranked: Vec<(Rank, &Waiting)> = Vec::with_capacity(pods.len());
-        for uid in &pods {
-            ranked.extend(self.pods.get(uid).map(|waiting| (Queue::rank(uid, waiting, now), waiting)));
-        }
-        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut groups: Vec<Vec<Arc<str>>> = Vec::new();
-        let mut by: HashMap<_, usize> = HashMap::new();
-        for (rank, waiting) in ranked {
-            let Some(info) = &waiting.info else { continue };
-            let kin = info.kin(waiting.is_wide());
-            let key = (kin, info.priority, info.preempts, &info.asked, &info.nominated, &waiting.message);
-            let at = *by.entry(key).or_insert(groups.len());
-            if at == groups.len() {
-                groups.push(Vec::new());
-            }
-            groups[at].push(rank.uid);
-        }
-        groups
+    /// One of a group.
+    pub(super) fn one_of(&self, kin: Kin) -> Option<Arc<str>> {
+        self.kins.members(kin).next().cloned()
+    }
+    /// All of some groups, in order.
+    pub(super) fn all_of(&self, kins: &[Kin], now: Instant) -> Vec<Arc<str>> {
+        let all = kins.iter().flat_map(|kin| self.kins.members(*kin));
+        let mut ranked: Vec<Rank> =
+            all.filter_map(|uid| Some(Queue::rank(uid, self.pods.get(uid)?, now))).collect();
+        ranked.sort();
+        ranked.into_iter().map(|rank| rank.uid).collect()
     }
     /// An attempt failed; the pod waits for news.
     pub(super) fn failed(&mut self, uid: &Arc<str>, against: u32, now: Instant) {
@@ -606,14 +604,14 @@ impl Queue {
         self.flush_at.is_some_and(|at| at <= now)
     }
     /// Looks who has waited too long: who could evict somebody is put in line, the others count as tried in vain. Gives
-    /// those, grouped as in [`Queue::alike`]: what they are told may have changed.
+    /// the groups of those: what they are told may have changed.
     pub(super) fn flush(
         &mut self,
         objects: &Objects,
         config: &Config,
         lowest: Option<i32>,
         now: Instant,
-    ) -> Vec<Vec<Arc<str>>> {
+    ) -> BTreeSet<Kin> {
         self.flush_at = None;
         self.file(objects, config, now);
         let phase = now.as_unix_seconds().rem_euclid(PERIOD_SECONDS);
@@ -630,7 +628,9 @@ impl Queue {
         for uid in again.into_iter().chain(due.into_values().flatten()) {
             let Some(waiting) = self.pods.get(&uid) else { continue };
             let flushed = waiting.flushes(now) > 0 && waiting.since(now) == now;
-            let Some(info) = waiting.info.as_ref().filter(|_| waiting.filed && flushed) else { continue };
+            let Some(info) = waiting.info.as_ref().filter(|_| waiting.filed.is_some() && flushed) else {
+                continue;
+            };
             let (evicts, wide) = (able(above(info)), waiting.is_wide());
             if evicts {
                 self.unfile(&uid);
@@ -646,7 +646,7 @@ impl Queue {
                 in_vain.push(uid);
             }
         }
-        self.grouped(in_vain, now)
+        in_vain.iter().filter_map(|uid| self.pods.get(uid)?.filed).collect()
     }
     /// Puts a pod with those of its kind that are flushed together with it.
     fn gather(&mut self, uid: &Arc<str>, phase: i64) {
