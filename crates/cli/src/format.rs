@@ -44,6 +44,15 @@ pub fn number(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), significant)
 }
 
+/// What was saved of a whole: 0 where it is less than a ten-thousandth either way, as a second's delay is.
+pub fn saved(value: &Value, whole: &Value) -> String {
+    let (value, whole) = (value.as_f64(), whole.as_f64().unwrap_or(0.0));
+    value.map_or_else(
+        || "-".to_owned(),
+        |saved| significant(if saved.abs() < whole.abs() * 1e-4 { 0.0 } else { saved }),
+    )
+}
+
 /// A text of an answer; `-` where there is none.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
@@ -94,5 +103,16 @@ mod tests {
         let item = json!({"a": "=1+1", "b": {"carbonGrams": "x,\"y\""}, "c": -1.5, "d": null});
         let text = csv([&item].into_iter(), &["a", "b.carbonGrams", "c", "d"]);
         assert_eq!(text, "a,b_carbon_grams,c,d\r\n'=1+1,\"x,\"\"y\"\"\",-1.5,\r\n");
+    }
+
+    #[test]
+    fn a_trifle_saved_is_nothing() {
+        let all = [
+            (json!(-0.0002), json!(9.2)),
+            (json!(-0.2), json!(9.2)),
+            (json!(null), json!(9.2)),
+            (json!(0.1), json!(null)),
+        ];
+        assert_eq!(all.map(|(value, whole)| saved(&value, &whole)), ["0", "-0.200", "-", "0.100"]);
     }
 }

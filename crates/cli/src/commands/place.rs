@@ -5,7 +5,6 @@ use crate::format::{self, number, text};
 use crate::options::{Common, JobName, Place};
 use crate::table::{Align, Table};
 use anyhow::{Context, bail};
-use fleet::quantity::significant;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -64,13 +63,11 @@ pub fn why(common: &Common, job: &JobName) -> anyhow::Result<()> {
         if open.contains(&detail["job"]["phase"].as_str().unwrap_or("")) {
             text.push_str(&render(&detail["why"], wide));
         }
-        if let Some(grams) = detail["ledger"]["savedCarbonGrams"].as_f64() {
-            let baseline = detail["ledger"]["baseline"]["footprint"]["carbonGrams"].as_f64().unwrap_or(0.0);
-            text.push_str(&format!(
-                "saved {} g CO2e of {} g at once at home\n",
-                significant(grams),
-                significant(baseline)
-            ));
+        let grams = &detail["ledger"]["savedCarbonGrams"];
+        if grams.is_f64() {
+            let baseline = &detail["ledger"]["baseline"]["footprint"]["carbonGrams"];
+            let (saved, baseline) = (format::saved(grams, baseline), number(baseline));
+            text.push_str(&format!("saved {saved} g CO2e of {baseline} g at once at home\n"));
         }
         text
     })

@@ -1,7 +1,7 @@
 //! `kubercarbon report`: energy, carbon and money per cluster and Job, saved against "at once, at home".
 
 use crate::client::Client;
-use crate::format::{self, number, text};
+use crate::format::{self, number, saved, text};
 use crate::options::{Common, Output, Period};
 use crate::table::{Align, Table};
 use anyhow::ensure;
@@ -167,8 +167,8 @@ fn jobs(report: &Value, wide: bool) -> String {
             number(&job["actual"]["energyKwh"]),
             number(&job["actual"]["carbonGrams"]),
             number(&job["actual"]["cost"]),
-            number(&job["savedCarbonGrams"]),
-            number(&job["savedCost"]),
+            saved(&job["savedCarbonGrams"], &job["baseline"]["footprint"]["carbonGrams"]),
+            saved(&job["savedCost"], &job["baseline"]["footprint"]["cost"]),
             in_time.to_owned(),
         ];
         if embodied {

@@ -282,7 +282,10 @@ fn reason(model: &Model<'_>, workload: &Workload, deadline: Instant) -> String {
     }
     if ready + lasts > deadline {
         let window = Span::ZERO.max(deadline - ready);
-        return format!("it lasts {lasts}, but only {window} are left between {ready} and its deadline");
+        let from = ready.to_rfc3339_seconds();
+        let cut =
+            if workload.may_be_cut { ", at which it is stopped, with most of its work undone" } else { "" };
+        return format!("it lasts {lasts}, but only {window} are left between {from} and its deadline{cut}");
     }
     let higher =
         model.snapshot.workloads.iter().filter(|w| w.key != workload.key && w.priority >= workload.priority);
