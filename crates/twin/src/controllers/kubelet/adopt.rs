@@ -115,6 +115,7 @@ impl Kubelet {
         if run.stage == Stage::Live {
             run.arm(cx, &uid.into(), due);
         }
+        self.residents.insert(&uid.into(), &run);
         self.runs.insert(uid.into(), run);
     }
     /// Takes up a container as its status says it is.

@@ -4,9 +4,10 @@
 //! in [`sync`], a running one with its hooks, probes and end in [`running`], images in [`image`], other amounts for running
 //! containers in [`resize`], and what all that looks like in [`podstatus`]. A pod has one timer, for what is due next of
 //! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
-//! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Left out: resource admission of
-//! pods bound by hand, ephemeral containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
+//! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Which pods a node takes in says
+//! [`admission`]. Left out: ephemeral containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
 
+mod admission;
 mod adopt;
 mod host;
 mod image;
@@ -28,6 +29,7 @@ use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use crate::work::{self, files::Volumes};
 use crate::world::{Priority, Task};
+use admission::{REFUSAL, Refusal, Residents};
 use fleet::{Instant, Span};
 use host::Host;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -76,6 +78,8 @@ enum Stage {
     Stuck,
     /// Its machine went down under it.
     Lost,
+    /// Its node does not take it in, which is said in a moment.
+    Refused,
 }
 
 /// A pod on its node.
@@ -106,6 +110,9 @@ struct Run {
     asks: (i64, i64),
     #[serde(default)]
     resize: Resize,
+    /// Why it is not taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<Box<Refusal>>,
 }
 
 /// The state of all kubelets of a cluster.
@@ -124,6 +131,8 @@ pub(crate) struct Kubelet {
     /// Pods of each node whose resize waits for room.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     deferred: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    #[serde(skip)]
+    residents: Residents,
     /// Pods to look at; empty at rest.
     #[serde(skip)]
     dirty: Vec<(Place, Arc<str>)>,
@@ -197,6 +206,7 @@ impl Kubelet {
     }
     fn forget(&mut self, uid: &str) {
         let Some(run) = self.runs.remove(uid) else { return };
+        self.residents.remove(uid, &run);
         if let (Some(host), Some(address)) = (self.hosts.get_mut(&run.node), run.address) {
             host.free(address);
         }
@@ -225,18 +235,27 @@ impl Kubelet {
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, turn: u32) {
         let Some(run) = self.runs.get_mut(uid).filter(|run| run.turn == turn) else { return };
         run.armed = None;
+        if run.stage == Stage::Refused {
+            return self.refuse(cx, uid);
+        }
         self.look(cx, uid);
     }
-    /// Takes a newly bound pod in.
+    /// Takes a newly bound pod in, or refuses it.
     fn admit(&mut self, cx: &mut Cx<'_>, place: Place, uid: Arc<str>, pod: &Pod) {
         let Some(spec) = &pod.spec else { return };
         let Some(node) = spec.node_name.as_deref() else { return };
-        let Some(host) = self.hosts.get_mut(node) else { return };
-        let address = host.take();
+        let Some(down) = self.hosts.get(node).map(|host| host.down) else { return };
         let mut run = Run::new(place, node, spec, cx.now);
-        run.address = address;
         run.asks = resize::asks(pod);
-        let down = host.down;
+        run.refusal = if down { None } else { self.refusal(cx, pod, spec, node).map(Box::new) };
+        self.residents.insert(&uid, &run);
+        if run.refusal.is_some() {
+            run.stage = Stage::Refused;
+            run.arm(cx, &uid, Some(cx.now + REFUSAL));
+            self.runs.insert(uid, run);
+            return;
+        }
+        run.address = self.hosts.get_mut(node).and_then(Host::take);
         if !down {
             run.stage = Stage::Mounting;
         }
@@ -325,6 +344,11 @@ impl Kubelet {
             // A lost pod stays until its machine is back.
             return;
         }
+        if run.stage == Stage::Refused {
+            let place = run.place.clone();
+            self.forget(uid);
+            return cx.finish_delete(Kind::Pod, &place.0, &place.1);
+        }
         if run.ending.is_none_or(|ending| ending.why != Why::Deleted) {
             self.save(cx, uid, pod);
         }
@@ -376,6 +400,7 @@ impl Run {
             ending: None,
             asks: (0, 0),
             resize: Resize::default(),
+            refusal: None,
         }
     }
     /// Sets the timer for what is due next, unless it is set for then.

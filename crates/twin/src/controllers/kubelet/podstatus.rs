@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 /// Conditions only a kubelet writes, in its order.
-const OWN: [&str; 5] =
+pub(super) const OWN: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// Conditions of a resize on its way.

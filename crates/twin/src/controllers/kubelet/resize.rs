@@ -215,7 +215,9 @@ impl Kubelet {
                     given.allocated = resources(container);
                 }
             }
+            self.residents.remove(uid, run);
             run.asks = asks(pod);
+            self.residents.insert(uid, run);
             let until = cx.now + ACTUATION;
             run.resize = Resize {
                 pending: None,
@@ -233,11 +235,11 @@ impl Kubelet {
         news.then_some(Said { warning: true, reason: "ResizeDeferred", field: None, message })
     }
     /// What a pod's node has too little of, in the kubelet's words.
-    fn lacks(&self, cx: &Cx<'_>, uid: &Arc<str>, pod: &Pod) -> Option<String> {
+    fn lacks(&mut self, cx: &Cx<'_>, uid: &Arc<str>, pod: &Pod) -> Option<String> {
         let node = pod.spec.as_ref()?.node_name.as_deref()?;
         let room = amounts::allocatable(cx.node(node)?);
-        let others = self.runs.iter().filter(|(other, run)| *run.node == *node && *other != uid);
-        let used = others.fold((0, 0), |sum: (i64, i64), (_, run)| (sum.0 + run.asks.0, sum.1 + run.asks.1));
+        let (all, own) = (self.held(cx, node, false), self.runs.get(uid)?.asks);
+        let used = (all.cpu_millis - own.0, all.memory_bytes - own.1);
         let wanted = asks(pod);
         let each =
             [("cpu", wanted.0, used.0, room.cpu_millis), ("memory", wanted.1, used.1, room.memory_bytes)];

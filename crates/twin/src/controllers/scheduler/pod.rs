@@ -221,6 +221,10 @@ impl PodInfo {
     pub(crate) fn may_be_on(&self, node: &str, labels: &Labels) -> bool {
         self.rare.selection.matches(node, labels)
     }
+    /// Whether it wants host ports another has taken.
+    pub(crate) fn takes_ports_of(&self, other: &PodInfo) -> bool {
+        self.rare.ports.iter().any(|port| other.rare.ports.iter().any(|taken| taken.conflicts(port)))
+    }
     /// Digests a pod.
     pub fn new(pod: &core::Pod) -> PodInfo {
         PodInfo::of(pod, Arc::new(Template::new(pod)))
