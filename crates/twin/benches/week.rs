@@ -4,7 +4,7 @@
 //! whose load follows the day and changes every hour, 2,000 rollouts, 5,000 Jobs of one to four pods, and 50 nodes that
 //! stop for half an hour; sizes 1 and 2 are a quarter and half of everything. Then the same cluster of size 4 in a week
 //! in which nothing happens. Figures, never pass or fail: what is done is fixed by a seed, processor time is this
-//! thread's, memory the process's at its highest, events are writes of objects.
+//! thread's, memory the process's at its highest, events are writes of objects. How far it has come is told once a day, on stderr.
 
 use fleet::{ClusterId, FleetSpec, Instant, NodeName, Span};
 use serde_json::{Value, json};
@@ -180,8 +180,13 @@ fn week(quarters: u64, quiet: bool) {
     let count = deeds.len();
     let began = cpu_seconds();
     let mut world = World::new(&fleet(quarters), start, 1);
-    let (mut refused, mut filled) = (0, None);
+    let (mut refused, mut filled, mut days) = (0, None, 0);
     for (at, deed) in deeds {
+        while at > Span::DAY.scaled(days + 1, 1) {
+            days += 1;
+            let (took, events) = (cpu_seconds() - began, version(&world, &id));
+            eprintln!("day {days}: {took:.1} s so far for {events} events, peak {:.0} MB", peak_mb());
+        }
         if at > Span::ZERO && filled.is_none() {
             filled = Some((cpu_seconds(), version(&world, &id)));
         }

@@ -6,7 +6,9 @@
 
 use super::selector::Selectors;
 use super::status::Status;
-use crate::horizontal::Usage;
+use crate::controllers::owned::controller;
+use crate::controllers::podcontrol::ready_since;
+use crate::horizontal::{Usage, Used};
 use crate::kind::{Kind, Resource};
 use crate::load::Bearers;
 use crate::store::{Objects, Stored};
@@ -129,6 +131,20 @@ fn usage(used: Resources) -> Value {
     json!({"cpu": format!("{}n", used.cpu.as_nanos()), "memory": format!("{}Ki", used.memory.as_bytes() / 1024)})
 }
 
+/// When a pod was started that has run for long enough to be told of.
+fn measured_since(pod: &Pod, now: Instant) -> Option<Instant> {
+    let status = pod.status.as_ref()?;
+    let since = Instant::from_jiff(status.start_time.as_ref()?.0);
+    (status.phase.as_deref() == Some("Running") && since + WINDOW <= now).then_some(since)
+}
+
+/// Which containers a pod's status tells of, and whether they run.
+fn running(pod: &Pod) -> impl Iterator<Item = (&str, bool)> {
+    let status = pod.status.iter();
+    let all = status.flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten());
+    all.map(|own| (own.name.as_str(), own.state.as_ref().is_some_and(|state| state.running.is_some())))
+}
+
 /// The containers of a pod that run, by name, with what they use; `None`: it does not run, or not for long enough.
 fn containers<'a>(
     objects: &Objects,
@@ -136,16 +152,8 @@ fn containers<'a>(
     pod: &'a Pod,
     now: Instant,
 ) -> Option<Vec<(&'a str, Resources)>> {
-    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-    let since = Instant::from_jiff(status.start_time.as_ref()?.0);
-    if status.phase.as_deref() != Some("Running") || since + WINDOW > now {
-        return None;
-    }
-    let statuses = || status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-    let runs = |name: &str| {
-        let own = statuses().find(|own| own.name == name);
-        own.and_then(|own| own.state.as_ref()).is_some_and(|state| state.running.is_some())
-    };
+    let (spec, since) = (pod.spec.as_ref()?, measured_since(pod, now)?);
+    let runs = |name: &str| running(pod).find(|(own, _)| *own == name).is_some_and(|(_, runs)| runs);
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let running: Vec<&Container> = all.filter(|container| runs(&container.name)).collect();
     let mut used = bearers.used(objects, pod, &running);
@@ -157,8 +165,42 @@ fn containers<'a>(
     Some(running.iter().map(|container| container.name.as_str()).zip(used).collect())
 }
 
+/// What the last pod was found to use: most pods of a workload use the same.
+#[derive(Debug, Default)]
+pub(crate) struct Last<'a>(Option<(&'a Pod, Used)>);
+
+/// Whether two pods surely use the same: one controller, one template, the same containers running, both ready or neither,
+/// and nothing that is said of one alone or goes with time.
+fn are_alike(a: &Pod, b: &Pod) -> bool {
+    fn owner(pod: &Pod) -> Option<&str> {
+        controller(&pod.metadata).map(|owner| owner.uid.as_str())
+    }
+    let timed = |pod: &Pod| pod.metadata.annotations.iter().flatten().any(|(key, _)| key.contains("memory"));
+    let (Some(one), Some(other)) = (&a.spec, &b.spec) else { return false };
+    a.metadata.annotations == b.metadata.annotations
+        && !timed(a)
+        && owner(a).is_some()
+        && owner(a) == owner(b)
+        && ready_since(a).is_some() == ready_since(b).is_some()
+        && one.containers == other.containers
+        && one.init_containers == other.init_containers
+        && running(a).eq(running(b))
+}
+
 /// What an autoscaler is told of a pod.
-pub(crate) fn usage_of(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Usage> {
+pub(crate) fn usage_of<'a>(
+    objects: &Objects,
+    bearers: &Bearers,
+    pod: &'a Pod,
+    now: Instant,
+    last: &mut Last<'a>,
+) -> Option<Usage> {
+    measured_since(pod, now)?;
+    let told =
+        |used| Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers: used });
+    if let Some((_, used)) = last.0.as_ref().filter(|(like, _)| are_alike(like, pod)) {
+        return told(used.clone());
+    }
     let used = containers(objects, bearers, pod, now)?;
     let milli = |used: Resources| {
         let cpu = used.cpu.as_nanos();
@@ -166,8 +208,9 @@ pub(crate) fn usage_of(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Ins
         let memory = used.memory.as_bytes().saturating_mul(1000);
         BTreeMap::from([("cpu".to_owned(), cpu), ("memory".to_owned(), memory)])
     };
-    let containers = used.into_iter().map(|(name, used)| (name.to_owned(), milli(used))).collect();
-    Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers })
+    let used: Used = used.into_iter().map(|(name, used)| (name.to_owned(), milli(used))).collect();
+    last.0 = Some((pod, used.clone()));
+    told(used)
 }
 
 fn pod_metrics(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Value> {

@@ -63,6 +63,7 @@ pub use request::{
 };
 pub use resources::pod_requests;
 pub(crate) use resources::{complete_requests, qos_class};
+pub(crate) use scale::replicas;
 pub use scale::scale;
 pub use selector::{Selectors, selects};
 pub use status::{Cause, Status};

@@ -60,6 +60,26 @@ pub fn scale(objects: &Objects, kind: Kind, stored: &Stored) -> Option<Value> {
     Some(scale_of(&paths, &stored.to_value()))
 }
 
+/// Replicas wanted and there, and the selector, as a Scale tells them; `None`: the kind has none.
+pub(crate) fn replicas(objects: &Objects, kind: Kind, stored: &Stored) -> Option<(i64, i64, String)> {
+    let paths = paths(objects, kind)?;
+    let whole;
+    let body = match stored.object.as_document() {
+        Some(document) => &document.body,
+        None => {
+            whole = stored.to_value();
+            whole.as_object()?
+        }
+    };
+    let find = |path: &[String]| match path {
+        [first, rest @ ..] => body.get(first).map_or(&Value::Null, |part| at(part, rest)),
+        [] => &Value::Null,
+    };
+    let number = |path: &[String]| find(path).as_i64().unwrap_or(0);
+    let selector = paths.selector.as_ref().map(|path| selector_text(find(path))).unwrap_or_default();
+    Some((number(&paths.wanted), number(&paths.there), selector))
+}
+
 fn scale_of(paths: &Paths, doc: &Value) -> Value {
     let number = |path: &[String]| at(doc, path).as_i64().unwrap_or(0);
     let mut meta = serde_json::Map::new();

@@ -63,7 +63,7 @@ impl Cx<'_> {
         (namespace, name): (&str, &str),
         change: impl FnOnce(&mut Document),
     ) -> bool {
-        self.rewrite((kind, namespace, name), change).is_some()
+        self.rewrite((kind, namespace, name), |doc, _| change(doc)).is_some()
     }
     /// Changes a document as the API does: the generation counts changes of the spec. Returns what was written, if anything.
     pub(crate) fn edit(
@@ -71,22 +71,47 @@ impl Cx<'_> {
         place: (Kind, &str, &str),
         change: impl FnOnce(&mut Document),
     ) -> Option<Arc<Stored>> {
-        self.rewrite(place, |doc| {
-            let spec = doc.body.get("spec").cloned();
+        self.rewrite(place, |doc, old| {
             change(doc);
-            if doc.body.get("spec") != spec.as_ref() {
+            if doc.body.get("spec") != old.body.get("spec") {
                 doc.metadata.generation = Some(doc.metadata.generation.unwrap_or(0) + 1);
             }
         })
     }
+    /// The same, but nothing is copied where `differs` finds nothing to change.
+    pub(crate) fn edit_if(
+        &mut self,
+        place: (Kind, &str, &str),
+        differs: impl FnOnce(&Document) -> bool,
+        change: impl FnOnce(&mut Document),
+    ) -> Option<Arc<Stored>> {
+        self.document(place.0, place.1, place.2).filter(|doc| differs(doc))?;
+        self.edit(place, change)
+    }
+    /// Writes a part of the body that is not the spec, where it differs.
+    pub(crate) fn put_part(
+        &mut self,
+        (kind, namespace, name): (Kind, &str, &str),
+        part: &str,
+        value: Value,
+    ) -> bool {
+        let Some(old) = self.document(kind, namespace, name) else { return false };
+        if old.body.get(part) == Some(&value) {
+            return false;
+        }
+        let mut new = old.clone();
+        new.body.insert(part.to_owned(), value);
+        self.objects.put(Object::Document(Box::new(new)));
+        true
+    }
     fn rewrite(
         &mut self,
         (kind, namespace, name): (Kind, &str, &str),
-        change: impl FnOnce(&mut Document),
+        change: impl FnOnce(&mut Document, &Document),
     ) -> Option<Arc<Stored>> {
         let old = self.document(kind, namespace, name)?;
         let mut new = old.clone();
-        change(&mut new);
+        change(&mut new, old);
         if new == *old {
             return None;
         }

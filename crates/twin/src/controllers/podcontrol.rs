@@ -127,10 +127,7 @@ impl Cx<'_> {
     /// Writes a document's status where it differs.
     pub(crate) fn put_status(&mut self, object: &Object, status: Value) -> bool {
         let place = (object.kind(), object.namespace(), object.name());
-        self.edit(place, |doc| {
-            doc.body.insert("status".to_owned(), status);
-        })
-        .is_some()
+        self.put_part(place, "status", status)
     }
     /// A pod as a template says, controlled by `owner`, not yet put in place. A name that ends in `-` is completed.
     pub(crate) fn pod_of(&mut self, template: &PodTemplateSpec, owner: &Object, name: &str) -> Pod {

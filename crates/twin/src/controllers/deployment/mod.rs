@@ -21,7 +21,8 @@ use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind, Stored};
 use fleet::Instant;
-use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStatus};
+use k8s_openapi::api::apps::v1::{DeploymentStatus, DeploymentStrategy};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,6 +110,18 @@ impl Set {
     }
 }
 
+/// What a look reads of the spec. The template is long, and compared as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    min_ready_seconds: Option<i32>,
+    paused: Option<bool>,
+    progress_deadline_seconds: Option<i32>,
+    replicas: Option<i32>,
+    revision_history_limit: Option<i32>,
+    strategy: Option<DeploymentStrategy>,
+}
+
 /// One look at one Deployment.
 struct Sync<'a, 'b> {
     cx: &'a mut Cx<'b>,
@@ -116,9 +129,9 @@ struct Sync<'a, 'b> {
     wakes: &'a mut Wakes,
     object: &'a Object,
     about: About<'a>,
-    spec: DeploymentSpec,
+    spec: Spec,
     /// Its pod template as written.
-    template: Value,
+    template: &'a Value,
     wanted: i32,
     /// The status as it will be written.
     status: DeploymentStatus,
@@ -132,8 +145,8 @@ struct Sync<'a, 'b> {
 
 /// Brings one Deployment on by a step; whether anything changed.
 fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, object: &Object) -> bool {
-    let Some(spec) = part::<DeploymentSpec>(object, "spec") else { return false };
-    let template = object.as_document().and_then(|d| d.body.get("spec")?.get("template").cloned());
+    let Some(spec) = part::<Spec>(object, "spec") else { return false };
+    let template = object.as_document().and_then(|d| d.body.get("spec")?.get("template"));
     let selector = selector(object);
     let version = cx.objects.version();
     let claimed = owned.claim(cx, object, KINDS.replica_set, &|set| selects(&selector, set));
@@ -151,7 +164,7 @@ fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, object: &Object) -> b
         about: About::new(object),
         wanted: spec.replicas.unwrap_or(1),
         spec,
-        template: template.unwrap_or_default(),
+        template: template.unwrap_or(&Value::Null),
         status: part(object, "status").unwrap_or_default(),
         revision: None,
         object,
@@ -260,11 +273,13 @@ impl Sync<'_, '_> {
         let status = to_part(&self.status);
         let revision = self.revision.take();
         let place = (KINDS.deployment, self.object.namespace(), self.object.name());
+        let Some(revision) = revision else {
+            self.cx.put_part(place, "status", status);
+            return;
+        };
         self.cx.edit(place, |doc| {
             doc.body.insert("status".to_owned(), status);
-            if let Some(revision) = revision {
-                doc.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), revision);
-            }
+            doc.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), revision);
         });
     }
 }

@@ -88,14 +88,54 @@ fn annotations(
     all
 }
 
+/// Members of two objects in order, without those left out: whether they are the same.
+fn same_members(
+    a: &Map<String, Value>,
+    b: &Map<String, Value>,
+    same: impl Fn(&str, &Value, &Value) -> bool,
+    counts: impl Fn(&str, &Value) -> bool,
+) -> bool {
+    let mut a = a.iter().filter(|(key, value)| counts(key, value));
+    let mut b = b.iter().filter(|(key, value)| counts(key, value));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some((key, one)), Some((other, two))) if key == other && same(key, one, two) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether two templates are the same when both are [`bare`].
+fn is_same(a: &Value, b: &Value) -> bool {
+    let (Value::Object(a), Value::Object(b)) = (a, b) else { return a == b };
+    let says =
+        |_: &str, value: &Value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
+    let labels = |key: &str, value: &Value| match value {
+        // Labels of which only the hash would be left say nothing either.
+        Value::Object(map) if key == "labels" => map.keys().any(|label| label != HASH),
+        value => says(key, value),
+    };
+    let meta = |key: &str, a: &Value, b: &Value| match (a, b) {
+        (Value::Object(a), Value::Object(b)) if key == "labels" => {
+            same_members(a, b, |_, a, b| a == b, |label, _| label != HASH)
+        }
+        _ => a == b,
+    };
+    let part = |key: &str, a: &Value, b: &Value| match (a, b) {
+        (Value::Object(a), Value::Object(b)) if key == "metadata" => same_members(a, b, meta, labels),
+        _ => a == b,
+    };
+    same_members(a, b, part, |_, _| true)
+}
+
 impl Sync<'_, '_> {
     /// Finds the ReplicaSet of the current template and marks it, or makes it where `create` says so; `None` when there
     /// is none.
     pub(super) fn find_current(&mut self, create: bool) -> Option<()> {
-        let template = bare(&self.template);
         let same = |set: &Set| {
             let own = set.object().as_document().and_then(|d| d.body.get("spec")?.get("template"));
-            own.is_some_and(|own| bare(own) == template)
+            own.is_some_and(|own| is_same(own, self.template))
         };
         self.current = self.sets.iter().position(same);
         let revision = self.old().iter().map(|at| self.sets[*at].revision()).max().unwrap_or(0) + 1;
@@ -110,16 +150,25 @@ impl Sync<'_, '_> {
         let deployment = self.object;
         let min_ready = self.spec.min_ready_seconds.filter(|seconds| *seconds != 0);
         let (namespace, name) = (deployment.namespace().to_owned(), self.sets[at].name().to_owned());
-        let written = self.cx.edit((KINDS.replica_set, &namespace, &name), |doc| {
-            let own = doc.metadata.annotations.clone().unwrap_or_default();
-            doc.metadata.annotations = Some(annotations(deployment, &own, revision, true));
-            if let Some(spec) = doc.body.get_mut("spec").and_then(Value::as_object_mut) {
-                match min_ready {
-                    Some(seconds) => spec.insert("minReadySeconds".to_owned(), json!(seconds)),
-                    None => spec.remove("minReadySeconds"),
-                };
-            }
-        });
+        let written = self.cx.edit_if(
+            (KINDS.replica_set, &namespace, &name),
+            |doc| {
+                let own = doc.metadata.annotations.as_ref();
+                let same = own.is_some_and(|own| annotations(deployment, own, revision, true) == *own);
+                let ready = doc.body.get("spec").and_then(|spec| spec.get("minReadySeconds"));
+                !same || ready.map(Value::as_i64) != min_ready.map(|seconds| Some(i64::from(seconds)))
+            },
+            |doc| {
+                let own = doc.metadata.annotations.clone().unwrap_or_default();
+                doc.metadata.annotations = Some(annotations(deployment, &own, revision, true));
+                if let Some(spec) = doc.body.get_mut("spec").and_then(Value::as_object_mut) {
+                    match min_ready {
+                        Some(seconds) => spec.insert("minReadySeconds".to_owned(), json!(seconds)),
+                        None => spec.remove("minReadySeconds"),
+                    };
+                }
+            },
+        );
         if let Some(written) = written {
             self.sets[at] = Set::new(written);
         }
@@ -135,7 +184,7 @@ impl Sync<'_, '_> {
     /// Makes the ReplicaSet of the current template. A name that is taken by another's counts as a collision, and the
     /// next look tries the next name.
     fn make(&mut self, revision: i64) -> Option<()> {
-        let hash = hash(&self.template, self.status.collision_count);
+        let hash = hash(self.template, self.status.collision_count);
         let name = format!("{}-{hash}", self.object.name());
         let namespace = self.object.namespace().to_owned();
         if let Some(taken) = self.cx.objects.get(KINDS.replica_set, &namespace, &name).cloned() {
@@ -197,6 +246,30 @@ impl Sync<'_, '_> {
 mod tests {
     use super::*;
 
+    /// Comparing in place gives what comparing bare copies does.
+    #[test]
+    fn templates_are_the_same_as_their_bare_copies() {
+        let label = |labels: Value| json!({"metadata": {"labels": labels}, "spec": {"image": "i"}});
+        let all = [
+            label(json!({})),
+            label(json!({HASH: "x"})),
+            label(json!({"app": "a"})),
+            label(json!({"app": "a", HASH: "x"})),
+            label(json!({"app": "b", HASH: "y"})),
+            label(json!("none")),
+            label(Value::Null),
+            json!({"metadata": {}, "spec": {"image": "i"}}),
+            json!({"metadata": {"annotations": {}, "creationTimestamp": null}, "spec": {"image": "i"}}),
+            json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"image": "i"}}),
+            json!({"metadata": null, "spec": {"image": "i"}}),
+            json!({"spec": {"image": "i"}}),
+            json!({"spec": {"image": "j"}}),
+            Value::Null,
+        ];
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(is_same(a, b), bare(a) == bare(b), "{a} and {b}");
+        }
+    }
     #[test]
     fn a_hash_follows_the_template_and_collisions_alone() {
         let template = |image: &str| json!({"metadata": {"labels": {"app": "a"}}, "spec": {"image": image}});

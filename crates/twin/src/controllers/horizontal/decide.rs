@@ -15,11 +15,15 @@ use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How far off its target a metric may be where nothing else is said.
 const TOLERANCE: f64 = 0.1;
 
-/// What a pod used, container by container: thousandths by the resource's name.
+/// Containers with what they used: thousandths by the resource's name. Shared by pods that use the same.
+pub type Used = Arc<[(String, BTreeMap<String, i64>)]>;
+
+/// What a pod used, container by container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// Of which pod.
@@ -29,7 +33,7 @@ pub struct Usage {
     /// Length of the window.
     pub window: fleet::Span,
     /// Containers with what they used.
-    pub containers: Vec<(String, BTreeMap<String, i64>)>,
+    pub containers: Used,
 }
 
 /// The metrics APIs, as an autoscaler asks them. Values are thousandths.

@@ -7,7 +7,7 @@ use k8s_openapi::api::autoscaling::v2::{
     MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricSource, ObjectMetricStatus, PodsMetricSource,
     PodsMetricStatus, ResourceMetricStatus,
 };
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -152,15 +152,14 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
     }
     let mut samples = Samples::new();
     for usage in all.iter() {
-        let values: Option<Vec<i64>> = if container.is_empty() {
-            usage.containers.iter().map(|(_, used)| used.get(name).copied()).collect()
+        let mut own = usage.containers.iter().filter(|(own, _)| container.is_empty() || own == container);
+        let value: Option<i64> = if container.is_empty() {
+            own.map(|(_, used)| used.get(name).copied()).sum()
         } else {
-            let own = usage.containers.iter().find(|(own, _)| own == container);
-            own.and_then(|(_, used)| used.get(name)).map(|value| vec![*value])
+            own.next().and_then(|(_, used)| used.get(name).copied())
         };
-        if let Some(values) = values.filter(|values| !values.is_empty()) {
-            let sample = Sample { at: usage.at, window: usage.window, value: values.iter().sum() };
-            samples.insert(usage.pod.clone(), sample);
+        if let Some(value) = value.filter(|_| !usage.containers.is_empty()) {
+            samples.insert(usage.pod.clone(), Sample { at: usage.at, window: usage.window, value });
         }
     }
     Ok(samples)
@@ -169,9 +168,22 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
 /// What each pod requests of a resource.
 fn requests<'a>(pods: &[&'a Pod], name: &str, container: &str) -> Result<BTreeMap<&'a str, i64>, String> {
     let mut all = BTreeMap::new();
+    let mut last: Option<(&PodSpec, i64)> = None;
     for pod in pods {
         let own = pod.metadata.name.as_deref().unwrap_or_default();
-        all.insert(own, request(pod, own, name, container)?);
+        // Pods of one template ask for the same.
+        let like = |spec: &PodSpec, other: &PodSpec| {
+            spec.containers == other.containers
+                && spec.init_containers == other.init_containers
+                && spec.resources == other.resources
+        };
+        let known = last.filter(|(spec, _)| pod.spec.as_ref().is_some_and(|own| like(spec, own)));
+        let asked = match known {
+            Some((_, asked)) => asked,
+            None => request(pod, own, name, container)?,
+        };
+        last = pod.spec.as_ref().map(|spec| (spec, asked));
+        all.insert(own, asked);
     }
     Ok(all)
 }

@@ -35,7 +35,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use decide::{Metrics, Outcome, Scale, Seen, Told, Usage, look};
+pub use decide::{Metrics, Outcome, Scale, Seen, Told, Usage, Used, look};
 pub use limits::Memory;
 pub use replicas::Sample;
 
@@ -346,14 +346,10 @@ fn target(
         .ok_or_else(|| format!("no matches for kind {:?} in group {group:?}", reference.kind))?;
     let stored = objects.get(kind, namespace, &reference.name).cloned();
     let stored = stored.ok_or_else(|| Refusal::not_found(kind.resource(), &reference.name).message)?;
-    let scale = apiserver::scale(objects, kind, &stored)
+    let (wanted, there, selector) = apiserver::replicas(objects, kind, &stored)
         .ok_or_else(|| "the server could not find the requested resource".to_owned())?;
-    let number = |pointer: &str| {
-        let found = scale.pointer(pointer).and_then(serde_json::Value::as_i64).unwrap_or(0);
-        i32::try_from(found).unwrap_or(i32::MAX)
-    };
-    let selector = scale.pointer("/status/selector").and_then(|s| s.as_str()).unwrap_or_default().to_owned();
-    let scale = Scale { wanted: number("/spec/replicas"), there: number("/status/replicas"), selector };
+    let number = |found: i64| i32::try_from(found).unwrap_or(i32::MAX);
+    let scale = Scale { wanted: number(wanted), there: number(there), selector };
     Ok((kind, stored, scale))
 }
 
@@ -426,7 +422,12 @@ struct Measured {
 }
 
 impl Measured {
-    fn of(objects: &Objects, spec: &Spec, pods: &[&Pod], (namespace, now): (&str, Instant)) -> Measured {
+    fn of<'a>(
+        objects: &Objects,
+        spec: &Spec,
+        pods: &[&'a Pod],
+        (namespace, now): (&str, Instant),
+    ) -> Measured {
         let mut measured = Measured::default();
         let bearers = Bearers::of(objects, pods.iter().copied());
         for metric in spec.metrics.iter().flatten() {
@@ -458,7 +459,8 @@ impl Measured {
             }
             if (metric.resource.is_some() || metric.container_resource.is_some()) && measured.usage.is_empty()
             {
-                let of = |pod: &&Pod| apiserver::metrics::usage_of(objects, &bearers, pod, now);
+                let mut last = apiserver::metrics::Last::default();
+                let of = |pod: &&'a Pod| apiserver::metrics::usage_of(objects, &bearers, pod, now, &mut last);
                 measured.usage = pods.iter().filter_map(of).collect();
             }
         }

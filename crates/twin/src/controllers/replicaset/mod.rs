@@ -127,9 +127,8 @@ fn retry_at(now: Instant, set: &Object) -> Instant {
 
 /// Creates pods in batches of one, two, four and so on, until one is refused.
 fn create(cx: &mut Cx<'_>, set: &Object, count: usize) -> Result<(), String> {
-    let Some(template) = part::<serde_json::Value>(set, "spec")
-        .and_then(|mut s| serde_json::from_value::<PodTemplateSpec>(s.get_mut("template")?.take()).ok())
-    else {
+    let template = set.as_document().and_then(|doc| doc.body.get("spec")?.get("template"));
+    let Some(template) = template.and_then(|template| PodTemplateSpec::deserialize(template).ok()) else {
         return Ok(());
     };
     let about = About::new(set);

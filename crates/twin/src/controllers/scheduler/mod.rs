@@ -181,13 +181,15 @@ impl Scheduler {
                     _ => cluster.put_namespace(namespace),
                 }
             }
-            object => self.observe_surrounding(object, change.kind),
+            object => self.observe_surrounding(object, change),
         }
     }
-    fn observe_surrounding(&mut self, object: &Object, kind: ChangeKind) {
+    fn observe_surrounding(&mut self, object: &Object, change: &Change) {
         let (Some(cluster), Some(surrounding)) = (&mut self.cluster, Surrounding::of(object)) else { return };
         self.news.storage |= surrounding.is_storage();
-        match kind {
+        let before = change.previous.as_ref().map(|previous| &previous.object);
+        match change.kind {
+            ChangeKind::Modified if before.is_some_and(|before| surrounding.stays(before, object)) => {}
             ChangeKind::Deleted => surrounding.remove(cluster, object),
             _ => surrounding.put(cluster, object),
         }

@@ -8,6 +8,7 @@ use super::cluster::Cluster;
 use crate::kind::Kind;
 use crate::object::Object;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// One resource of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,15 @@ impl Surrounding {
     pub(super) fn is_storage(self) -> bool {
         use Surrounding::{Claim, CsiCapacity, CsiDriver, CsiNode, StorageClass, Volume};
         matches!(self, Claim | Volume | StorageClass | CsiNode | CsiDriver | CsiCapacity)
+    }
+    /// Whether a change leaves what the scheduler goes by as it was: of owners of pods that is how they select, while
+    /// their status follows every pod.
+    pub(super) fn stays(self, before: &Object, now: &Object) -> bool {
+        use Surrounding::{ReplicaSet, ReplicationController, StatefulSet};
+        fn selector(object: &Object) -> Option<&Value> {
+            object.as_document()?.body.get("spec")?.get("selector")
+        }
+        matches!(self, ReplicaSet | ReplicationController | StatefulSet) && selector(before) == selector(now)
     }
     /// It is new or has changed.
     pub(super) fn put(self, cluster: &mut Cluster, object: &Object) {

@@ -202,15 +202,15 @@ impl Watched {
     fn take(&mut self, cx: &Cx<'_>, pods: &[Pod], kills: &[Kill]) {
         let bearers = Bearers::of(cx.objects, pods.iter());
         let mut there: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut last = apiserver::metrics::Last::default();
         for pod in pods {
             let uid: Arc<str> = pod.metadata.uid.as_deref().unwrap_or_default().into();
             there.insert(uid.clone());
-            let Some(usage) = apiserver::metrics::usage_of(cx.objects, &bearers, pod, cx.now) else {
-                continue;
-            };
-            for (name, amounts) in usage.containers {
+            let usage = apiserver::metrics::usage_of(cx.objects, &bearers, pod, cx.now, &mut last);
+            let Some(usage) = usage else { continue };
+            for (name, amounts) in usage.containers.iter() {
                 let used = self.used.entry(name.clone()).or_default();
-                let container = self.containers.entry((uid.clone(), name)).or_default();
+                let container = self.containers.entry((uid.clone(), name.clone())).or_default();
                 let amount = |name: &str| amounts.get(name).copied().unwrap_or(0);
                 container.cpu(used, usage.at, amount("cpu"));
                 container.memory(used, usage.at, amount("memory") / 1000);
