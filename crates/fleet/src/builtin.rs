@@ -142,6 +142,13 @@ pub fn on_demand_price(region: &RegionId, instance: &InstanceType) -> Option<(Mo
         .and_then(|row| Some((MoneyPerHour::from_units_f64(number(row[2])?), row[4])))
 }
 
+/// Spot price of an instance type in a region (USD), estimated from the on-demand price and the saving AWS named for 2025-07.
+pub fn spot_price(region: &RegionId, instance: &InstanceType) -> Option<(MoneyPerHour, &'static str)> {
+    rows(PRICES)
+        .find(|row| row[0] == region.as_str() && row[1] == instance.as_str())
+        .and_then(|row| Some((MoneyPerHour::from_units_f64(number(row[3])?), "spot, estimated")))
+}
+
 /// Great-circle distance in km.
 fn distance_km(a: (f64, f64), b: (f64, f64)) -> f64 {
     let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());

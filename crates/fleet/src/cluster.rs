@@ -4,6 +4,7 @@ use crate::carbon::SignalKind;
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
+use crate::supply::{Autoscaler, Limits, Supply};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -58,6 +59,12 @@ pub struct NodeGroup {
     /// The same of power and price, in a word each.
     #[serde(default, skip_serializing_if = "RatesFrom::is_default")]
     pub rates_from: RatesFrom,
+    /// How many nodes it may have; `None`: it keeps those it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// How its machines come and go.
+    #[serde(default, skip_serializing_if = "Supply::is_default")]
+    pub supply: Supply,
 }
 
 /// Where a node's power or price came from.
@@ -144,6 +151,9 @@ pub struct ClusterSpec {
     /// Nothing here knows what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<serde_json::Value>,
+    /// How its autoscaler is set; it runs where a node group has limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Autoscaler>,
 }
 
 impl ClusterSpec {

@@ -1,6 +1,8 @@
 //! The fleet file: YAML in, a checked [`FleetSpec`] with every default filled in from the built-in
 //! tables out. Errors name line and column or field, what was found and what was expected.
 
+mod supply;
+
 use crate::builtin;
 use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, RateSource, RatesFrom};
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
@@ -8,6 +10,7 @@ use crate::instances::Instances;
 use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
+use crate::supply::{Autoscaler, Supply};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -106,6 +109,8 @@ struct Cluster {
     node_groups: Vec<Group>,
     #[serde(default)]
     scheduler: Option<Value>,
+    #[serde(default)]
+    cluster_autoscaler: Option<Autoscaler>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +129,18 @@ struct Group {
     price_per_hour: Option<f64>,
     #[serde(default)]
     embodied_grams_per_hour: Option<f64>,
+    #[serde(default)]
+    min: Option<u32>,
+    #[serde(default)]
+    max: Option<u32>,
+    #[serde(default)]
+    boot_time: Option<supply::DelayFile>,
+    #[serde(default)]
+    join_time: Option<supply::DelayFile>,
+    #[serde(default)]
+    shortage: Option<supply::ShortageFile>,
+    #[serde(default)]
+    spot: Option<supply::SpotFile>,
 }
 
 fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Error {
@@ -147,7 +164,8 @@ pub fn parse(text: &str) -> Result<FleetSpec, Error> {
 pub fn parse_with(text: &str, instances: &Instances) -> Result<FleetSpec, Error> {
     let fleet = read(text, instances)?;
     for (i, cluster) in fleet.clusters.iter().enumerate() {
-        if cluster.node_groups.iter().all(|group| group.count == 0) {
+        let may_grow = |group: &NodeGroup| group.limits.is_some_and(|limits| limits.max > 0);
+        if cluster.node_groups.iter().all(|group| group.count == 0 && !may_grow(group)) {
             let expected = format!("1 to {NODES_MAX}");
             return Err(field(format!("clusters[{i}].nodeGroups"), "0 nodes", expected));
         }
@@ -270,6 +288,9 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         let expected = "a KubeSchedulerConfiguration, or the path of a file with one";
         return Err(field(format!("{path}.scheduler"), other.to_string(), expected));
     }
+    if let Some(stated) = &cluster.cluster_autoscaler {
+        supply::autoscaler(&format!("{path}.clusterAutoscaler"), stated)?;
+    }
     Ok(ClusterSpec {
         id,
         region: region_id,
@@ -278,6 +299,7 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         labels: cluster.labels.clone(),
         node_groups,
         scheduler,
+        autoscaler: cluster.cluster_autoscaler.clone(),
     })
 }
 
@@ -335,20 +357,19 @@ fn machine(
     Ok((id, Machine { vcpu, memory, gpu, power, power_from, watts_source, price, embodied }))
 }
 
-fn node_group(
+/// What a node of a group costs, where that is from, and the same in a word.
+fn price(
     path: &str,
     group: &Group,
     region: &RegionId,
-    instances: &Instances,
-) -> Result<NodeGroup, Error> {
-    let (instance_type, machine) = machine(path, group, region, instances)?;
-    crate::id::ObjectName::new(&group.name)
-        .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a node group name"))?;
-    if group.count > NODES_MAX {
-        return Err(field(format!("{path}.count"), group.count.to_string(), format!("at most {NODES_MAX}")));
-    }
-    let listed = builtin::on_demand_price(region, &instance_type);
-    let (price, price_source, price_from) = match (group.price_per_hour, machine.price, listed) {
+    instance_type: &InstanceType,
+    (machine, supply): (&Machine, &Supply),
+) -> Result<(MoneyPerHour, &'static str, RateSource), Error> {
+    let listed = match supply.spot {
+        Some(_) => builtin::spot_price(region, instance_type),
+        None => builtin::on_demand_price(region, instance_type),
+    };
+    Ok(match (group.price_per_hour, machine.price, listed) {
         (Some(price), ..) => {
             check_range(&format!("{path}.pricePerHour"), price, 0.0, 10_000.0)?;
             (MoneyPerHour::from_units_f64(price), "fleet file", RateSource::FleetFile)
@@ -362,7 +383,25 @@ fn node_group(
                 "a price per hour in the fleet file",
             ));
         }
-    };
+    })
+}
+
+fn node_group(
+    path: &str,
+    group: &Group,
+    region: &RegionId,
+    instances: &Instances,
+) -> Result<NodeGroup, Error> {
+    let (instance_type, machine) = machine(path, group, region, instances)?;
+    crate::id::ObjectName::new(&group.name)
+        .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a node group name"))?;
+    if group.count > NODES_MAX {
+        return Err(field(format!("{path}.count"), group.count.to_string(), format!("at most {NODES_MAX}")));
+    }
+    let limits = supply::limits(path, group.count, group.min, group.max)?;
+    let delays = (group.boot_time.as_ref(), group.join_time.as_ref());
+    let supply = supply::supply(path, delays, group.shortage.as_ref(), group.spot.as_ref())?;
+    let (price, price_source, price_from) = price(path, group, region, &instance_type, (&machine, &supply))?;
     for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
         check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
     }
@@ -400,6 +439,8 @@ fn node_group(
             power: if of_file { RateSource::FleetFile } else { machine.power_from },
             price: price_from,
         },
+        limits,
+        supply,
         instance_type,
     })
 }

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod quantity;
 pub mod resources;
 pub mod snapshot;
+pub mod supply;
 pub mod time;
 pub mod workload;
 

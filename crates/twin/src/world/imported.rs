@@ -33,6 +33,7 @@ impl Document {
             labels: imported.header.labels.clone(),
             node_groups: Vec::new(),
             scheduler: imported.scheduler.clone(),
+            autoscaler: None,
         };
         FleetSpec {
             name: "imported".to_owned(),
