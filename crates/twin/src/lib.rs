@@ -8,6 +8,7 @@
 mod amounts;
 pub mod apiserver;
 pub mod cel;
+mod cloud;
 mod controllers;
 mod demo;
 pub mod drain;

@@ -129,6 +129,9 @@ pub(crate) struct Physics {
     /// Running pods by uid: where, and their nanocores.
     running: BTreeMap<Arc<str>, (Arc<str>, i64)>,
     intensity: Option<Series>,
+    /// What machines used that are gone.
+    #[serde(default)]
+    gone: EnergyTotals,
 }
 
 /// Whether a container of the pod runs, init containers included.
@@ -162,6 +165,12 @@ impl Physics {
             totals: EnergyTotals::default(),
         };
         self.machines.insert(name.into(), machine);
+    }
+    /// A machine is gone: it draws nothing and is no longer paid for. What it used stays counted.
+    pub(crate) fn remove_machine(&mut self, name: &str, now: Instant) {
+        if let Some(machine) = self.machines.remove(name) {
+            self.gone.add(&machine.at(now, self.intensity.as_ref()));
+        }
     }
     /// Intensity from now on; what was before is closed with the intensity it had.
     pub(crate) fn set_intensity(&mut self, series: Option<Series>, now: Instant) {
@@ -218,7 +227,7 @@ impl Physics {
         }
     }
     pub(crate) fn totals(&self, now: Instant) -> EnergyTotals {
-        let mut totals = EnergyTotals::default();
+        let mut totals = self.gone;
         for machine in self.machines.values() {
             totals.add(&machine.at(now, self.intensity.as_ref()));
         }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use machine::conditions as node_conditions;
+pub(crate) use machine::{NewNode, new_node};
 pub(crate) use queue::{Priority, Queue, Task, Timers};
 
 /// Most tasks at one instant; more means that something schedules itself without end.
@@ -85,6 +86,7 @@ impl World {
         let namespace = fleet.demo.as_ref().map(|demo| demo.namespace.as_str());
         for (number, spec) in fleet.clusters.iter().enumerate() {
             let mut cluster = Cluster::new(spec, number, namespace, start, seed);
+            cluster.begin(&mut queue, start);
             cluster.settle(&mut queue, start);
             clusters.insert(spec.id.clone(), cluster);
         }
@@ -189,6 +191,18 @@ impl World {
         let (queue, now) = (&mut self.queue, self.now);
         let news = self.clusters.values_mut().map(|cluster| cluster.set_authority(queue, now, authority));
         news.fold(false, |any, news| any | news)
+    }
+    /// What the cluster autoscaler of a cluster would have logged since an instant of nodes that stay, and why; oldest first,
+    /// the last few hundred.
+    pub fn autoscaler_log(&self, cluster: &ClusterId, since: Instant) -> Vec<(Instant, String)> {
+        self.clusters.get(cluster).map(|found| found.autoscaler_log(since)).unwrap_or_default()
+    }
+    /// Has the autoscaler of a cluster look every time, whether or not it may matter.
+    #[cfg(test)]
+    pub(crate) fn look_every_time(&mut self, cluster: &ClusterId) {
+        if let Some(found) = self.clusters.get_mut(cluster) {
+            found.look_every_time();
+        }
     }
     /// Stops or starts a machine. Doing what is already so changes nothing.
     pub fn set_node(

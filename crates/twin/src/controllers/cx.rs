@@ -6,7 +6,7 @@ use crate::object::Object;
 use crate::random::Stream;
 use crate::store::{Objects, Stored};
 use crate::world::Timers;
-use fleet::{Instant, Span};
+use fleet::{ClusterSpec, Instant, Span};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) seed: u64,
     /// How its scheduler is to decide, if that is stated.
     pub(crate) scheduler: Option<&'a serde_json::Value>,
+    /// What the cluster was made from.
+    pub(crate) spec: &'a ClusterSpec,
 }
 
 /// An instant as `metav1.Time`: whole seconds, as the API keeps it.

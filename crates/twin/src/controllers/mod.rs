@@ -4,6 +4,7 @@
 //! Each has `observe`, which hears of every change, and `run`, which acts on what it heard and says
 //! whether it did anything. At one instant they run in a fixed order until all are quiet.
 
+pub(crate) mod clusterautoscaler;
 pub(crate) mod clusterroleaggregation;
 pub(crate) mod cronjob;
 mod cx;
@@ -15,6 +16,7 @@ pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 pub(crate) mod endpointslicemirroring;
 pub(crate) mod events;
+pub(crate) mod evictor;
 pub(crate) mod garbagecollector;
 pub(crate) mod history;
 pub mod horizontal;
@@ -34,6 +36,7 @@ pub mod scheduler;
 pub(crate) mod serviceaccounts;
 pub(crate) mod services;
 pub(crate) mod statefulset;
+pub(crate) mod terminationhandler;
 pub(crate) mod ttlafterfinished;
 pub(crate) mod vertical;
 pub(crate) mod volumes;

@@ -82,6 +82,8 @@ struct Run<'a> {
     refused: Vec<String>,
     /// Drains under way, with the node each empties.
     drains: Vec<(String, drain::Run)>,
+    /// Until when was told what the cluster autoscaler says of nodes that stay.
+    heard: Instant,
 }
 
 /// Plays a scenario from its start to its end.
@@ -99,6 +101,7 @@ pub fn run(scenario: &Scenario) -> Report {
         progress: vec![undecided; scenario.expect.len()],
         refused: Vec::new(),
         drains: Vec::new(),
+        heard: scenario.start,
     };
     run.play();
     run.report()
@@ -181,6 +184,11 @@ impl Run<'_> {
         let now = (self.world.now() - self.scenario.start, self.world.now());
         self.timeline.take(objects, self.told, &self.scenario.watch, now);
         self.told = objects.version();
+        // It looks once at an instant.
+        for (at, line) in self.world.autoscaler_log(&self.home, self.heard + Span::from_nanos(1)) {
+            self.heard = at;
+            self.timeline.step(at - self.scenario.start, &format!("cluster-autoscaler: {line}"));
+        }
     }
     fn look(&mut self) {
         self.look_at_changes();

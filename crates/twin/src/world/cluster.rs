@@ -2,6 +2,8 @@
 
 use super::{NodeChange, Queue, Task, Timers, machine, write};
 use crate::apiserver::{Context, Request, Response, Status};
+use crate::cloud::{Cloud, News};
+use crate::controllers::clusterautoscaler::ClusterAutoscaler;
 use crate::controllers::clusterroleaggregation::ClusterRoleAggregation;
 use crate::controllers::events::EventLimit;
 use crate::controllers::garbagecollector::GarbageCollector;
@@ -16,6 +18,7 @@ use crate::controllers::rootcacertpublisher::RootCaCertPublisher;
 use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
 use crate::controllers::services::Services;
+use crate::controllers::terminationhandler::TerminationHandler;
 use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::workloads::Workloads;
 use crate::controllers::{Cx, ttlafterfinished};
@@ -72,6 +75,12 @@ pub(super) struct Controllers {
     events: EventLimit,
     #[serde(skip)]
     resourcequota: ResourceQuota,
+    #[serde(default)]
+    cloud: Cloud,
+    #[serde(default)]
+    clusterautoscaler: ClusterAutoscaler,
+    #[serde(default, skip_serializing_if = "TerminationHandler::is_idle")]
+    terminationhandler: TerminationHandler,
 }
 
 impl Controllers {
@@ -94,6 +103,7 @@ impl Controllers {
         self.services.observe(cx, change);
         self.events.observe(change);
         self.resourcequota.observe(change);
+        self.clusterautoscaler.observe(cx, change);
     }
     /// One round; whether any controller did something.
     fn run(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -115,8 +125,27 @@ impl Controllers {
             self.services.run(cx),
             self.events.run(cx),
             self.resourcequota.run(cx),
+            self.clusterautoscaler.run(cx, &mut self.cloud, &mut self.scheduler),
         ]
         .contains(&true)
+    }
+}
+
+impl Controllers {
+    /// What happened to machines concerns their power and what runs on them.
+    fn hear(&mut self, cx: &mut Cx<'_>, physics: &mut Physics, news: News) {
+        match news {
+            News::On(node, group) => {
+                if let Some(group) = cx.spec.node_groups.iter().find(|g| *g.name == *group) {
+                    physics.add_machine(&node, cx.spec, group, cx.now);
+                }
+            }
+            News::Off(node) => {
+                physics.remove_machine(&node, cx.now);
+                self.kubelet.machine_gone(&node);
+            }
+            News::Notice(node, at) => self.terminationhandler.begin(cx, &node, at),
+        }
     }
 }
 
@@ -144,7 +173,14 @@ impl Cluster {
                 cluster.physics.add_machine(&name, spec, group, start);
             }
         }
+        cluster.controllers.cloud = Cloud::new(spec, number, start, seed, &machine::nodes(spec));
         cluster
+    }
+    /// Sets the timers a cluster begins with.
+    pub(super) fn begin(&mut self, queue: &mut Queue, now: Instant) {
+        let (controllers, _, mut cx) = self.parts(queue, now);
+        controllers.cloud.begin(&mut cx);
+        controllers.clusterautoscaler.begin(&mut cx);
     }
     pub(super) fn parts<'a>(
         &'a mut self,
@@ -154,7 +190,7 @@ impl Cluster {
         let timers = Timers { queue, cluster: &self.spec.id };
         let scheduler = self.spec.scheduler.as_ref();
         let (objects, names) = (&mut self.objects, &mut self.names);
-        let cx = Cx { objects, now, names, timers, seed: self.seed, scheduler };
+        let cx = Cx { objects, now, names, timers, seed: self.seed, scheduler, spec: &self.spec };
         (&mut self.controllers, &mut self.physics, cx)
     }
     /// Carries out a write of the API. Controllers have not heard of it until [`Cluster::settle`].
@@ -174,7 +210,12 @@ impl Cluster {
                 controllers.observe(&mut cx, &change);
             }
             let acted = controllers.run(&mut cx);
-            if !heard && !acted {
+            let news = controllers.cloud.take_news();
+            let any = !news.is_empty();
+            for each in news {
+                controllers.hear(&mut cx, physics, each);
+            }
+            if !heard && !acted && !any {
                 return;
             }
         }
@@ -205,6 +246,10 @@ impl Cluster {
             Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),
             Task::Attachment { name, uid } => controllers.attachdetach.wake(&mut cx, &name, &uid),
             Task::Binding { uid } => controllers.scheduler.give_up_binding(&mut cx, &uid),
+            Task::Machine { node } => controllers.cloud.wake(&mut cx, &node),
+            Task::Interruption { group } => controllers.cloud.interrupt_one(&mut cx, &group),
+            Task::Termination { node } => controllers.terminationhandler.wake(&mut cx, &node),
+            Task::Autoscaler => controllers.clusterautoscaler.wake(&cx),
             Task::Input(_) | Task::Demo => {}
         }
     }
@@ -241,6 +286,13 @@ impl Cluster {
             _ => {}
         }
         true
+    }
+    pub(super) fn autoscaler_log(&self, since: Instant) -> Vec<(Instant, String)> {
+        self.controllers.clusterautoscaler.said(since).cloned().collect()
+    }
+    #[cfg(test)]
+    pub(super) fn look_every_time(&mut self) {
+        self.controllers.clusterautoscaler.every = true;
     }
     pub(super) fn overcommitted(&self) -> Option<(&str, String)> {
         self.controllers.scheduler.overcommitted()

@@ -15,7 +15,7 @@ use fleet::{ClusterSpec, Instant, NodeGroup};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress, NodeCondition,
-    NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
+    NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
 };
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -29,12 +29,27 @@ const KUBELET_VERSION: &str = "v1.36.3";
 const DISK: &str = "83873772Ki";
 const DISK_ALLOCATABLE_BYTES: &str = "76224326324";
 const MIB: i64 = 1 << 20;
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// What a kubelet says before its network plugin is there.
+const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+    message:Network plugin returns error: cni plugin not initialized";
 
 /// Names of the nodes of each group.
 pub(super) fn node_names(spec: &ClusterSpec) -> impl Iterator<Item = (&NodeGroup, Vec<String>)> {
     spec.node_groups
         .iter()
         .map(|group| (group, (1..=group.count).map(|n| format!("{}-{}-{n}", spec.id, group.name)).collect()))
+}
+
+/// Names, groups and zones of all nodes, in order.
+pub(super) fn nodes(spec: &ClusterSpec) -> Vec<(String, String, String)> {
+    let all = node_names(spec).flat_map(|(group, names)| {
+        names.into_iter().enumerate().map(move |(i, name)| {
+            let zone = group.zones.get(i % group.zones.len().max(1)).cloned().unwrap_or_default();
+            (name, group.name.clone(), zone)
+        })
+    });
+    all.collect()
 }
 
 /// Puts everything in place that a new cluster has. `number` is the cluster's place in the fleet.
@@ -66,10 +81,10 @@ pub(super) fn found(
     for (group, group_names) in node_names(spec) {
         for (i, name) in group_names.iter().enumerate() {
             let zone = group.zones.get(i % group.zones.len().max(1)).map_or("", String::as_str);
-            let seat = Seat { zone, cluster: number, index };
-            let node = node(spec, group, name, &seat, now, names);
-            objects.put(lease(name, node.metadata.uid.as_deref().unwrap_or_default(), now, names));
-            objects.put(Object::Node(Box::new(node)));
+            let seat = NewNode { zone, cluster: number, index, ready: true };
+            let (node, lease) = new_node(spec, group, name, &seat, now, names);
+            objects.put(lease);
+            objects.put(node);
             index += 1;
         }
     }
@@ -130,14 +145,29 @@ pub(super) fn lease(node: &str, node_uid: &str, now: Instant, names: &mut Stream
     Object::Lease(Box::new(Lease { metadata, spec: Some(spec) }))
 }
 
-/// Where a node stands: its zone, its cluster's place in the fleet, and its place in the cluster.
-struct Seat<'a> {
-    zone: &'a str,
-    cluster: usize,
-    index: usize,
+/// Where a node stands: its zone, its cluster's place in the fleet, and its place in the cluster; and whether it has a network.
+pub(crate) struct NewNode<'a> {
+    pub(crate) zone: &'a str,
+    pub(crate) cluster: usize,
+    pub(crate) index: usize,
+    pub(crate) ready: bool,
 }
 
-impl Seat<'_> {
+/// A Node and its Lease.
+pub(crate) fn new_node(
+    spec: &ClusterSpec,
+    group: &NodeGroup,
+    name: &str,
+    seat: &NewNode<'_>,
+    now: Instant,
+    names: &mut Stream,
+) -> (Object, Object) {
+    let node = node(spec, group, name, seat, now, names);
+    let lease = lease(name, node.metadata.uid.as_deref().unwrap_or_default(), now, names);
+    (Object::Node(Box::new(node)), lease)
+}
+
+impl NewNode<'_> {
     /// 10.0.0.0/8, one /16 a cluster where they last.
     fn ip(&self) -> String {
         format!("10.{}.{}.{}", self.cluster % 200, 16 + self.index / 250, 4 + self.index % 250)
@@ -161,7 +191,7 @@ fn node(
     spec: &ClusterSpec,
     group: &NodeGroup,
     name: &str,
-    seat: &Seat<'_>,
+    seat: &NewNode<'_>,
     now: Instant,
     names: &mut Stream,
 ) -> Node {
@@ -188,14 +218,22 @@ fn node(
         addresses: Some(vec![address("InternalIP", seat.ip()), address("Hostname", name.to_owned())]),
         capacity: Some(capacity(group)),
         allocatable: Some(allocatable(group)),
-        conditions: Some(conditions(now)),
+        conditions: Some(if seat.ready { conditions(now) } else { without_network(now) }),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
         }),
         node_info: Some(info(arch, &instance, names)),
         ..NodeStatus::default()
     };
+    // The API server gives it to every new node, until its condition says otherwise.
+    let not_ready = || Taint {
+        key: NOT_READY.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        time_added: Some(time(now)),
+        value: None,
+    };
     let spec = NodeSpec {
+        taints: (!seat.ready).then(|| vec![not_ready()]),
         pod_cidr: Some(seat.pod_cidr()),
         pod_cidrs: Some(vec![seat.pod_cidr()]),
         provider_id: Some(format!("aws:///{}/{instance}", seat.zone)),
@@ -280,6 +318,17 @@ pub(crate) fn conditions(now: Instant) -> Vec<NodeCondition> {
         last_transition_time: Some(time(now)),
     })
     .into()
+}
+
+/// The conditions of a node whose kubelet has registered it and which has no network yet.
+fn without_network(now: Instant) -> Vec<NodeCondition> {
+    let mut all = conditions(now);
+    for ready in all.iter_mut().filter(|condition| condition.type_ == "Ready") {
+        ready.status = "False".to_owned();
+        ready.reason = Some("KubeletNotReady".to_owned());
+        ready.message = Some(NO_NETWORK.to_owned());
+    }
+    all
 }
 
 #[cfg(test)]

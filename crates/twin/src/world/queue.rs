@@ -48,6 +48,14 @@ pub(crate) enum Task {
     Binding { uid: Arc<str> },
     /// A workload is to be looked at although nothing changed.
     Workload { kind: Kind, namespace: Arc<str>, name: Arc<str> },
+    /// Something may be due of a machine of a group that comes and goes.
+    Machine { node: Arc<str> },
+    /// A machine of a group is taken away.
+    Interruption { group: Arc<str> },
+    /// A node that is to be taken away is being emptied.
+    Termination { node: Arc<str> },
+    /// The cluster autoscaler looks, or goes on with what it has begun.
+    Autoscaler,
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

@@ -182,6 +182,37 @@ fn welcomes(cx: &Cx<'_>, template: &PodTemplateSpec) -> Vec<(String, Welcome)> {
     nodes.map(|node| (node.metadata.name.clone().unwrap_or_default(), welcome(node))).collect()
 }
 
+/// The pods that DaemonSets would have on a node, as they are made; names and uids are made of those of set and node.
+pub(crate) fn daemons_for(cx: &Cx<'_>, node: &Node) -> Vec<Pod> {
+    let empty = BTreeMap::new();
+    let (name, labels) = (node.metadata.name.as_deref().unwrap_or_default(), &node.metadata.labels);
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default();
+    let hard = |taint: &&k8s_openapi::api::core::v1::Taint| taint.effect != "PreferNoSchedule";
+    let mut pods = Vec::new();
+    for stored in cx.objects.list(KINDS.daemon_set, None) {
+        let object = &stored.object;
+        let Some(spec) = part::<DaemonSetSpec>(object, "spec") else { continue };
+        let template = template::daemon(&spec);
+        let mut spec = template.spec.clone().unwrap_or_default();
+        let tolerations = spec.tolerations.clone().unwrap_or_default();
+        let bears = taints.iter().filter(hard).all(|t| tolerations.iter().any(|own| tolerates(own, t)));
+        let info = PodInfo::new(&Pod { spec: Some(spec.clone()), ..Pod::default() });
+        if is_deleting(object.meta()) || !bears || !info.may_be_on(name, labels.as_ref().unwrap_or(&empty)) {
+            continue;
+        }
+        spec.node_name = Some(name.to_owned());
+        let metadata = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+            name: Some(format!("{}-{name}", object.name())),
+            namespace: Some(object.namespace().to_owned()),
+            uid: Some(format!("{}/{name}", object.uid())),
+            labels: template.metadata.as_ref().and_then(|meta| meta.labels.clone()),
+            ..Default::default()
+        };
+        pods.push(Pod { metadata, spec: Some(spec), status: None });
+    }
+    pods
+}
+
 impl<'a> Sync<'a, '_> {
     fn on(&self, node: &str) -> Vec<&'a Pod> {
         self.pods.get(node).cloned().unwrap_or_default()

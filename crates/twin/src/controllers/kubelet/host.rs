@@ -29,6 +29,9 @@ pub(super) struct Host {
     pub(super) turn: u32,
     /// Whether the control plane has noticed that the machine is down.
     pub(super) noticed: bool,
+    /// Whether the machine will not come back; it is forgotten with its node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gone: bool,
 }
 
 /// Addresses of a node and of a pod on it.
@@ -53,6 +56,7 @@ impl Host {
             down: false,
             turn: 0,
             noticed: false,
+            gone: false,
         }
     }
     /// The next free address; `None` when all are taken.

@@ -166,6 +166,12 @@ impl Kubelet {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
                 self.hosts.entry(name.into()).or_insert_with(|| Host::new(node));
             }
+            Object::Node(_) => {
+                let name = change.object.object.name();
+                if self.hosts.get(name).is_some_and(|host| host.gone) {
+                    self.hosts.remove(name);
+                }
+            }
             Object::Document(doc) if volumes::is_attached(doc) => {
                 let node = volumes::node_of(doc);
                 let waits = |(_, run): &(&Arc<str>, &Run)| *run.node == *node && run.stage == Stage::Mounting;

@@ -31,6 +31,18 @@ impl Kubelet {
             run.stage = Stage::Lost;
         }
     }
+    /// A machine is gone for good, with all that ran on it; its node will be.
+    pub(crate) fn machine_gone(&mut self, node: &str) {
+        let Some(host) = self.hosts.get_mut(node) else { return };
+        (host.down, host.gone) = (true, true);
+        host.turn += 1;
+        self.deferred.remove(node);
+        for run in self.runs.values_mut().filter(|run| &*run.node == node) {
+            run.turn += 1;
+            run.armed = None;
+            run.stage = Stage::Lost;
+        }
+    }
     /// Whether the silence of a machine is to be acted on.
     pub(crate) fn notice(&mut self, node: &str, turn: u32) -> bool {
         let Some(host) = self.hosts.get_mut(node) else { return false };

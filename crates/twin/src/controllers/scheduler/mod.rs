@@ -25,6 +25,7 @@ mod pod;
 mod profile;
 mod queue;
 mod rooms;
+mod simulation;
 mod status;
 mod storage;
 mod surroundings;
@@ -40,6 +41,7 @@ pub(crate) use labels::Selector;
 pub use plugins::defaultpreemption::{Candidate, Preemption};
 pub use pod::PodInfo;
 pub use profile::{Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strategy};
+pub(crate) use simulation::{Asking, Simulation};
 pub use status::{Code, Plugin, Rejection};
 
 use super::{Cx, is_deleting, is_terminal, phase, time};
