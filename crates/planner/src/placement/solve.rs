@@ -42,9 +42,11 @@ const HEAT: (f64, f64) = (2.0, 0.937046003177026);
 const HEAT_WARM: (f64, f64) = (0.05, 0.972257971295249);
 /// The same for a second annealing.
 const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
-/// A plan begun with the largest jobs is ready at this share of the whole, the best of so many.
+/// A plan begun with the largest jobs is ready at this share of the whole, the best of several: one for so much of the
+/// work there is time for, times the jobs, within limits.
 const SKELETON_AT: f64 = 0.6;
-const BEGINNINGS: u64 = 2;
+const BEGINNING_WORK: f64 = 1.8e5;
+const BEGINNINGS: (f64, f64) = (2.0, 8.0);
 /// Share of the whole that going back to where jobs were planned may take beyond the annealing's end.
 const BACK: f64 = 0.25;
 /// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
@@ -229,9 +231,11 @@ fn begun<'p>(
     }
     let mean = grams(state) / jobs as f64;
     let (from, mut begun) = ((budget.share)(state.work), None::<State<'_>>);
-    for time in 1..=BEGINNINGS {
-        let end = from + (SKELETON_AT - from) * time as f64 / BEGINNINGS as f64;
-        let seed = seed.wrapping_mul(BEGINNINGS).wrapping_add(time - 1);
+    let whole = state.work as f64 / from.max(1e-9);
+    let times = (whole / (BEGINNING_WORK * jobs as f64)).clamp(BEGINNINGS.0, BEGINNINGS.1) as u64;
+    for time in 1..=times {
+        let end = from + (SKELETON_AT - from) * time as f64 / times as f64;
+        let seed = seed.wrapping_mul(times).wrapping_add(time - 1);
         let mut next = skeleton(state, menu, mean, end, seed, budget);
         state.work = next.work;
         if let Some(last) = begun
