@@ -4,6 +4,7 @@
 
 mod metrics;
 mod prometheus;
+mod real_prometheus;
 #[path = "../service/mod.rs"]
 mod service;
 
