@@ -6,7 +6,7 @@
 //! keyed by the pod's uid (so that the order of starts does not matter); a command that can be read ([`script`]); what
 //! the image is known to be ([`server`]); else 60 s for a pod that is to end (in an imported cluster, a Job's share of what
 //! such Jobs lasted), 5 s for an init container, and for ever for any other. `docs/pods.md` has the list.
-//! Assumption: a running container uses exactly the CPU it requests.
+//! Assumption: a running container of which nothing else is stated uses exactly the CPU and memory it requests.
 
 pub(crate) mod files;
 pub(crate) mod process;
@@ -18,6 +18,7 @@ mod sum;
 pub(crate) use profile::Profile;
 pub(crate) use script::Program;
 
+use crate::apiserver::quantity::NANO;
 use crate::random::Stream;
 use fleet::Span;
 use k8s_openapi::api::batch::v1::Job;
@@ -45,6 +46,10 @@ pub const READY_AFTER: &str = "twin.kubercarbon.io/ready-after";
 pub const UNHEALTHY_AFTER: &str = "twin.kubercarbon.io/unhealthy-after";
 /// Memory it uses: an amount, or amounts from times after its start on (`0s=100Mi,5m=2Gi`).
 pub const MEMORY: &str = "twin.kubercarbon.io/memory";
+/// CPU it uses, likewise (`0s=100m,5m=2`).
+pub const CPU: &str = "twin.kubercarbon.io/cpu";
+/// Disk it uses, of its own files and what it logs, likewise.
+pub const DISK: &str = "twin.kubercarbon.io/disk";
 /// How long its image takes to be pulled, e.g. `90s`.
 pub const PULL_FOR: &str = "twin.kubercarbon.io/pull-for";
 /// How often pulling its image fails first: a number, or `always`.
@@ -113,11 +118,36 @@ pub(crate) fn stated_span(pod: &Pod, key: &str, container: &Container, role: Rol
     stated(pod, key, container, role).and_then(|text| Span::parse(text).ok())
 }
 
-/// What a container is stated to use of memory.
+/// What a container is stated to use of memory, in bytes.
 pub(crate) fn memory(pod: &Pod, container: &Container) -> Option<Profile> {
+    used(pod, MEMORY, container, 1)
+}
+
+/// What it is stated to use of disk, in bytes.
+pub(crate) fn disk(pod: &Pod, container: &Container) -> Option<Profile> {
+    used(pod, DISK, container, 1)
+}
+
+/// What it is stated to use of CPU, in nanocores.
+pub(crate) fn cpu(pod: &Pod, container: &Container) -> Option<Profile> {
+    used(pod, CPU, container, NANO)
+}
+
+fn used(pod: &Pod, key: &str, container: &Container, parts: i128) -> Option<Profile> {
     let init =
         pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == container.name);
-    Profile::parse(stated(pod, MEMORY, container, Role::of(container, init))?)
+    Profile::parse(stated(pod, key, container, Role::of(container, init))?, parts)
+}
+
+/// Whether an annotation's key is this one, about all containers or about one.
+pub(crate) fn is_key(key: &str, known: &str) -> bool {
+    let name = known.strip_prefix(DOMAIN).unwrap_or(known);
+    key == known || key.split_once('.').is_some_and(|(own, rest)| own == name && rest.starts_with(DOMAIN))
+}
+
+/// Whether an annotation says what a container uses, and that it uses other amounts as time goes.
+pub(crate) fn varies(key: &str, value: &str) -> bool {
+    value.contains('=') && [CPU, MEMORY].iter().any(|known| is_key(key, known))
 }
 
 /// Whether a pod is one that ends by itself.

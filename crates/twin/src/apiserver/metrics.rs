@@ -1,7 +1,7 @@
 //! `metrics.k8s.io`: what nodes and pods use, as metrics-server tells it.
 //!
 //! In a twin what a running container asks for stands for what it uses, as in its power (decision 8), unless annotations
-//! say otherwise: its memory (docs/pods.md), over the time since its pod was started, or what [`crate::load`] reads.
+//! say otherwise: its CPU and memory (docs/pods.md), over the time since its pod was started, or what [`crate::load`] reads.
 //! As of a real server, a pod is told of once it ran for one window. Units: nanocores, kibibytes.
 
 use super::selector::Selectors;
@@ -13,7 +13,7 @@ use crate::kind::{Kind, Resource};
 use crate::load::Bearers;
 use crate::store::{Objects, Stored};
 use crate::work;
-use fleet::{Bytes, Instant, Resources, Span};
+use fleet::{Bytes, Cpu, Instant, Resources, Span};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -161,6 +161,9 @@ fn containers<'a>(
         if let Some(profile) = work::memory(pod, container) {
             used.memory = Bytes::from_bytes(profile.at(now - since));
         }
+        if let Some(profile) = work::cpu(pod, container) {
+            used.cpu = Cpu::from_nanos(profile.at(now - since));
+        }
     }
     Some(running.iter().map(|container| container.name.as_str()).zip(used).collect())
 }
@@ -175,7 +178,10 @@ fn are_alike(a: &Pod, b: &Pod) -> bool {
     fn owner(pod: &Pod) -> Option<&str> {
         controller(&pod.metadata).map(|owner| owner.uid.as_str())
     }
-    let timed = |pod: &Pod| pod.metadata.annotations.iter().flatten().any(|(key, _)| key.contains("memory"));
+    let timed = |pod: &Pod| {
+        let mut said = pod.metadata.annotations.iter().flatten();
+        said.any(|(key, value)| work::varies(key, value))
+    };
     let (Some(one), Some(other)) = (&a.spec, &b.spec) else { return false };
     a.metadata.annotations == b.metadata.annotations
         && !timed(a)

@@ -241,6 +241,7 @@ impl Cluster {
             Task::Workload { kind, namespace, name } => {
                 controllers.workloads.wake(&cx, kind, (namespace, name));
             }
+            Task::Pressure { node } => controllers.kubelet.look_at_node(&mut cx, &node),
             Task::Taint => controllers.nodelifecycle.wake(),
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
             Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),

@@ -190,6 +190,33 @@ spec:
     assert_eq!(found, expected);
 }
 
+/// All there is of pods and nodes and all that was said, at the end of two minutes; `cut`: saved and loaded all the time.
+fn short_of_memory(cut: bool) -> Value {
+    let mut world = world();
+    for (name, memory) in [("leak", "0s=1Gi,20s=40Gi"), ("steady", "2Gi")] {
+        let manifest = json!({"metadata": {"name": name, "namespace": NAMESPACE, "annotations": {"twin.kubercarbon.io/memory": memory}},
+            "spec": {"containers": [{"name": "main", "image": "main:1", "resources": {"requests": {"memory": "2Gi"}}}]}});
+        world.request(&kr(), &request(Verb::Create, Kind::Pod, "", manifest)).unwrap();
+    }
+    for _ in 0..40 {
+        world.advance_to(world.now() + Span::from_seconds(3));
+        if cut {
+            world = serde_json::from_str(&serde_json::to_string(&world).unwrap()).unwrap();
+        }
+    }
+    let objects = world.objects(&kr()).unwrap();
+    let all = [Kind::Pod, Kind::Node, Kind::Event].into_iter().flat_map(|kind| objects.list(kind, None));
+    all.map(|stored| stored.object.to_value()).collect()
+}
+
+#[test]
+fn a_node_short_of_memory_goes_on_after_loading_as_it_would_have() {
+    let whole = short_of_memory(false);
+    let evicted = whole.as_array().unwrap().iter().filter(|object| object["status"]["reason"] == "Evicted");
+    assert_eq!(evicted.count(), 1, "{whole}");
+    assert_eq!(short_of_memory(true), whole);
+}
+
 #[test]
 fn healthy_pods_and_waiting_loops_cost_nothing() {
     let manifest = json!({"metadata": {"name": "quiet", "namespace": NAMESPACE}, "spec": {"containers": [

@@ -22,6 +22,7 @@ use crate::kind::Kind;
 use crate::load::{self, Bearers};
 use crate::object::Object;
 use crate::store::{Change, ChangeKind, Objects, Stored};
+use crate::work;
 use fleet::{Instant, Span};
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HorizontalPodAutoscalerBehavior,
@@ -136,7 +137,7 @@ fn is_unsteady(pod: &Pod, now: Instant) -> bool {
     let measured =
         podcontrol::ready_since(pod).is_some_and(|since| since + apiserver::metrics::WINDOW <= now);
     let mut said = pod.metadata.annotations.iter().flatten();
-    (young && !measured) || said.any(|(key, value)| key.contains("memory") && value.contains(','))
+    (young && !measured) || said.any(|(key, value)| work::varies(key, value))
 }
 
 /// The controller's state.

@@ -1,6 +1,6 @@
 //! Whether a node takes in a pod that was bound to it.
 //!
-//! As kubelet's `predicateAdmitHandler`, version 1.36, whose words these are: room beside what the node's other pods were
+//! As kubelet's eviction manager and `predicateAdmitHandler`, version 1.36, whose words these are: no pressure, room beside what the node's other pods were
 //! allocated, then node selector and affinity, host ports, and NoExecute taints; the first that fails is the reason. A pod
 //! that is refused has failed, and whoever owns it makes another. Invariant: a refused pod holds nothing of its node.
 //! Left out: critical pods that push others off, and device, CPU and topology managers.
@@ -139,9 +139,18 @@ impl Kubelet {
         }
         held
     }
+    /// The pods a node has taken in.
+    pub(super) fn on(&mut self, node: &str) -> Vec<Arc<str>> {
+        let resident = self.residents.of(&self.runs, node);
+        resident.map(|resident| resident.uids.iter().cloned().collect()).unwrap_or_default()
+    }
     /// Why a node does not take a pod in that was just bound to it and is not among its pods yet.
     pub(super) fn refusal(&mut self, cx: &Cx<'_>, pod: &Pod, spec: &PodSpec, name: &str) -> Option<Refusal> {
         let node = cx.node(name)?;
+        if let Some(condition) = self.pressed(pod, node) {
+            let message = format!("The node had condition: [{condition}]. ");
+            return Some(Refusal { reason: "Evicted".to_owned(), message });
+        }
         let asked = amounts::requested(pod);
         // A node that says nothing of what it has (somebody made its object by hand) is taken to have it.
         if node.status.as_ref().is_some_and(|status| status.allocatable.is_some()) {

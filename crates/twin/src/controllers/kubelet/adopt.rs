@@ -99,6 +99,7 @@ impl Kubelet {
         run.address = address;
         run.sandbox_at = Instant::EPOCH;
         run.asks = super::resize::asks(pod);
+        run.stated = super::pressure::is_stated(pod);
         if let Some(since) = pod.status.as_ref().and_then(|s| s.start_time.as_ref()) {
             run.admitted = Instant::from_jiff(since.0);
         }
@@ -116,6 +117,10 @@ impl Kubelet {
             run.arm(cx, &uid.into(), due);
         }
         self.residents.insert(&uid.into(), &run);
+        if run.stated {
+            let node = run.node.clone();
+            self.watch_node(cx, &node, cx.now);
+        }
         self.runs.insert(uid.into(), run);
     }
     /// Takes up a container as its status says it is.

@@ -5,13 +5,14 @@
 //! containers in [`resize`], and what all that looks like in [`podstatus`]. A pod has one timer, for what is due next of
 //! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
 //! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Which pods a node takes in says
-//! [`admission`]. Left out: ephemeral containers, pressure on nodes, and a node's heartbeats (derived on read, not events).
+//! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
 
 mod admission;
 mod adopt;
 mod host;
 mod image;
 mod podstatus;
+mod pressure;
 mod probe;
 mod resize;
 mod running;
@@ -33,6 +34,7 @@ use admission::{REFUSAL, Refusal, Residents};
 use fleet::{Instant, Span};
 use host::Host;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use pressure::Pressure;
 use resize::Resize;
 use scene::Scene;
 use serde::{Deserialize, Serialize};
@@ -110,6 +112,12 @@ struct Run {
     asks: (i64, i64),
     #[serde(default)]
     resize: Resize,
+    /// Whether annotations say what it uses.
+    #[serde(default)]
+    stated: bool,
+    /// Why its node evicts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evicted: Option<Box<str>>,
     /// Why it is not taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<Box<Refusal>>,
@@ -131,6 +139,9 @@ pub(crate) struct Kubelet {
     /// Pods of each node whose resize waits for room.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     deferred: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Nodes that may be short of something, or whose pods will use other amounts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pressure: BTreeMap<Arc<str>, Pressure>,
     #[serde(skip)]
     residents: Residents,
     /// Pods to look at; empty at rest.
@@ -253,6 +264,7 @@ impl Kubelet {
         let Some(down) = self.hosts.get(node).map(|host| host.down) else { return };
         let mut run = Run::new(place, node, spec, cx.now);
         run.asks = resize::asks(pod);
+        run.stated = pressure::is_stated(pod);
         run.refusal = if down { None } else { self.refusal(cx, pod, spec, node).map(Box::new) };
         self.residents.insert(&uid, &run);
         if run.refusal.is_some() {
@@ -321,8 +333,11 @@ impl Kubelet {
             }
         }
         run.arm(cx, uid, due);
-        let over = run.is_over(cx.now);
+        let (over, stated) = (run.is_over(cx.now), run.stated);
         self.runs.insert(uid.clone(), run);
+        if stated {
+            self.watch_node(cx, &node, cx.now);
+        }
         self.show(cx, uid, pod);
         if over {
             self.forget(uid);
@@ -406,6 +421,8 @@ impl Run {
             ending: None,
             asks: (0, 0),
             resize: Resize::default(),
+            stated: false,
+            evicted: None,
             refusal: None,
         }
     }

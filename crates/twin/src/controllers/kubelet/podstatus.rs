@@ -372,6 +372,18 @@ fn ready<'a>(spec: &PodSpec, conditions: &[PodCondition], containers: &Holds<'a>
     Holds { holds: false, reason: Some("ReadinessGatesNotReady"), message: Some(closed.join(", ")) }
 }
 
+/// That an evicted pod did not end by itself.
+fn disruption(message: &str, now: Instant) -> PodCondition {
+    PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: Some(time(now)),
+        ..PodCondition::default()
+    }
+}
+
 /// Addresses a pod shows.
 pub(super) struct Shows<'a> {
     pub(super) host_ip: &'a str,
@@ -391,11 +403,15 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
         "Pending" | "Running" if over => "Failed".to_owned(),
         phase => phase.to_owned(),
     };
-    let forced = run.ending.filter(|ending| over && ending.why == Why::Deadline);
+    let forced = |why| run.ending.filter(|ending| over && ending.why == why);
+    let evicted = forced(Why::Evicted).and(run.evicted.as_deref());
+    let forced = forced(Why::Deadline).or(forced(Why::Evicted));
     let phase = if forced.is_some() { "Failed".to_owned() } else { phase };
     if forced.is_some() {
-        status.reason = Some("DeadlineExceeded".to_owned());
-        status.message = Some(super::DEADLINE_MESSAGE.to_owned());
+        let deadline = ("DeadlineExceeded", super::DEADLINE_MESSAGE);
+        let (reason, message) = evicted.map_or(deadline, |message| ("Evicted", message));
+        status.reason = Some(reason.to_owned());
+        status.message = Some(message.to_owned());
     }
     let old = status.conditions.take().unwrap_or_default();
     let sandbox = run.sandbox_at <= now && !over;
@@ -410,6 +426,7 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
     if !over {
         conditions.extend(resizing(run));
     }
+    conditions.extend(evicted.map(|message| disruption(message, now)));
     conditions.extend(OWN.iter().zip(holds).map(|(kind, holds)| condition(&own, kind, holds, now)));
     status.conditions = Some(conditions);
     status.phase = Some(phase);

@@ -24,6 +24,8 @@ pub(super) enum Why {
     Deleted,
     /// It has been active for as long as it may.
     Deadline,
+    /// Its node runs short of something, or it uses more disk than it may.
+    Evicted,
 }
 
 /// A pod on its way to its end.
