@@ -5,7 +5,7 @@
 //! which is cheaper than keeping them all parsed. Figures from here are *assumed* or *list* figures.
 
 use crate::carbon::{Provenance, Series, SignalKind};
-use crate::cluster::NodePower;
+use crate::cluster::{NodePower, PowerCurve};
 use crate::id::{GridZone, InstanceType, RegionId};
 use crate::quantity::{Bytes, GramsCo2PerHour, GramsCo2PerKwh, MoneyPerHour, Watts};
 use crate::time::{Instant, Span};
@@ -53,6 +53,8 @@ pub struct Instance {
     pub gpu: i64,
     /// Idle and full power at the server.
     pub power: NodePower,
+    /// Power at 10 % and 50 % load, where the table has it.
+    pub curve: Option<PowerCurve>,
     /// Emissions of making it, spread over 4 years of hours (Teads' AWS EC2 dataset); `None`: unknown.
     pub embodied: Option<GramsCo2PerHour>,
     /// How the watts were come by.
@@ -124,6 +126,10 @@ pub fn instance(id: &InstanceType) -> Option<Instance> {
                 idle: Watts::from_watts_f64(number(row[6])?),
                 full: Watts::from_watts_f64(number(row[7])?),
             },
+            curve: number(row[8]).zip(number(row[9])).map(|(tenth, half)| PowerCurve {
+                tenth: Watts::from_watts_f64(tenth),
+                half: Watts::from_watts_f64(half),
+            }),
             embodied: number(row[10]).map(GramsCo2PerHour::from_grams_f64),
             watts_source: row[11].to_owned(),
         })
@@ -235,6 +241,21 @@ mod tests {
     }
 
     #[test]
+    fn curves_rise_and_lie_above_the_line() {
+        let (mut all, mut bent) = (0, 0);
+        for id in instance_ids() {
+            let found = instance(&InstanceType::new(id).unwrap()).unwrap();
+            let Some(PowerCurve { tenth, half }) = found.curve else { continue };
+            let NodePower { idle, full } = found.power;
+            assert!(idle <= tenth && tenth <= half && half <= full, "{id}");
+            all += 1;
+            // Above the line from idle to full.
+            bent += usize::from((half - idle).as_microwatts() * 2 >= (full - idle).as_microwatts());
+        }
+        assert!(all > 100 && bent == all, "{bent} of {all}");
+    }
+
+    #[test]
     fn seoul_and_tokyo() {
         let seoul = region(&RegionId::new("ap-northeast-2").unwrap()).unwrap();
         let tokyo = RegionId::new("ap-northeast-1").unwrap();
@@ -244,6 +265,8 @@ mod tests {
         assert!((20.0..60.0).contains(&rtt), "{rtt}");
         let m6i = InstanceType::new("m6i.2xlarge").unwrap();
         assert_eq!(instance(&m6i).unwrap().vcpu, 8);
+        let curve = instance(&m6i).unwrap().curve.unwrap();
+        assert_eq!((curve.tenth, curve.half), (Watts::from_watts_f64(29.0), Watts::from_watts_f64(48.5)));
         assert_eq!(instance(&m6i).unwrap().embodied, Some(GramsCo2PerHour::from_micrograms(3_190_000)));
         assert_eq!(instance(&InstanceType::new("c6i.large").unwrap()).unwrap().embodied, None);
         assert_eq!(on_demand_price(&tokyo, &m6i).unwrap().0, MoneyPerHour::from_units_f64(0.496));

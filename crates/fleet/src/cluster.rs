@@ -27,6 +27,18 @@ impl NodePower {
     }
 }
 
+/// What a node draws at 10 % and at 50 % load, at the server; between the points of [`NodePower`] and these it is linear.
+///
+/// Source: Teads' AWS EC2 dataset (CPU, memory, GPUs and the rest of the machine), 2 to 100,000 W.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerCurve {
+    /// At 10 %.
+    pub tenth: Watts,
+    /// At 50 %.
+    pub half: Watts,
+}
+
 /// Nodes of one kind in one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +61,10 @@ pub struct NodeGroup {
     pub pods: i64,
     /// Idle and full power of a node, at the server (before PUE).
     pub power: NodePower,
-    /// On-demand price of a node.
+    /// Where the table says what it draws in between, and nobody else says what it draws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<PowerCurve>,
+    /// Price of a node: on demand, or of a spot machine.
     pub price: MoneyPerHour,
     /// Embodied emissions of a node, amortised; `None`: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]

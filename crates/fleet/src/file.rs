@@ -4,7 +4,9 @@
 mod supply;
 
 use crate::builtin;
-use crate::cluster::{ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, RateSource, RatesFrom};
+use crate::cluster::{
+    ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, PowerCurve, RateSource, RatesFrom,
+};
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::instances::Instances;
 use crate::plan::API_VERSION;
@@ -309,6 +311,7 @@ struct Machine {
     memory: Bytes,
     gpu: i64,
     power: NodePower,
+    curve: Option<PowerCurve>,
     power_from: RateSource,
     watts_source: String,
     price: Option<MoneyPerHour>,
@@ -354,7 +357,8 @@ fn machine(
     };
     let (vcpu, memory) = (stated.vcpu.unwrap_or(vcpu), stated.memory.unwrap_or(memory));
     let price = stated.price;
-    Ok((id, Machine { vcpu, memory, gpu, power, power_from, watts_source, price, embodied }))
+    let curve = listed.as_ref().and_then(|i| i.curve).filter(|_| power_from == RateSource::Table);
+    Ok((id, Machine { vcpu, memory, gpu, power, curve, power_from, watts_source, price, embodied }))
 }
 
 /// What a node of a group costs, where that is from, and the same in a word.
@@ -432,6 +436,7 @@ fn node_group(
             idle: watts(group.idle_watts, machine.power.idle),
             full: watts(group.full_watts, machine.power.full),
         },
+        curve: machine.curve.filter(|_| !of_file),
         price,
         embodied,
         sources: format!("watts: {watts_source}, price: {price_source}, embodied: {embodied_source}"),

@@ -21,7 +21,8 @@ pub mod workload;
 
 pub use carbon::{Provenance, Series, SignalKind, Spread, SpreadStep};
 pub use cluster::{
-    ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, RateSource, Rates, RatesFrom,
+    ClusterSpec, EmbodiedRate, FleetSpec, NodeGroup, NodePower, NodeRates, PowerCurve, RateSource, Rates,
+    RatesFrom,
 };
 pub use id::{ClusterId, GridZone, InstanceType, NodeName, ObjectName, RegionId};
 pub use instances::Instances;

@@ -28,6 +28,6 @@ pub use apiserver::{Request, Response, Status};
 pub use controllers::{horizontal, replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;
-pub use physics::EnergyTotals;
+pub use physics::{Borne, ByPod, EnergyTotals, PodEnergy};
 pub use store::{Change, ChangeKind, Objects, Stored};
 pub use world::World;

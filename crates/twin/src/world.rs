@@ -16,7 +16,7 @@ mod write;
 use crate::apiserver::{Request, Response, Status};
 use crate::demo::Demo;
 use crate::kind::Kind;
-use crate::physics::EnergyTotals;
+use crate::physics::{ByPod, EnergyTotals};
 use crate::store::Objects;
 use cluster::Cluster;
 use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, NodeName, Series, Watts};
@@ -171,9 +171,13 @@ impl World {
     pub fn energy(&self, cluster: &ClusterId) -> Option<EnergyTotals> {
         self.clusters.get(cluster).map(|c| c.physics.totals(self.now))
     }
-    /// What each machine of a cluster has used so far, by name.
+    /// What each machine of a cluster has used so far, by name; those that are gone are not among them.
     pub fn energy_by_node(&self, cluster: &ClusterId) -> Option<Vec<(NodeName, EnergyTotals)>> {
         self.clusters.get(cluster).map(|c| c.physics.by_node(self.now))
+    }
+    /// Which pods of a cluster bear what of its energy above idle. Reading changes nothing.
+    pub fn energy_by_pod(&self, cluster: &ClusterId) -> Option<ByPod> {
+        self.clusters.get(cluster).map(|c| c.physics.by_pod(self.now))
     }
     /// Power a cluster draws at this instant, PUE included.
     pub fn power(&self, cluster: &ClusterId) -> Option<Watts> {

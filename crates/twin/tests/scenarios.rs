@@ -81,4 +81,10 @@ fn what_is_not_as_expected_fails() {
     assert_eq!(report.expectations[2].found, "status.conditions[Ready].status \"True\"");
     assert_eq!(report.refused, ["steps[0] at 10s: delete pod/nobody: no such object"]);
     assert!(!report.is_met());
+    let drawn = &report.drawn;
+    // Three m6i.large for a minute: 4.6 W each at rest, PUE of the region not less than 1.
+    assert!((0.00023..0.0005).contains(&drawn.idle_kwh), "{}", drawn.idle_kwh);
+    assert_eq!((drawn.dynamic_kwh, drawn.pods.len()), (0.0, 0));
+    assert!((drawn.cost - 3.0 * 0.118 / 60.0).abs() < 1e-6, "{}", drawn.cost);
+    assert!((drawn.embodied_gco2e - 3.0 * 0.7975 / 60.0).abs() < 1e-5, "{}", drawn.embodied_gco2e);
 }

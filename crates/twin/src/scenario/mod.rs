@@ -5,11 +5,13 @@
 //! states and events and every expectation's outcome. The same text gives the same bytes. Times are spans from the start.
 //! Errors name line and column, or the field by its path.
 
+mod drawn;
 mod expect;
 mod file;
 mod run;
 mod timeline;
 
+pub use drawn::{Drawn, DrawnByPod};
 pub use file::{Error, parse};
 pub use run::{Report, run};
 

@@ -1,5 +1,6 @@
 //! Playing a scenario.
 
+use super::drawn::Drawn;
 use super::expect::{Progress, meant};
 use super::timeline::Timeline;
 use super::{Action, Expectation, Scenario, Target};
@@ -28,6 +29,8 @@ pub struct Report {
     pub expectations: Vec<Outcome>,
     /// Steps the API refused, with its words.
     pub refused: Vec<String>,
+    /// What was drawn and paid until the end.
+    pub drawn: Drawn,
 }
 
 /// How an expectation came out.
@@ -281,6 +284,7 @@ impl Run<'_> {
             expectations: self.scenario.expect.iter().zip(&self.progress).map(outcome).collect(),
             timeline: self.timeline.lines,
             lines_left_out: self.timeline.more,
+            drawn: Drawn::by(&self.world, &self.home, &self.scenario.fleet.currency),
             refused: self.refused,
         }
     }

@@ -15,7 +15,8 @@ fn energy_carbon_and_money_are_integrated_exactly() {
     assert!(world.set_intensity(&kr(), Series::new(start(), Span::HOUR, hours).unwrap()));
     create(&mut world, Kind::Job, job("e", "4", &["sleep", "3600"], json!({})));
     let idle = group.power.idle.scaled(spec.pue_milli, 1000);
-    let work = (group.power.full - group.power.idle).scaled(spec.pue_milli, 1000).scaled(4, 8);
+    // Half of the cores: what the table says of 50 % load.
+    let work = (group.curve.unwrap().half - group.power.idle).scaled(spec.pue_milli, 1000);
     assert_eq!(world.power(&kr()).unwrap(), idle + idle);
     pass(&mut world, 3600);
     assert_eq!(world.power(&kr()).unwrap(), idle + idle + work);
@@ -33,6 +34,11 @@ fn energy_carbon_and_money_are_integrated_exactly() {
     let by_node = world.energy_by_node(&kr()).unwrap();
     assert_eq!(by_node.iter().map(|(_, t)| t.energy()).sum::<fleet::Joules>(), totals.energy());
     assert_eq!(by_node.len(), 2);
+    let by_pod = world.energy_by_pod(&kr()).unwrap();
+    assert_eq!((by_pod.ended.energy, by_pod.ended.carbon), (totals.dynamic, totals.carbon_dynamic));
+    assert_eq!(by_pod.pods, []);
+    let rate = group.embodied.unwrap();
+    assert_eq!(totals.embodied, rate * two_hours + rate * two_hours);
 }
 
 #[test]

@@ -40,6 +40,14 @@ fn scale(name: &str, replicas: i64) -> Request {
     request(Verb::Patch(PatchType::Merge), name, Some(Subresource::Scale), body)
 }
 
+/// The world, saved and loaded.
+fn reloaded(world: &World) -> World {
+    let text = serde_json::to_string(world).unwrap();
+    let loaded: World = serde_json::from_str(&text).unwrap();
+    assert!(serde_json::to_string(&loaded).unwrap() == text);
+    loaded
+}
+
 /// Everything there is, version numbers and all.
 fn everything(world: &World, home: &ClusterId) -> Vec<Value> {
     let objects = world.objects(home).unwrap();
@@ -78,8 +86,8 @@ fn an_idle_cluster_costs_nothing() {
     assert_eq!(world.next_event(), None, "nothing is due in a cluster in which nothing happens");
 }
 
-#[test]
-fn looking_when_it_may_matter_is_looking_every_time() {
+/// Days of a small shop: nodes come, are drained, are taken away, and one keeps what would be lost.
+fn shop() -> (FleetSpec, Vec<(i64, Request)>) {
     let fleet = fleet("min: 1, max: 4, spot: {interruptAt: [40m, 3h], interruptionsPerHour: 0.1}", "{}");
     let local = json!({"volumes": [{"name": "tmp", "emptyDir": {}}]});
     let steps = [
@@ -91,6 +99,37 @@ fn looking_when_it_may_matter_is_looking_every_time() {
         (7100, scale("cache", 0)),
         (9000, scale("web", 1)),
     ];
+    (fleet, steps.into())
+}
+
+#[test]
+fn saving_and_loading_change_nothing() {
+    let (fleet, steps) = shop();
+    let whole = play(&fleet, &steps, 4, false);
+    let start = Instant::parse("2026-05-01T09:00:00Z").unwrap();
+    let home = ClusterId::new("kr").unwrap();
+    let mut saved = World::new(&fleet, start, 7);
+    for (at, request) in &steps {
+        // Machines boot, nodes are drained and groups left alone at such times.
+        for ahead in [41, 19, 7] {
+            saved.advance_to(saved.now().max(start + Span::from_seconds(at - ahead)));
+            saved = reloaded(&saved);
+        }
+        saved.advance_to(start + Span::from_seconds(*at));
+        saved.request(&home, request).unwrap();
+    }
+    for minute in 150..240 {
+        saved.advance_to(start + Span::MINUTE.scaled(minute, 1) + Span::from_seconds(7));
+        saved = reloaded(&saved);
+    }
+    saved.advance_to(start + Span::HOUR.scaled(4, 1));
+    assert_eq!(everything(&saved, &home), everything(&whole, &home));
+    assert_eq!(saved.energy(&home), whole.energy(&home));
+}
+
+#[test]
+fn looking_when_it_may_matter_is_looking_every_time() {
+    let (fleet, steps) = shop();
     let home = ClusterId::new("kr").unwrap();
     let (lazy, every) = (play(&fleet, &steps, 6, false), play(&fleet, &steps, 6, true));
     let (lazy, every) = (everything(&lazy, &home), everything(&every, &home));
