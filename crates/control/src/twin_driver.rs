@@ -66,8 +66,12 @@ pub fn settings(fleet: &FleetSpec) -> Settings {
 
 /// Power, price and embodied emissions of a node by its group in the fleet file.
 pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<NodeRates> {
-    let prefix = |group: &str| format!("{}-{group}-", spec.id);
-    let group = spec.node_groups.iter().find(|g| node.starts_with(&prefix(&g.name)))?;
+    // One group's name may begin with another's: `general`, `general-spot`.
+    let numbered = |group: &NodeGroup| {
+        let number = node.strip_prefix(&format!("{}-{}-", spec.id, group.name));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let group = spec.node_groups.iter().find(|group| numbered(group))?;
     let NodeGroup { power, price, embodied, rates_from: from, .. } = *group;
     Some(NodeRates { power, price, embodied, from })
 }
@@ -329,4 +333,22 @@ pub fn observed(cluster: &ClusterId, spec: &ClusterSpec, object: &Object, gone: 
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_of_the_group_that_numbers_it() {
+        let text = "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters:\n- name: kr\n  region: ap-northeast-2\n  nodeGroups:\n  \
+            - {name: general, instanceType: m6i.large, count: 1}\n  \
+            - {name: general-2, instanceType: m6i.xlarge, count: 1, min: 0, max: 9, spot: {}}\n";
+        let fleet = fleet::file::parse(text).expect("it is well formed");
+        let spec = &fleet.clusters[0];
+        let price = |node: &str| known_rates(spec, node).map(|rates| rates.price);
+        assert_eq!(price("kr-general-7"), Some(spec.node_groups[0].price));
+        assert_eq!(price("kr-general-2-31"), Some(spec.node_groups[1].price));
+        assert_eq!((price("kr-general-"), price("kr-other-1"), price("jp-general-1")), (None, None, None));
+    }
 }
