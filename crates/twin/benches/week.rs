@@ -213,7 +213,7 @@ fn week(quarters: u64, quiet: bool) {
         if quiet { ", quiet" } else { "" },
         NODES * quarters,
         filled_at - began,
-        events as f64 / took,
+        events as f64 / took.max(f64::MIN_POSITIVE),
         peak_mb(),
     );
 }

@@ -14,7 +14,7 @@ use crate::load::Bearers;
 use crate::store::{Objects, Stored};
 use crate::work;
 use fleet::{Bytes, Cpu, Instant, Resources, Span};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -172,6 +172,19 @@ fn containers<'a>(
 #[derive(Debug, Default)]
 pub(crate) struct Last<'a>(Option<(&'a Pod, Used)>);
 
+/// Whether the containers of two pods are called the same and ask for the same.
+pub(crate) fn ask_alike(a: &PodSpec, b: &PodSpec) -> bool {
+    let asks = |a: &Container, b: &Container| {
+        a.name == b.name && a.resources == b.resources && a.restart_policy == b.restart_policy
+    };
+    let all =
+        |a: &[Container], b: &[Container]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| asks(a, b));
+    let (inits, others) = (a.init_containers.as_deref(), b.init_containers.as_deref());
+    all(&a.containers, &b.containers)
+        && all(inits.unwrap_or_default(), others.unwrap_or_default())
+        && a.resources == b.resources
+}
+
 /// Whether two pods surely use the same: one controller, one template, the same containers running, both ready or neither,
 /// and nothing that is said of one alone or goes with time.
 fn are_alike(a: &Pod, b: &Pod) -> bool {
@@ -188,8 +201,7 @@ fn are_alike(a: &Pod, b: &Pod) -> bool {
         && owner(a).is_some()
         && owner(a) == owner(b)
         && ready_since(a).is_some() == ready_since(b).is_some()
-        && one.containers == other.containers
-        && one.init_containers == other.init_containers
+        && ask_alike(one, other)
         && running(a).eq(running(b))
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use timeline::{NAMESPACE, Timeline};
 use twin::apiserver::{DeleteOptions, Options, PatchType, Subresource, Verb};
+use twin::random::Stream;
 use twin::world::NodeChange;
 use twin::{Kind, Request, World};
 
@@ -188,6 +189,53 @@ spec:
         cut = serde_json::from_str(&serde_json::to_string(&cut).unwrap()).unwrap();
     }
     assert_eq!(found, expected);
+}
+
+/// CPU of the pods a node has taken in and that are not over, in thousandths of a core, and how many were refused.
+fn taken_in(world: &World) -> (i64, usize) {
+    let (mut sum, mut refused) = (0, 0);
+    for stored in world.objects(&kr()).unwrap().list(Kind::Pod, None) {
+        let pod = stored.object.to_value();
+        let over = pod["status"]["phase"] == "Failed";
+        refused += usize::from(over && pod["status"]["reason"] == "OutOfcpu");
+        if !over && pod["status"]["startTime"].is_string() {
+            let asked = pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].as_str().unwrap();
+            sum += asked.trim_end_matches('m').parse::<i64>().unwrap();
+        }
+    }
+    (sum, refused)
+}
+
+/// Whatever is bound to a node, its pods never ask together for more than it has; what room there is, is used.
+#[test]
+fn a_node_takes_in_no_more_than_it_has() {
+    let (mut world, mut draw) = (world(), Stream::new(7, "admission"));
+    let node = world.objects(&kr()).unwrap().get(Kind::Node, "", "kr-general-1").unwrap().object.to_value();
+    let room = node["status"]["allocatable"]["cpu"].as_str().unwrap();
+    let room: i64 = room.trim_end_matches('m').parse().unwrap();
+    let (mut there, mut most) = (Vec::new(), 0);
+    for number in 0..150 {
+        if draw.below(3) > 0 || there.is_empty() {
+            let (name, cpu) = (format!("p-{number}"), format!("{}m", 100 + draw.below(3000)));
+            let pod = json!({"metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"nodeName": "kr-general-1", "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "main", "image": "main:1", "resources": {"requests": {"cpu": cpu}}}]}});
+            world.request(&kr(), &request(Verb::Create, Kind::Pod, "", pod)).unwrap();
+            there.push(name);
+        } else {
+            let name = there.swap_remove(draw.below(there.len() as u64) as usize);
+            world.request(&kr(), &request(Verb::Delete, Kind::Pod, &name, Value::Null)).unwrap();
+        }
+        world.advance_to(world.now() + Span::from_seconds(draw.below(4) as i64));
+        let (sum, _) = taken_in(&world);
+        assert!(sum <= room, "{sum}m of {room}m after {number} steps");
+        most = most.max(sum);
+        if number % 50 == 0 {
+            world = serde_json::from_str(&serde_json::to_string(&world).unwrap()).unwrap();
+        }
+    }
+    world.advance_to(world.now() + Span::from_seconds(5));
+    let (_, refused) = taken_in(&world);
+    assert!(most > room * 8 / 10 && refused > 10, "{most}m of {room}m, {refused} refused");
 }
 
 /// All there is of pods and nodes and all that was said, at the end of two minutes; `cut`: saved and loaded all the time.

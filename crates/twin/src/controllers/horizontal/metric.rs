@@ -2,6 +2,7 @@
 
 use super::decide::{Look, Scale, milli, quantity};
 use super::replicas::{self, Sample, Samples, Target};
+use crate::apiserver::metrics::ask_alike;
 use k8s_openapi::api::autoscaling::v2::{
     ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus, MetricIdentifier, MetricSpec,
     MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricSource, ObjectMetricStatus, PodsMetricSource,
@@ -172,12 +173,7 @@ fn requests<'a>(pods: &[&'a Pod], name: &str, container: &str) -> Result<BTreeMa
     for pod in pods {
         let own = pod.metadata.name.as_deref().unwrap_or_default();
         // Pods of one template ask for the same.
-        let like = |spec: &PodSpec, other: &PodSpec| {
-            spec.containers == other.containers
-                && spec.init_containers == other.init_containers
-                && spec.resources == other.resources
-        };
-        let known = last.filter(|(spec, _)| pod.spec.as_ref().is_some_and(|own| like(spec, own)));
+        let known = last.filter(|(spec, _)| pod.spec.as_ref().is_some_and(|own| ask_alike(spec, own)));
         let asked = match known {
             Some((_, asked)) => asked,
             None => request(pod, own, name, container)?,

@@ -462,7 +462,8 @@ impl Measured {
             {
                 let mut last = apiserver::metrics::Last::default();
                 let of = |pod: &&'a Pod| apiserver::metrics::usage_of(objects, &bearers, pod, now, &mut last);
-                measured.usage = pods.iter().filter_map(of).collect();
+                measured.usage.reserve(pods.len());
+                measured.usage.extend(pods.iter().filter_map(of));
             }
         }
         measured

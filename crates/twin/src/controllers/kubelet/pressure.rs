@@ -398,6 +398,7 @@ mod tests {
 
     #[test]
     fn amounts_are_told_as_the_kubelet_tells_them() {
-        assert_eq!([100 << 20, 5 << 30, 1000].map(quantity), ["100Mi", "5Gi", "1000"]);
+        // Below 1,024 amounts are told in powers of ten, as Kubernetes tells them.
+        assert_eq!([100 << 20, 5 << 30, 1500, 1000].map(quantity), ["100Mi", "5Gi", "1500", "1k"]);
     }
 }
