@@ -20,6 +20,7 @@ pub mod physics;
 pub mod random;
 pub mod scenario;
 pub mod store;
+pub mod traffic;
 pub mod vpa;
 pub mod work;
 pub mod world;
