@@ -26,6 +26,8 @@ pub mod work;
 pub mod world;
 
 pub use apiserver::{Request, Response, Status};
+pub use controllers::messages::QueueTraffic;
+pub use controllers::traffic::ServiceTraffic;
 pub use controllers::{horizontal, replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;

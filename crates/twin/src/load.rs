@@ -5,6 +5,8 @@
 //!
 //! * `load.twin.kubercarbon.io/NAME` on a Deployment, ReplicaSet, StatefulSet or another owner of pods: NAME in all of
 //!   its pods together, shared evenly by those that are ready, so that more pods bear less each;
+//! * `traffic.twin.kubercarbon.io/requests` on a Service: requests that its pods answer, which takes CPU
+//!   ([`crate::traffic`]);
 //! * `metric.twin.kubercarbon.io/NAME` on a pod: NAME of this pod; on any other object: NAME of the object; on a
 //!   Namespace also: the metric NAME from outside the cluster, one series or several with commas between.
 //!
@@ -109,6 +111,10 @@ impl Bearers {
         if let Some(own) = annotation(&pod.metadata, METRIC, name).and_then(nanos) {
             return Some(own);
         }
+        let requests = pod.metadata.uid.as_deref().filter(|_| name == "cpu");
+        if let Some(nanocores) = requests.and_then(|uid| objects.borne(uid)) {
+            return Some(i128::from(nanocores));
+        }
         let owner = self.owner(objects, pod)?;
         let total = annotation(owner.object.meta(), LOAD, name).and_then(nanos)?;
         let ready = self.ready.get(owner.object.uid()).copied().unwrap_or(0);
@@ -141,7 +147,7 @@ impl Bearers {
     }
 }
 
-fn limit(container: &Container, name: &str) -> Option<i128> {
+pub(crate) fn limit(container: &Container, name: &str) -> Option<i128> {
     nanos(&container.resources.as_ref()?.limits.as_ref()?.get(name)?.0)
 }
 

@@ -183,12 +183,34 @@ pub struct Objects {
     mark: Option<(Instant, u64)>,
     /// Changes of which the controllers have not yet heard.
     unseen: VecDeque<Change>,
+    /// Nanocores that pods use for the requests of Services: by the pod's uid and the Service's name. No objects, but
+    /// read like what annotations say of pods.
+    borne: Borne,
 }
+
+type Borne = BTreeMap<Arc<str>, BTreeMap<Arc<str>, i64>>;
 
 impl Objects {
     /// No objects, version 0.
     pub fn new() -> Objects {
         Objects::default()
+    }
+    /// States what a pod uses for the requests of a Service; whether that is news.
+    pub(crate) fn bear(&mut self, uid: &Arc<str>, service: &Arc<str>, nanocores: Option<i64>) -> bool {
+        let Some(nanocores) = nanocores else {
+            let Some(own) = self.borne.get_mut(uid) else { return false };
+            let had = own.remove(service).is_some();
+            if own.is_empty() {
+                self.borne.remove(uid);
+            }
+            return had;
+        };
+        let own = self.borne.entry(uid.clone()).or_default();
+        own.insert(service.clone(), nanocores) != Some(nanocores)
+    }
+    /// Nanocores a pod uses for the requests of all Services; `None`: nothing says.
+    pub(crate) fn borne(&self, uid: &str) -> Option<i64> {
+        Some(self.borne.get(uid)?.values().fold(0, |sum: i64, each| sum.saturating_add(*each)))
     }
     /// Version of the last write.
     pub fn version(&self) -> u64 {
@@ -366,6 +388,8 @@ struct Saved {
     /// Kind, namespace, name and managed fields of objects that have any.
     #[serde(default)]
     managed: Vec<(Kind, String, String, Managed)>,
+    #[serde(default)]
+    borne: Borne,
 }
 
 /// The same on the way out, object by object: a whole tree of documents would be many times as large.
@@ -376,6 +400,8 @@ struct Saving<'a> {
     last: &'a BTreeMap<Kind, u64>,
     #[serde(skip_serializing_if = "SavingManaged::is_empty")]
     managed: SavingManaged<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    borne: &'a Borne,
 }
 
 struct SavingManaged<'a>(&'a BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>);
@@ -413,7 +439,7 @@ impl Serialize for SavingObjects<'_> {
 impl Serialize for Objects {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let (objects, managed) = (SavingObjects(&self.kinds), SavingManaged(&self.kinds));
-        Saving { version: self.version, objects, last: &self.last, managed }.serialize(s)
+        Saving { version: self.version, objects, last: &self.last, managed, borne: &self.borne }.serialize(s)
     }
 }
 
@@ -421,8 +447,13 @@ impl<'de> Deserialize<'de> for Objects {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Objects, D::Error> {
         let saved = Saved::deserialize(d)?;
         let forgotten = saved.last.clone();
-        let mut objects =
-            Objects { version: saved.version, last: saved.last, forgotten, ..Objects::default() };
+        let mut objects = Objects {
+            version: saved.version,
+            last: saved.last,
+            forgotten,
+            borne: saved.borne,
+            ..Objects::default()
+        };
         let managed = saved.managed.into_iter();
         let mut managed: BTreeMap<(Kind, String, String), Managed> =
             managed.map(|(kind, namespace, name, managed)| ((kind, namespace, name), managed)).collect();

@@ -14,10 +14,13 @@ mod queue;
 mod write;
 
 use crate::apiserver::{Request, Response, Status};
+use crate::controllers::messages::QueueTraffic;
+use crate::controllers::traffic::ServiceTraffic;
 use crate::demo::Demo;
 use crate::kind::Kind;
 use crate::physics::{ByPod, EnergyTotals};
 use crate::store::Objects;
+use crate::traffic::Curve;
 use cluster::Cluster;
 use fleet::{ClusterId, ClusterSpec, FleetSpec, Instant, NodeName, Series, Watts};
 use serde::{Deserialize, Serialize};
@@ -182,6 +185,27 @@ impl World {
     /// Power a cluster draws at this instant, PUE included.
     pub fn power(&self, cluster: &ClusterId) -> Option<Watts> {
         self.clusters.get(cluster).map(|c| c.physics.power())
+    }
+    /// The requests to the Services of a cluster that say what comes to them, by namespace and name. Reading changes nothing.
+    pub fn traffic(&self, cluster: &ClusterId) -> Vec<ServiceTraffic> {
+        self.clusters.get(cluster).map_or_else(Vec::new, |c| c.controllers.traffic.view(self.now))
+    }
+    /// Has requests come to a Service of a cluster as a curve says from when it is made on, whatever its annotations say;
+    /// whether there is such a cluster. For recorded traces, which are too long for an annotation.
+    pub fn set_requests(
+        &mut self,
+        cluster: &ClusterId,
+        namespace: &str,
+        service: &str,
+        curve: Curve,
+    ) -> bool {
+        let Some(found) = self.clusters.get_mut(cluster) else { return false };
+        found.set_requests(&mut self.queue, self.now, (namespace.into(), service.into()), curve);
+        true
+    }
+    /// The queues that workloads of a cluster say they take messages from. Reading changes nothing.
+    pub fn messages(&self, cluster: &ClusterId) -> Vec<QueueTraffic> {
+        self.clusters.get(cluster).map_or_else(Vec::new, |c| c.controllers.messages.view(self.now))
     }
     /// Carbon intensity of a cluster's electricity from now on; whether there is such a cluster.
     pub fn set_intensity(&mut self, cluster: &ClusterId, intensity: Series) -> bool {

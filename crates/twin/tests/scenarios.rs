@@ -88,3 +88,25 @@ fn what_is_not_as_expected_fails() {
     assert!((drawn.cost - 3.0 * 0.118 / 60.0).abs() < 1e-6, "{}", drawn.cost);
     assert!((drawn.embodied_gco2e - 3.0 * 0.7975 / 60.0).abs() < 1e-5, "{}", drawn.embodied_gco2e);
 }
+
+#[test]
+fn recorded_requests_come_to_a_service() {
+    let text = "apiVersion: kubercarbon.io/v1alpha1\nkind: Scenario\nmetadata: {name: s}\nfor: 4m\n\
+        objects:\n- {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}\n\
+        traces: [{service: web, file: t.csv, column: n, skip: 1, scale: 0.5}]\n\
+        expect:\n- {at: 30s, traffic: web, is: {requestsPerSecond: 1}}\n- {at: 4m, traffic: web, is: {requests: 180, refused: 180}}\n";
+    let mut read = scenario::parse(text).unwrap();
+    assert_eq!(read.traces()[0].file, "t.csv");
+    let unread = scenario::run(&read);
+    assert_eq!(unread.refused, ["trace \"t.csv\" was not read"]);
+    assert_eq!(
+        read.read_trace(0, "time,m\n0,1\n").unwrap_err(),
+        "line 1: \"time,m\": expected a column \"n\""
+    );
+    read.read_trace(0, "time,n\n0,999\n1,120\n2,240\n").unwrap();
+    // Nobody serves them.
+    let report = scenario::run(&read);
+    assert!(report.is_met(), "{}", report.to_text());
+    let odd = scenario::parse(&text.replace("scale: 0.5", "scale: 0")).unwrap_err().to_string();
+    assert_eq!(odd, "traces[0].scale: 0: expected a factor from 0.001 to 1000");
+}

@@ -216,7 +216,10 @@ pub(crate) fn usage_of<'a>(
     measured_since(pod, now)?;
     let told =
         |used| Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers: used });
-    if let Some((_, used)) = last.0.as_ref().filter(|(like, _)| are_alike(like, pod)) {
+    // Requests of Services come to some pods and not to others.
+    let borne = |pod: &Pod| pod.metadata.uid.as_deref().and_then(|uid| objects.borne(uid));
+    let alike = |like: &Pod| borne(like) == borne(pod) && are_alike(like, pod);
+    if let Some((_, used)) = last.0.as_ref().filter(|(like, _)| alike(like)) {
         return told(used.clone());
     }
     let used = containers(objects, bearers, pod, now)?;

@@ -79,7 +79,7 @@ fn place_of(document: &Document) -> [&str; 2] {
 }
 
 /// What a Service selects by; `None`: nothing.
-fn selector(service: &Document) -> Option<BTreeMap<String, String>> {
+pub(crate) fn selector(service: &Document) -> Option<BTreeMap<String, String>> {
     if text(service, &["spec", "type"]) == "ExternalName" {
         return None;
     }

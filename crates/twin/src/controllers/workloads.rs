@@ -161,6 +161,10 @@ impl Workloads {
             self.horizontal.look(place);
         }
     }
+    /// Pods of a namespace are used otherwise than before.
+    pub(crate) fn stir(&mut self, namespace: &str) {
+        self.horizontal.stir(namespace);
+    }
     /// A timer fired.
     pub(crate) fn wake(&mut self, cx: &Cx<'_>, kind: Kind, place: Place) {
         let key = (kind, place);

@@ -1,7 +1,8 @@
 //! Whether what was expected is so.
 
-use super::{Expectation, Target, When};
+use super::{Expectation, Subject, Target, When, messages, traffic};
 use crate::store::{Objects, Stored};
+use crate::{QueueTraffic, ServiceTraffic};
 use fleet::Span;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -80,8 +81,17 @@ fn fits(found: Option<&Value>, stated: &Value) -> bool {
         }
     }
     // The API leaves out counters of 0.
-    let zero = |value: &Value| value.is_null() || value == &Value::from(0);
-    found == stated || (zero(found) && zero(stated))
+    let zero = |value: &Value| value.is_null() || value.as_f64() == Some(0.0);
+    // 5 and 5.0 are the same number.
+    let same = found.as_f64().is_some_and(|found| stated.as_f64() == Some(found));
+    found == stated || same || (zero(found) && zero(stated))
+}
+
+/// All that an expectation may be about.
+pub(super) struct Seen<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) requests: &'a [ServiceTraffic],
+    pub(super) messages: &'a [QueueTraffic],
 }
 
 /// How one expectation goes on.
@@ -95,16 +105,27 @@ pub(super) struct Progress {
 
 impl Expectation {
     /// Whether it is so now; else what is, in words.
-    fn holds(&self, objects: &Objects) -> Result<(), String> {
-        let meant = meant(objects, &self.target, &|_| 0);
-        let documents: Vec<Value> = meant.iter().map(|stored| stored.to_value()).collect();
+    fn holds(&self, seen: &Seen<'_>) -> Result<(), String> {
+        let (kind, documents): (&str, Vec<Value>) = match &self.subject {
+            Subject::Objects(target) => {
+                let meant = meant(seen.objects, target, &|_| 0);
+                (target.kind.resource().name, meant.iter().map(|stored| stored.to_value()).collect())
+            }
+            Subject::Traffic(namespace, name) => {
+                let is = |own: &&ServiceTraffic| own.namespace == *namespace && own.name == *name;
+                ("traffic", seen.requests.iter().filter(is).map(traffic::document).collect())
+            }
+            Subject::Queue(namespace, name) => {
+                let is = |own: &&QueueTraffic| own.namespace == *namespace && own.name == *name;
+                ("queue", seen.messages.iter().filter(is).map(messages::document).collect())
+            }
+        };
         let is = |doc: &&Value| self.is.iter().all(|(path, stated)| fits(at(doc, path), stated));
         let count = documents.iter().filter(is).count();
         if (self.least..=self.most).contains(&count) {
             return Ok(());
         }
         let all = documents.len();
-        let kind = self.target.kind.resource().name;
         match documents.first().filter(|_| all == 1) {
             Some(doc) if count == 0 => {
                 let differs = |(path, stated): &&(String, Value)| !fits(at(doc, path), stated);
@@ -116,7 +137,7 @@ impl Expectation {
         }
     }
     /// Looks at an instant, after all that was due at it.
-    pub(super) fn look(&self, progress: &mut Progress, now: Span, objects: &Objects) {
+    pub(super) fn look(&self, progress: &mut Progress, now: Span, seen: &Seen<'_>) {
         let due = match self.when {
             When::At(at) => now == at,
             When::By(by) => now <= by,
@@ -125,7 +146,7 @@ impl Expectation {
         if progress.outcome.is_some() || !due {
             return;
         }
-        let holds = self.holds(objects);
+        let holds = self.holds(seen);
         if let Err(found) = &holds {
             progress.found.clone_from(found);
         }

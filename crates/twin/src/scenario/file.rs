@@ -1,10 +1,14 @@
 //! The scenario file: YAML in, a checked [`Scenario`] out.
 
-use super::{Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Removal, Scenario, Step, Target, When};
+use super::{
+    Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Recorded, Removal, Scenario, Step, Subject, Target,
+    When,
+};
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::{PatchType, Propagation, Subresource};
 use crate::drain::Flags;
 use crate::kind::{Defined, Kind};
+use crate::traffic::{STEPS_MAX, Trace};
 use fleet::{Instant, Span};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,6 +17,8 @@ use std::collections::BTreeMap;
 const API_VERSION: &str = "kubercarbon.io/v1alpha1";
 /// When a scenario begins that does not say.
 const START: &str = "2026-05-01T09:00:00Z";
+/// Most that the counts of a trace are multiplied by.
+const SCALE_MAX: f64 = 1000.0;
 /// Kinds whose states are shown where a scenario does not say.
 const WATCH: [&str; 2] = ["Deployment", "Pod"];
 
@@ -67,6 +73,8 @@ struct File {
     #[serde(default)]
     objects: Vec<Value>,
     #[serde(default)]
+    traces: Vec<TraceFile>,
+    #[serde(default)]
     steps: Vec<StepFile>,
     expect: Vec<ExpectFile>,
 }
@@ -97,6 +105,24 @@ struct StepFile {
     start_node: Option<String>,
     #[serde(default)]
     drain: Option<DrainFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceFile {
+    service: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    file: String,
+    column: String,
+    #[serde(default)]
+    width: Option<String>,
+    #[serde(default)]
+    skip: usize,
+    #[serde(default)]
+    take: Option<usize>,
+    #[serde(default)]
+    scale: Option<f64>,
 }
 
 /// Named as `kubectl drain` names its flags.
@@ -190,7 +216,12 @@ struct ExpectFile {
     from: Option<String>,
     #[serde(default)]
     until: Option<String>,
-    kind: String,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    traffic: Option<String>,
+    #[serde(default)]
+    queue: Option<String>,
     #[serde(default)]
     namespace: Option<String>,
     #[serde(default)]
@@ -220,9 +251,12 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
             return Err(field(name, format!("{found:?}"), expected));
         }
     }
-    for (name, found) in
-        [("objects", file.objects.len()), ("steps", file.steps.len()), ("expect", file.expect.len())]
-    {
+    for (name, found) in [
+        ("objects", file.objects.len()),
+        ("steps", file.steps.len()),
+        ("expect", file.expect.len()),
+        ("traces", file.traces.len()),
+    ] {
         if found > ENTRIES_MAX {
             return Err(field(name, format!("{found} entries"), format!("at most {ENTRIES_MAX}")));
         }
@@ -235,6 +269,7 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
     let watch: Vec<String> = if file.watch.is_empty() { WATCH.map(str::to_owned).into() } else { file.watch };
     let watch = watch.iter().enumerate().map(|(i, name)| kind(&format!("watch[{i}]"), name, &defined));
     let watch = watch.collect::<Result<_, _>>()?;
+    let traces = file.traces.into_iter().enumerate().map(|(i, own)| recorded(&format!("traces[{i}]"), own));
     let steps = file
         .steps
         .into_iter()
@@ -254,9 +289,28 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
         seed: file.seed.unwrap_or(1),
         watch,
         objects: file.objects,
+        traces: traces.collect::<Result<_, _>>()?,
         steps: steps.collect::<Result<_, _>>()?,
         expect: expect.collect::<Result<_, _>>()?,
     })
+}
+
+fn recorded(path: &str, own: TraceFile) -> Result<Recorded, Error> {
+    let width = own.width.as_deref().unwrap_or("1m");
+    let width = span(&format!("{path}.width"), width, LENGTH_MAX)?;
+    let scale = own.scale.unwrap_or(1.0);
+    if !(0.001..=SCALE_MAX).contains(&scale) {
+        return Err(field(format!("{path}.scale"), scale, format!("a factor from 0.001 to {SCALE_MAX}")));
+    }
+    let trace = Trace {
+        column: own.column,
+        width,
+        skip: own.skip,
+        take: own.take.unwrap_or(STEPS_MAX),
+        scale_milli: (scale * 1000.0).round() as u64,
+    };
+    let namespace = own.namespace.unwrap_or_else(|| "default".to_owned());
+    Ok(Recorded { file: own.file, namespace, service: own.service, trace, curve: None })
 }
 
 /// A cluster as in a fleet file, where all has a default.
@@ -405,24 +459,36 @@ fn expectation(path: &str, own: ExpectFile, length: Span, defined: &[Kind]) -> R
         }
         _ => return Err(field(path, "its times", "at, or by, or from and until in this order")),
     };
+    let stated: Vec<String> = own.is.iter().map(|(path, value)| format!("{path} {}", plain(value))).collect();
+    let stated = format!("{}{}", if stated.is_empty() { "" } else { ": " }, stated.join(", "));
+    let is = own.is.into_iter().collect();
+    let namespace = || own.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let (subject, name) = match (&own.kind, own.traffic, own.queue) {
+        (Some(_), None, None) => (None, String::new()),
+        (None, Some(name), None) => {
+            (Some(Subject::Traffic(namespace(), name.clone())), format!("traffic of {name}"))
+        }
+        (None, None, Some(name)) => {
+            (Some(Subject::Queue(namespace(), name.clone())), format!("queue {name}"))
+        }
+        _ => return Err(field(path, "its subject", "one of kind, traffic (a Service) and queue")),
+    };
+    if let Some(subject) = subject {
+        let text = format!("{said}: {name}{stated}");
+        return Ok(Expectation { when, subject, is, least: 1, most: 1, text });
+    }
+    let kind = own.kind.unwrap_or_default();
     let named = own.name.is_some();
     let (least, most, count) = count(&format!("{path}.count"), own.count.as_ref(), named)?;
     let subject = match (&own.name, &own.labels) {
-        (Some(name), _) => format!("{} {name}", own.kind),
-        (None, Some(labels)) => format!("{count}{} with {labels}", own.kind),
-        (None, None) => format!("{count}{}", own.kind),
+        (Some(name), _) => format!("{kind} {name}"),
+        (None, Some(labels)) => format!("{count}{kind} with {labels}"),
+        (None, None) => format!("{count}{kind}"),
     };
-    let stated: Vec<String> = own.is.iter().map(|(path, value)| format!("{path} {}", plain(value))).collect();
-    let text = format!("{said}: {subject}{}{}", if stated.is_empty() { "" } else { ": " }, stated.join(", "));
-    let target = TargetFile {
-        kind: own.kind,
-        namespace: own.namespace,
-        name: own.name,
-        labels: own.labels,
-        nth: None,
-    };
-    let (target, is) = (self::target(path, target, defined)?, own.is.into_iter().collect());
-    Ok(Expectation { when, target, is, least, most, text })
+    let text = format!("{said}: {subject}{stated}");
+    let target = TargetFile { kind, namespace: own.namespace, name: own.name, labels: own.labels, nth: None };
+    let subject = Subject::Objects(self::target(path, target, defined)?);
+    Ok(Expectation { when, subject, is, least, most, text })
 }
 
 fn plain(value: &Value) -> String {

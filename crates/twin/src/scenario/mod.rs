@@ -8,17 +8,22 @@
 mod drawn;
 mod expect;
 mod file;
+mod messages;
 mod run;
 mod timeline;
+mod traffic;
 
 pub use drawn::{Drawn, DrawnByPod};
 pub use file::{Error, parse};
+pub use messages::{QueuePoint, QueueReport};
 pub use run::{Report, run};
+pub use traffic::{Point, Traffic};
 
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::{PatchType, Propagation, Subresource};
 use crate::drain::Flags;
 use crate::kind::Kind;
+use crate::traffic::{Curve, Trace};
 use fleet::{FleetSpec, Instant, Span};
 use serde_json::Value;
 
@@ -28,6 +33,8 @@ pub const ENTRIES_MAX: usize = 1000;
 pub const LENGTH_MAX: Span = Span::from_seconds(30 * 86_400);
 /// Most lines of a timeline; the rest is counted.
 pub const LINES_MAX: usize = 20_000;
+/// Most changes of the requests to a Service that are kept in figures; the rest is counted.
+pub const SERIES_MAX: usize = 10_000;
 
 /// A scenario, read and checked.
 #[derive(Clone, Debug)]
@@ -42,8 +49,37 @@ pub struct Scenario {
     seed: u64,
     watch: Vec<Kind>,
     objects: Vec<Value>,
+    traces: Vec<Recorded>,
     steps: Vec<Step>,
     expect: Vec<Expectation>,
+}
+
+/// Requests to a Service as they were recorded.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Where they are recorded, as written: whoever plays the scenario reads it.
+    pub file: String,
+    namespace: String,
+    service: String,
+    trace: Trace,
+    curve: Option<Curve>,
+}
+
+impl Scenario {
+    /// Traces that have to be read before it is played, in the order in which they are stated.
+    pub fn traces(&self) -> &[Recorded] {
+        &self.traces
+    }
+    /// Takes in the text of a trace: a table with a header, with commas between.
+    ///
+    /// # Errors
+    /// What is wrong with the table, and in which line.
+    pub fn read_trace(&mut self, which: usize, text: &str) -> Result<(), String> {
+        if let Some(own) = self.traces.get_mut(which) {
+            own.curve = Some(Curve::read_trace(text, &own.trace)?);
+        }
+        Ok(())
+    }
 }
 
 /// Something done at a time.
@@ -104,11 +140,21 @@ enum When {
     Throughout(Span, Span),
 }
 
+/// What an expectation is about.
+#[derive(Clone, Debug)]
+enum Subject {
+    Objects(Target),
+    /// The requests to a Service, by namespace and name.
+    Traffic(String, String),
+    /// A queue of messages, by namespace and name.
+    Queue(String, String),
+}
+
 /// What has to be so: how many objects there are that are as stated.
 #[derive(Clone, Debug)]
 struct Expectation {
     when: When,
-    target: Target,
+    subject: Subject,
     /// Paths and what stands there.
     is: Vec<(String, Value)>,
     least: usize,

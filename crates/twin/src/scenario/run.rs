@@ -1,8 +1,10 @@
 //! Playing a scenario.
 
 use super::drawn::Drawn;
-use super::expect::{Progress, meant};
+use super::expect::{Progress, Seen, meant};
+use super::messages::{self, QueueReport};
 use super::timeline::Timeline;
+use super::traffic::{self, Telling, Traffic};
 use super::{Action, Expectation, Scenario, Target};
 use crate::World;
 use crate::apiserver::{Options, PatchType, Request, Subresource, Verb};
@@ -25,6 +27,12 @@ pub struct Report {
     pub timeline: Vec<String>,
     /// Lines that were too many.
     pub lines_left_out: usize,
+    /// The requests to every Service that says what comes to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
+    /// Every queue of messages that a workload says it takes from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueReport>,
     /// Every expectation, as written, with how it came out.
     pub expectations: Vec<Outcome>,
     /// Steps the API refused, with its words.
@@ -58,6 +66,14 @@ impl Report {
         if self.lines_left_out > 0 {
             lines.push(format!("({} lines more)", self.lines_left_out));
         }
+        if !self.traffic.is_empty() {
+            lines.push(String::new());
+            lines.extend(traffic::table(&self.traffic));
+        }
+        if !self.queues.is_empty() {
+            lines.push(String::new());
+            lines.extend(messages::table(&self.queues));
+        }
         lines.push(String::new());
         for outcome in &self.expectations {
             let (mark, tail) = if outcome.met {
@@ -79,6 +95,8 @@ struct Run<'a> {
     world: World,
     home: ClusterId,
     timeline: Timeline,
+    requests: Telling,
+    messages: messages::Telling,
     /// Version of the objects the timeline has told of.
     told: u64,
     progress: Vec<Progress>,
@@ -100,6 +118,8 @@ pub fn run(scenario: &Scenario) -> Report {
         world,
         home,
         timeline: Timeline::default(),
+        requests: Telling::default(),
+        messages: messages::Telling::default(),
         told,
         progress: vec![undecided; scenario.expect.len()],
         refused: Vec::new(),
@@ -113,6 +133,14 @@ pub fn run(scenario: &Scenario) -> Report {
 impl Run<'_> {
     fn play(&mut self) {
         let scenario = self.scenario;
+        for own in &scenario.traces {
+            match &own.curve {
+                Some(curve) => {
+                    self.world.set_requests(&self.home, &own.namespace, &own.service, curve.clone());
+                }
+                None => self.refused.push(format!("trace {:?} was not read", own.file)),
+            }
+        }
         for (i, object) in scenario.objects.iter().enumerate() {
             self.act(&format!("objects[{i}]"), Span::ZERO, &Action::Create(Box::new(object.clone())), false);
         }
@@ -196,9 +224,16 @@ impl Run<'_> {
     fn look(&mut self) {
         self.look_at_changes();
         let since = self.since();
+        let requests = self.world.traffic(&self.home);
+        let messages = self.world.messages(&self.home);
+        let lines = self.requests.take(since, &requests).into_iter();
+        for line in lines.chain(self.messages.take(since, &messages)) {
+            self.timeline.state_of(since, &line);
+        }
         let Some(objects) = self.world.objects(&self.home) else { return };
+        let seen = Seen { objects, requests: &requests, messages: &messages };
         for (expectation, progress) in self.scenario.expect.iter().zip(&mut self.progress) {
-            expectation.look(progress, since, objects);
+            expectation.look(progress, since, &seen);
         }
     }
     /// Carries out what a step says; what is refused is kept.
@@ -285,6 +320,8 @@ impl Run<'_> {
             timeline: self.timeline.lines,
             lines_left_out: self.timeline.more,
             drawn: Drawn::by(&self.world, &self.home, &self.scenario.fleet.currency),
+            traffic: self.requests.report(),
+            queues: self.messages.report(),
             refused: self.refused,
         }
     }

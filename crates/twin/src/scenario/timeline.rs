@@ -97,6 +97,10 @@ impl Timeline {
         let text = self.plain(text);
         self.push(format!("{} >> {text}", stamp(since)));
     }
+    /// How something goes that is no object.
+    pub(super) fn state_of(&mut self, since: Span, text: &str) {
+        self.push(format!("{} {text}", stamp(since)));
+    }
     /// Tells of the changes after a version: each object's state at the end of the instant, and every event.
     pub(super) fn take(
         &mut self,

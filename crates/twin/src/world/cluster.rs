@@ -10,6 +10,7 @@ use crate::controllers::garbagecollector::GarbageCollector;
 use crate::controllers::job::JobController;
 use crate::controllers::kubelet::Kubelet;
 use crate::controllers::kubernetesservice::KubernetesService;
+use crate::controllers::messages::Messages;
 use crate::controllers::namespace::NamespaceController;
 use crate::controllers::nodelifecycle::{self, NodeLifecycle};
 use crate::controllers::podgc::PodGc;
@@ -19,12 +20,14 @@ use crate::controllers::scheduler::Scheduler;
 use crate::controllers::serviceaccounts::ServiceAccounts;
 use crate::controllers::services::Services;
 use crate::controllers::terminationhandler::TerminationHandler;
+use crate::controllers::traffic::Traffic;
 use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::workloads::Workloads;
-use crate::controllers::{Cx, ttlafterfinished};
+use crate::controllers::{Cx, Place, ttlafterfinished};
 use crate::physics::Physics;
 use crate::random::Stream;
 use crate::store::{Change, Objects};
+use crate::traffic::Curve;
 use fleet::{ClusterSpec, Instant};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +74,10 @@ pub(super) struct Controllers {
     scheduler: Scheduler,
     #[serde(skip)]
     services: Services,
+    #[serde(default)]
+    pub(super) traffic: Traffic,
+    #[serde(default)]
+    pub(super) messages: Messages,
     pub(super) kubelet: Kubelet,
     events: EventLimit,
     #[serde(skip)]
@@ -101,6 +108,8 @@ impl Controllers {
         self.scheduler.observe(cx, change);
         self.kubelet.observe(change);
         self.services.observe(cx, change);
+        self.traffic.observe(change);
+        self.messages.observe(change);
         self.events.observe(change);
         self.resourcequota.observe(change);
         self.clusterautoscaler.observe(cx, change);
@@ -123,11 +132,19 @@ impl Controllers {
             self.scheduler.run(cx),
             self.kubelet.run(cx),
             self.services.run(cx),
+            self.run_traffic(cx),
             self.events.run(cx),
             self.resourcequota.run(cx),
             self.clusterautoscaler.run(cx, &mut self.cloud, &mut self.scheduler),
         ]
         .contains(&true)
+    }
+    /// Has requests and messages go on as things stand now; whether pods are used otherwise than before, which autoscalers hear of.
+    fn run_traffic(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut news = self.traffic.run(cx, &self.kubelet);
+        news.append(&mut self.messages.run(cx, &self.kubelet));
+        news.iter().for_each(|namespace| self.workloads.stir(namespace));
+        !news.is_empty()
     }
 }
 
@@ -143,6 +160,8 @@ impl Controllers {
             News::Off(node) => {
                 physics.remove_machine(&node, cx.now);
                 self.kubelet.machine_gone(&node);
+                self.traffic.look_at_all();
+                self.messages.look_at_all();
             }
             News::Notice(node, at) => self.terminationhandler.begin(cx, &node, at),
         }
@@ -251,6 +270,8 @@ impl Cluster {
             Task::Interruption { group } => controllers.cloud.interrupt_one(&mut cx, &group),
             Task::Termination { node } => controllers.terminationhandler.wake(&mut cx, &node),
             Task::Autoscaler => controllers.clusterautoscaler.wake(&cx),
+            Task::Traffic { namespace, name } => controllers.traffic.wake(now, (namespace, name)),
+            Task::Messages { namespace, name } => controllers.messages.wake(now, (namespace, name)),
             Task::Input(_) | Task::Demo => {}
         }
     }
@@ -262,6 +283,12 @@ impl Cluster {
         }
         self.settle(queue, now);
         true
+    }
+    /// Has requests come to a Service as a curve says.
+    pub(super) fn set_requests(&mut self, queue: &mut Queue, now: Instant, service: Place, curve: Curve) {
+        let (controllers, _, cx) = self.parts(queue, now);
+        controllers.traffic.give(&cx, service, curve);
+        self.settle(queue, now);
     }
     /// Stops or starts a machine; whether there is one of that name.
     pub(super) fn set_machine(
@@ -286,6 +313,8 @@ impl Cluster {
             }
             _ => {}
         }
+        controllers.traffic.look_at_all();
+        controllers.messages.look_at_all();
         true
     }
     pub(super) fn autoscaler_log(&self, since: Instant) -> Vec<(Instant, String)> {

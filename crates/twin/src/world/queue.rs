@@ -58,6 +58,10 @@ pub(crate) enum Task {
     Termination { node: Arc<str> },
     /// The cluster autoscaler looks, or goes on with what it has begun.
     Autoscaler,
+    /// The requests to a Service change, or who answers them.
+    Traffic { namespace: Arc<str>, name: Arc<str> },
+    /// The messages to a workload change, or who works them off.
+    Messages { namespace: Arc<str>, name: Arc<str> },
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

@@ -198,6 +198,11 @@ impl Horizontal {
     pub(crate) fn look(&mut self, place: Place) {
         self.new.insert(place);
     }
+    /// Has the autoscalers of a namespace looked at when it is their turn: its pods are used otherwise than before.
+    pub(crate) fn stir(&mut self, namespace: &str) {
+        let asleep = self.asleep().get_mut(namespace).map(std::mem::take).unwrap_or_default();
+        self.woken.extend(asleep.into_keys());
+    }
     /// The time of an autoscaler has come.
     pub(crate) fn wake(&mut self, place: Place) {
         self.due.insert(place);

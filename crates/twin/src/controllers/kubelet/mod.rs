@@ -11,6 +11,7 @@ mod admission;
 mod adopt;
 mod host;
 mod image;
+mod listening;
 mod podstatus;
 mod pressure;
 mod probe;
