@@ -53,6 +53,14 @@ pub fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
     read_within(path, FILE_MAX).with_context(|| format!("read {}", path.display()))
 }
 
+/// Reads a text within [`FILE_MAX`], decompressed when it begins as gzip does.
+pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    let name = path.display().to_string();
+    let bytes = read_bounded(path)?;
+    let plain = connect::observe::table::plain(&name, &bytes)?;
+    String::from_utf8(plain.into_owned()).with_context(|| format!("{name}: expected a text in UTF-8"))
+}
+
 /// Reads a stream to its end, within [`FILE_MAX`].
 pub fn bounded(name: &str, stream: impl Read) -> anyhow::Result<Vec<u8>> {
     within(stream, FILE_MAX).with_context(|| format!("read {name}"))

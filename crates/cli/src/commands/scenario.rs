@@ -17,7 +17,13 @@ pub fn run(common: &Common, file: &Path) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     let opened = std::fs::File::open(file).with_context(|| name.clone())?;
     opened.take(FILE_MAX + 1).read_to_string(&mut text).with_context(|| name.clone())?;
-    let parsed = scenario::parse(&text).with_context(|| name.clone())?;
+    let mut parsed = scenario::parse(&text).with_context(|| name.clone())?;
+    for which in 0..parsed.traces().len() {
+        // Beside the scenario, as its author has it.
+        let place = file.parent().unwrap_or(Path::new("")).join(&parsed.traces()[which].file);
+        let text = server::signals::read_text(&place)?;
+        parsed.read_trace(which, &text).map_err(|why| anyhow::anyhow!("{}: {why}", place.display()))?;
+    }
     let report = scenario::run(&parsed);
     if !common.quiet && !report.about.is_empty() {
         eprintln!("{}\n", report.about);
