@@ -72,7 +72,7 @@ fn source(name: &str, client: kube::Client) -> Source {
         context: name.to_owned(),
         uid: None,
     };
-    Source { facts, client, known: BTreeMap::new(), instances: Arc::default(), inventory: false }
+    Source { facts, client, known: None, instances: Arc::default(), inventory: false }
 }
 
 /// Waits until what is wanted has been observed.

@@ -125,7 +125,7 @@ fn source(client: kube::Client) -> Source {
         context: "kr".to_owned(),
         uid: None,
     };
-    Source { facts, client, known: BTreeMap::new(), instances: Arc::default(), inventory: false }
+    Source { facts, client, known: None, instances: Arc::default(), inventory: false }
 }
 
 /// What was observed, in a short form: `node n1`, `-node n1`, `job a/b u1`, `seen Node 10`…

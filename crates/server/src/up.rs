@@ -15,7 +15,7 @@ use anyhow::Context;
 use connect::Clients;
 use connect::act::kube::Hands;
 use connect::observe::instances;
-use connect::observe::kube::Source;
+use connect::observe::kube::{KnownRates, Source};
 use connect::observe::provider::Limits;
 use control::{CORRECTED_WITHIN, ClusterFacts, Control, Event, twin_driver};
 use fleet::{ClusterId, ClusterSpec, FleetSpec, Instances, Instant, Mode, Span};
@@ -355,8 +355,8 @@ async fn start_loop(
         engine.tell(Event::Cluster(facts.clone())).await?;
         let Some(client) = clients.get(&spec.id) else { continue };
 
-        let rates = |name: String| Some((name.clone(), twin_driver::known_rates(spec, &name)?));
-        let known = host.node_names(&spec.id).into_iter().filter_map(rates).collect();
+        let spec = spec.clone();
+        let known: Option<KnownRates> = Some(Arc::new(move |name| twin_driver::known_rates(&spec, name)));
         let source = Source { facts, client, known, instances: Arc::default(), inventory: false };
         tokio::spawn(engine.clone().follow(source));
     }

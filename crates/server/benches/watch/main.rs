@@ -185,13 +185,8 @@ impl Fleet {
         for i in 0..size.clusters {
             let config = kube::Config::new(fleet.api.url(&format!("c/{i}")).parse().unwrap());
             let client = connect::client_that_reads(config).unwrap();
-            let source = Source {
-                facts: facts(i),
-                client,
-                known: BTreeMap::new(),
-                instances: Arc::default(),
-                inventory: true,
-            };
+            let source =
+                Source { facts: facts(i), client, known: None, instances: Arc::default(), inventory: true };
             tokio::spawn(fleet.engine.clone().follow(source));
         }
         fleet

@@ -196,7 +196,7 @@ impl Member {
             leading.join(&self.context.id, uid);
         }
         let instances = self.shared.instances.clone();
-        let source = Source { facts, client, known: BTreeMap::new(), instances, inventory: true };
+        let source = Source { facts, client, known: None, instances, inventory: true };
         Ok(Joined { source, assumed: place.assumed })
     }
 

@@ -3,14 +3,14 @@
 //! Invariant: conversions are `control::observe`'s, the same for every driver. Objects whose name cannot
 //! be (the API server takes none) give no event.
 
+use super::KnownRates;
 use control::inventory::InventoryKind;
 use control::{Event, observe};
-use fleet::{ClusterId, Instances, NodeName, NodeRates};
+use fleet::{ClusterId, Instances, NodeName};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -53,11 +53,10 @@ impl fmt::Display for WatchedKind {
 }
 
 /// What conversions need to know about the cluster.
-#[derive(Debug)]
 pub(crate) struct Place {
     pub cluster: ClusterId,
     /// Power, price and embodied emissions by node name, where they are configured.
-    pub known: BTreeMap<String, NodeRates>,
+    pub known: Option<KnownRates>,
     /// What is stated of instance types.
     pub instances: Arc<Instances>,
 }
@@ -66,7 +65,7 @@ pub(crate) struct Place {
 impl Place {
     /// A cluster of which nothing is configured.
     pub fn of(cluster: ClusterId) -> Place {
-        Place { cluster, known: BTreeMap::new(), instances: Arc::default() }
+        Place { cluster, known: None, instances: Arc::default() }
     }
 }
 
@@ -112,7 +111,8 @@ impl Watched for Node {
     fn event(self, place: &Place, _key: &Key) -> Option<Event> {
         let name = self.metadata.name.as_deref()?;
         let node = NodeName::new(name).ok()?;
-        let now = observe::node_with(&self, place.known.get(name).copied(), &place.instances);
+        let now =
+            observe::node_with(&self, place.known.as_ref().and_then(|known| known(name)), &place.instances);
         Some(Event::Node { cluster: place.cluster.clone(), node, now: Some(now) })
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
@@ -156,5 +156,32 @@ impl Watched for PriorityClass {
     }
     fn gone(place: &Place, key: &Key, _uid: &str) -> Option<Event> {
         Some(Event::Priority { cluster: place.cluster.clone(), class: key.parts().1.to_owned(), value: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::{MoneyPerHour, NodePower, NodeRates, RateSource, RatesFrom, Watts};
+
+    #[test]
+    fn what_is_stated_of_a_node_comes_first_whenever_it_joins() {
+        let power = NodePower { idle: Watts::from_watts_f64(1.0), full: Watts::from_watts_f64(2.0) };
+        let from = RatesFrom { power: RateSource::FleetFile, price: RateSource::FleetFile };
+        let price = MoneyPerHour::from_units_f64(0.5);
+        let stated = NodeRates { power, price, embodied: None, from };
+        let known: KnownRates = Arc::new(move |name| name.starts_with("spot-").then_some(stated));
+        let place = Place { known: Some(known), ..Place::of(ClusterId::new("kr").unwrap()) };
+        let price_of = |name: &str| {
+            let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+            let node = Node { metadata, ..Node::default() };
+            let key = Key::of(&node.metadata);
+            let Some(Event::Node { now: Some(now), .. }) = node.event(&place, &key) else {
+                panic!("no node")
+            };
+            now.price
+        };
+        assert_eq!(price_of("spot-7"), price);
+        assert_ne!(price_of("other-7"), price);
     }
 }

@@ -30,7 +30,7 @@ use health::Health;
 use inventory::Item;
 use kinds::Place;
 use kube::Api;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep_until};
@@ -38,15 +38,18 @@ use tokio::time::{Instant, sleep_until};
 /// Reports that may wait between the streams and the sink; a full sink holds the streams back.
 const REPORTS_MAX: usize = 64;
 
+/// Power, price and embodied emissions that are stated of a node, by its name.
+pub type KnownRates = Arc<dyn Fn(&str) -> Option<NodeRates> + Send + Sync>;
+
 /// A cluster to watch.
 pub struct Source {
     /// What is configured about it; told before everything else.
     pub facts: ClusterFacts,
     /// A connection to its API, of [`crate::client()`].
     pub client: kube::Client,
-    /// Power, price and embodied emissions of nodes by name, where the fleet file states them; other nodes' are looked up in
-    /// the built-in tables by instance type.
-    pub known: BTreeMap<String, NodeRates>,
+    /// Power, price and embodied emissions of nodes by name, where the fleet file states them, of nodes to come as well;
+    /// other nodes' are looked up in the built-in tables by instance type.
+    pub known: Option<KnownRates>,
     /// What a person states of instance types: that comes before the tables.
     pub instances: Arc<Instances>,
     /// Whether the kinds of the inventory are watched as well.
