@@ -283,12 +283,21 @@ fn is_shared(object: &Object) -> bool {
 impl Physics {
     pub(crate) fn add_machine(&mut self, name: &str, spec: &ClusterSpec, group: &NodeGroup, now: Instant) {
         self.add(name, spec.pue_milli, (group.power, group.price), group.vcpu, now);
-        if let Some(machine) = self.machines.get_mut(name) {
-            let with_pue = |watts: Watts| (watts - group.power.idle).scaled(spec.pue_milli, 1000);
-            let curve =
-                |PowerCurve { tenth, half }| PowerCurve { tenth: with_pue(tenth), half: with_pue(half) };
-            (machine.curve, machine.embodied) = (group.curve.map(curve), group.embodied);
-        }
+        self.refine(name, spec.pue_milli, group.power.idle, (group.curve, group.embodied));
+    }
+    /// States more of a machine that was just added: what it draws in between, before PUE, and what making it emitted.
+    pub(crate) fn refine(
+        &mut self,
+        name: &str,
+        pue_milli: i64,
+        idle: Watts,
+        (curve, embodied): (Option<PowerCurve>, Option<GramsCo2PerHour>),
+    ) {
+        let Some(machine) = self.machines.get_mut(name) else { return };
+        let with_pue = |watts: Watts| (watts - idle).scaled(pue_milli, 1000);
+        let curve = curve
+            .map(|PowerCurve { tenth, half }| PowerCurve { tenth: with_pue(tenth), half: with_pue(half) });
+        (machine.curve, machine.embodied) = (curve, embodied);
     }
     /// Adds a machine of this power and price, with so many vCPUs.
     pub(crate) fn add(

@@ -15,7 +15,9 @@ use crate::physics::Physics;
 use crate::random::Stream;
 use crate::store::Objects;
 use fleet::file::{TRANSFER_KWH_PER_GB, TRANSFER_PRICE_PER_GB};
-use fleet::{ClusterSpec, FleetSpec, Instant, NodeRates, Policy};
+use fleet::{
+    ClusterSpec, FleetSpec, InstanceType, Instant, NodeRates, Policy, PowerCurve, RateSource, builtin,
+};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -62,6 +64,12 @@ impl World {
         world.advance_to(start);
         world
     }
+}
+
+/// What a node's instance type draws at part load by the built-in table.
+fn listed_curve(node: &Node) -> Option<PowerCurve> {
+    let kind = node.metadata.labels.as_ref()?.get("node.kubernetes.io/instance-type")?;
+    builtin::instance(&InstanceType::new(kind).ok()?)?.curve
 }
 
 impl Cluster {
@@ -120,6 +128,8 @@ impl Cluster {
             let rates = rates(node);
             let (controllers, physics, _) = self.parts(queue, start);
             physics.add(name, pue_milli, (rates.power, rates.price), vcpu.max(1), start);
+            let curve = listed_curve(node).filter(|_| rates.from.power == RateSource::Table);
+            physics.refine(name, pue_milli, rates.power.idle, (curve, rates.embodied));
             if controllers.kubelet.adopt_node(node, index) {
                 physics.switch(name, false, start);
             }
