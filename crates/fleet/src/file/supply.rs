@@ -125,6 +125,9 @@ fn spot(path: &str, stated: &SpotFile) -> Result<Spot, Error> {
     }
     let mut at = stated.interrupt_at.clone();
     at.sort();
+    if let Some(early) = at.first().filter(|at| **at < Span::ZERO) {
+        return Err(field(format!("{path}.interruptAt"), early.to_string(), "times since the start"));
+    }
     Ok(Spot { per_hour, at, notice: span(&format!("{path}.notice"), notice, (Span::ZERO, NOTICE_MAX))? })
 }
 

@@ -51,6 +51,11 @@ struct Cohort {
 }
 
 impl Cohort {
+    /// Whether what comes from now on at a rate is more of it: it came at that rate and without a pause until now.
+    fn goes_on(&self, now: Instant, rate: i64) -> bool {
+        let came = i128::from((now - self.from).as_nanos()) * i128::from(rate);
+        rate > 0 && self.rate == rate && came == self.gone + self.left
+    }
     /// When the oldest that is left came.
     fn oldest(&self) -> Instant {
         if self.rate == 0 {
@@ -166,7 +171,7 @@ impl Queue {
         }
         let (head_rate, head_left) =
             self.cohorts.front().map_or((self.terms.rate, 0), |head| (head.rate, head.left));
-        let grows = self.cohorts.len() == 1 && head_rate == self.terms.rate && head_rate > 0;
+        let grows = self.cohorts.len() == 1 && self.cohorts[0].goes_on(now, self.terms.rate);
         let head_speed = if grows { -net } else { leaves };
         let mut all = Vec::new();
         if head_speed > 0 && head_left > 0 {
@@ -208,7 +213,8 @@ impl Queue {
         let come = i128::from(rate) * nanos;
         self.arrived += come;
         if come > 0 {
-            match self.cohorts.back_mut().filter(|last| last.rate == rate) {
+            let goes_on = self.cohorts.back().is_some_and(|last| last.goes_on(now, rate));
+            match self.cohorts.back_mut().filter(|_| goes_on) {
                 Some(last) => last.left += come,
                 None => self.cohorts.push_back(Cohort { from: now, rate, gone: 0, left: come }),
             }
@@ -351,6 +357,15 @@ impl Broker {
         }
         self.workers = self.workers.saturating_sub(workers);
         self.leaving.insert(pod.clone(), Leaving { since: now, begun });
+    }
+    /// Workers that left without ending work again: they go on with what they had begun.
+    pub fn came_back(&mut self, pod: &str, now: Instant) {
+        self.advance(now);
+        for (name, begun) in self.leaving.remove(pod).map(|own| own.begun).unwrap_or_default() {
+            if let Some(queue) = self.queues.get_mut(&name) {
+                queue.in_hand += begun;
+            }
+        }
     }
     /// Whether something of a pod's workers is kept apart.
     pub fn is_leaving(&self, pod: &str) -> bool {

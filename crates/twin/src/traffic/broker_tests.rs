@@ -90,6 +90,31 @@ fn without_workers_all_becomes_too_old() {
 }
 
 #[test]
+fn what_comes_after_a_pause_is_as_old_as_it_is() {
+    let with = |rate| Terms { ttl: Some(Span::from_seconds(90)), ..terms(rate, 100) };
+    let mut own = broker(0, &[("q", with(20))]);
+    own.set(at(60), &"q".into(), with(0));
+    own.set(at(120), &"q".into(), with(20));
+    own.advance(at(160));
+    let now = tally(&own, "q");
+    assert_eq!((now.messages, now.expired, now.waiting), (2000, 1200, 800));
+    assert_eq!(own.tallies().next().unwrap().2, Span::from_seconds(40));
+}
+
+#[test]
+fn a_worker_that_comes_back_goes_on() {
+    let mut own = broker(2, &[("q", terms(10, 100))]);
+    own.leave(&"p".into(), 1, 0, at(10));
+    assert!(own.is_leaving("p"));
+    own.came_back("p", at(20));
+    own.set_workers(at(20), 2);
+    own.set(at(20), &"q".into(), terms(0, 100));
+    own.advance(at(60));
+    let now = tally(&own, "q");
+    assert_eq!((own.is_leaving("p"), now.done, now.open, now.redelivered), (false, 200, 0, 0));
+}
+
+#[test]
 fn what_a_worker_had_begun_comes_again() {
     // 100 s each, constant: ten workers have ten in hand.
     let slow = Terms { scv_milli: 0, ..terms(1, 100_000) };

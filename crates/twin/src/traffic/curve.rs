@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Most steps of a curve: a recorded quarter of a year by the minute.
 pub const STEPS_MAX: usize = 150_000;
+/// Shortest time after which steps may repeat.
+pub const EVERY_MIN: Span = Span::from_seconds(60);
 /// Most requests a second: as much as the largest sites have; bounds all products in this module.
 pub const RATE_MAX: i64 = 10_000_000 * PER_SECOND;
 /// A request a second, in the unit of rates.
@@ -52,8 +54,8 @@ impl Curve {
     pub fn constant(rate: i64) -> Curve {
         Curve { steps: vec![(Span::ZERO, rate.clamp(0, RATE_MAX))], every: None }
     }
-    /// Steps at times after the start, in millionths of a request a second; `None`: they are too many, out of order, or
-    /// more than [`RATE_MAX`].
+    /// Steps at times after the start, in millionths of a request a second; `None`: they are too many, out of order,
+    /// more than [`RATE_MAX`], or repeat within [`EVERY_MIN`] or with more than one step a second.
     pub fn steps(steps: Vec<(Span, i64)>, every: Option<Span>) -> Option<Curve> {
         let mut steps = steps;
         if steps.first().is_none_or(|(at, _)| *at > Span::ZERO) {
@@ -62,12 +64,17 @@ impl Curve {
         let ordered = steps.is_sorted_by(|a, b| a.0 < b.0) && steps[0].0 == Span::ZERO;
         let sane = steps.iter().all(|(_, rate)| (0..=RATE_MAX).contains(rate));
         let last = steps.last().map_or(Span::ZERO, |(at, _)| *at);
-        let fits = every.is_none_or(|every| every > last);
+        let often = |every: Span| every < EVERY_MIN || (steps.len() as i64) > every.as_seconds();
+        let fits = every.is_none_or(|every| every > last && !often(every));
         (ordered && sane && fits && steps.len() <= STEPS_MAX).then_some(Curve { steps, every })
     }
     /// A trace of counts, each over `width`.
     pub fn counts(counts: &[u64], width: Span) -> Option<Curve> {
-        let nanos = i128::from(width.as_nanos());
+        Curve::parts(counts, 1, width)
+    }
+    /// The same of counts of so many parts of a request.
+    fn parts(counts: &[u64], parts: i128, width: Span) -> Option<Curve> {
+        let nanos = i128::from(width.as_nanos()) * parts;
         if nanos <= 0 {
             return None;
         }
@@ -91,25 +98,21 @@ impl Curve {
         let column =
             column.ok_or_else(|| format!("line 1: {head:?}: expected a column {:?}", trace.column))?;
         let mut counts = Vec::new();
-        for (number, line) in lines.skip(trace.skip).take(trace.take.min(STEPS_MAX)) {
+        for (number, line) in lines.skip(trace.skip).take(trace.take.min(STEPS_MAX - 1)) {
             let cell = line.split(',').nth(column).unwrap_or_default().trim();
             let count = cell.parse::<u64>().ok().and_then(|count| count.checked_mul(trace.scale_milli));
             let count = count.ok_or_else(|| format!("line {}: {cell:?}: expected a count", number + 1))?;
             counts.push(count);
         }
-        // Counts are thousandths of requests here, so a thousand times the width has the same rate.
-        let width = trace.width.scaled(1000, 1);
-        let thousandfold = Curve::counts(&counts, width).filter(|_| !counts.is_empty());
-        let curve = thousandfold.ok_or_else(|| {
+        let curve = Curve::parts(&counts, 1000, trace.width).filter(|_| !counts.is_empty());
+        curve.ok_or_else(|| {
             format!(
                 "{} rows of {}: expected some, with at most {} requests a second",
                 counts.len(),
                 trace.width,
                 RATE_MAX / PER_SECOND
             )
-        })?;
-        let steps = curve.steps.into_iter().map(|(at, rate)| (at.scaled(1, 1000), rate)).collect();
-        Curve::steps(steps, None).ok_or_else(|| format!("{}: expected a width above zero", trace.width))
+        })
     }
     /// Reads one; `None`: it cannot be read.
     pub fn parse(text: &str) -> Option<Curve> {
@@ -194,11 +197,35 @@ mod tests {
         assert!(daily.repeats());
         assert_eq!([0, 86_400, 10 * 86_400 + 12 * 3600].map(|t| at(&daily, t)), [24_666, 24_666, 300_000]);
         assert_eq!(daily.at(Span::from_seconds(23 * 3600)).1, Some(Span::DAY));
-        for wrong in
-            ["", "x", "5y", "-1", "0s=1,0s=2", "1h=1,0s=2", "0s~5", "200 every 1d", "2h=1 every 1h", "1e30"]
-        {
+        for wrong in [
+            "",
+            "x",
+            "5y",
+            "-1",
+            "0s=1,0s=2",
+            "1h=1,0s=2",
+            "0s~5",
+            "200 every 1d",
+            "2h=1 every 1h",
+            "1e30",
+            "0s=1,1ms=2 every 2ms",
+            "0s=1,1s=2 every 59s",
+            "0s=1,30s~2,59s~1 every 60s",
+        ] {
             assert_eq!(Curve::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn years_of_hours_are_read() {
+        let text = format!("n\n{}", "3600\n".repeat(20_000));
+        let trace =
+            Trace { column: "n".to_owned(), width: Span::HOUR, skip: 0, take: STEPS_MAX, scale_milli: 500 };
+        let curve = Curve::read_trace(&text, &trace).unwrap();
+        assert_eq!((at(&curve, 19_999 * 3600), at(&curve, 20_000 * 3600)), (500, 0));
+        let most = format!("n\n{}", "60\n".repeat(STEPS_MAX + 7));
+        let minutes = Trace { width: Span::MINUTE, scale_milli: 1000, ..trace };
+        assert!(Curve::read_trace(&most, &minutes).is_ok(), "as many as are taken");
     }
 
     #[test]

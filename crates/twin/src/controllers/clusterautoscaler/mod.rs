@@ -87,7 +87,7 @@ pub(crate) struct ClusterAutoscaler {
     /// What it would have logged of nodes that stay, oldest first.
     said: std::collections::VecDeque<(Instant, String)>,
     /// When it last ran; of several runs at an instant only the first looks.
-    #[serde(skip)]
+    #[serde(default)]
     ran_at: Option<Instant>,
 }
 
@@ -225,6 +225,7 @@ impl ClusterAutoscaler {
         self.remove_unregistered(cx, cloud, set);
         if self.remove_refused(cx, cloud) || !is_healthy(&self.cluster_counts(cx, cloud)) {
             self.write_status(cx, cloud);
+            self.arm_for_what_is_due(cx, cloud, set, next);
             return;
         }
         let mut simulation = scheduler.simulation(cx);
@@ -233,20 +234,31 @@ impl ClusterAutoscaler {
         if !self.scale_up(cx, cloud, &mut simulation, templates, set, &mut next) && set.scale_down_enabled {
             self.scale_down(cx, cloud, &mut simulation, (set, changed), &mut next);
         }
+        self.write_status(cx, cloud);
+        self.arm_for_what_is_due(cx, cloud, set, next);
+    }
+    /// Has it look when something is due, among it what happens by itself.
+    fn arm_for_what_is_due(
+        &mut self,
+        cx: &mut Cx<'_>,
+        cloud: &Cloud,
+        set: &Autoscaler,
+        mut next: Vec<Instant>,
+    ) {
         next.extend(self.backoffs.next(cx.now));
         next.extend(changes_of_state(cx, cloud, set));
-        self.write_status(cx, cloud);
         if let Some(at) = next.into_iter().filter(|at| *at >= cx.now).min() {
             self.arm(cx, set, at);
         }
     }
-    /// Takes back what was asked for and is not to be had; whether there was any.
+    /// Takes back what was asked for and is not to be had, as far as the group's limits allow; whether there was any.
     fn remove_refused(&mut self, cx: &mut Cx<'_>, cloud: &mut Cloud) -> bool {
         let mut any = false;
-        for (group, _) in groups(cx) {
+        for (group, limits) in groups(cx) {
             let refused = cloud.machines().iter();
             let refused = refused.filter(|(_, m)| *m.group == *group.name && m.stage == Stage::Refused);
-            let refused: Vec<Arc<str>> = refused.map(|(name, _)| name.clone()).collect();
+            let spare = cloud.target(&group.name).saturating_sub(limits.min) as usize;
+            let refused: Vec<Arc<str>> = refused.map(|(name, _)| name.clone()).take(spare).collect();
             if refused.is_empty() {
                 continue;
             }
@@ -264,13 +276,17 @@ impl ClusterAutoscaler {
         self.changed |= any;
         any
     }
-    /// Takes back machines that have not registered their node in time.
+    /// Takes back machines that have not registered their node in time, as far as the group's limits allow.
     fn remove_unregistered(&mut self, cx: &mut Cx<'_>, cloud: &mut Cloud, set: &Autoscaler) {
         let late = cloud.machines().iter().filter(|(_, machine)| {
             machine.stage == Stage::Booting && machine.requested + set.max_node_provision_time < cx.now
         });
-        let late: Vec<Arc<str>> = late.map(|(name, _)| name.clone()).collect();
-        for name in late {
+        let late: Vec<(Arc<str>, Arc<str>)> = late.map(|(name, m)| (name.clone(), m.group.clone())).collect();
+        for (name, group) in late {
+            let limits = groups(cx).find(|(own, _)| *own.name == *group).map(|(_, limits)| limits);
+            if limits.is_none_or(|limits| cloud.target(&group) <= limits.min) {
+                continue;
+            }
             about_status(cx, "DeleteUnregistered", format!("Removed unregistered node {name}"), false);
             cloud.delete(cx, &name);
             self.changed = true;

@@ -86,6 +86,19 @@ fn an_idle_cluster_costs_nothing() {
     assert_eq!(world.next_event(), None, "nothing is due in a cluster in which nothing happens");
 }
 
+#[test]
+fn a_group_stays_at_its_least_though_no_machine_is_to_be_had() {
+    let limits = "min: 1, max: 4, spot: {interruptAt: [1m]}, shortage: {atMost: 0, until: 1h}";
+    let fleet = fleet(limits, "{}");
+    let start = Instant::parse("2026-05-01T09:00:00Z").unwrap();
+    let home = ClusterId::new("kr").unwrap();
+    let mut world = World::new(&fleet, start, 7);
+    world.advance_to(start + Span::MINUTE.scaled(30, 1));
+    assert_eq!(world.objects(&home).unwrap().count(Kind::Node), 0, "taken, and none to be had");
+    world.advance_to(start + Span::MINUTE.scaled(65, 1));
+    assert_eq!(world.objects(&home).unwrap().count(Kind::Node), 1, "there are some again");
+}
+
 /// Days of a small shop: nodes come, are drained, are taken away, and one keeps what would be lost.
 fn shop() -> (FleetSpec, Vec<(i64, Request)>) {
     let fleet = fleet("min: 1, max: 4, spot: {interruptAt: [40m, 3h], interruptionsPerHour: 0.1}", "{}");

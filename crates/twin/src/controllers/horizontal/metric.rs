@@ -155,7 +155,7 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
     for usage in all.iter() {
         let mut own = usage.containers.iter().filter(|(own, _)| container.is_empty() || own == container);
         let value: Option<i64> = if container.is_empty() {
-            own.map(|(_, used)| used.get(name).copied()).sum()
+            own.try_fold(0i64, |sum, (_, used)| Some(sum.saturating_add(used.get(name).copied()?)))
         } else {
             own.next().and_then(|(_, used)| used.get(name).copied())
         };

@@ -48,6 +48,8 @@ pub(super) struct Resident {
     uids: BTreeSet<Arc<str>>,
     cpu_millis: i64,
     memory_bytes: i64,
+    /// How many of them state what they use.
+    stated: u32,
 }
 
 impl Resident {
@@ -69,10 +71,15 @@ impl Residents {
         }
         self.0.as_ref()?.get(node)
     }
+    /// Whether a pod of a node states what it uses.
+    pub(super) fn state(&mut self, runs: &BTreeMap<Arc<str>, Run>, node: &str) -> bool {
+        self.of(runs, node).is_some_and(|resident| resident.stated > 0)
+    }
     pub(super) fn insert(&mut self, uid: &Arc<str>, run: &Run) {
         let Some(all) = self.0.as_mut().filter(|_| run.refusal.is_none()) else { return };
         let resident = all.entry(run.node.clone()).or_default();
         if resident.uids.insert(uid.clone()) {
+            resident.stated += u32::from(run.stated);
             resident.change(run.asks, 1);
         }
     }
@@ -80,6 +87,7 @@ impl Residents {
         let resident = self.0.as_mut().and_then(|all| all.get_mut(&run.node));
         if let Some(resident) = resident.filter(|resident| resident.uids.contains(uid)) {
             resident.uids.remove(uid);
+            resident.stated = resident.stated.saturating_sub(u32::from(run.stated));
             resident.change(run.asks, -1);
         }
     }

@@ -334,9 +334,10 @@ impl Kubelet {
             }
         }
         run.arm(cx, uid, due);
-        let (over, stated) = (run.is_over(cx.now), run.stated);
+        let over = run.is_over(cx.now);
         self.runs.insert(uid.clone(), run);
-        if stated {
+        // What a pod takes that states nothing may be missing to one that does.
+        if self.residents.state(&self.runs, &node) {
             self.watch_node(cx, &node, cx.now);
         }
         self.show(cx, uid, pod);

@@ -94,7 +94,7 @@ struct Meal {
 /// The order in which pods go: those beyond what they asked for, then those of lower priority, then those furthest beyond.
 /// (Equals go by uid; the kubelet's order of them is by chance.)
 fn rank(meal: &Meal) -> (bool, i32, Reverse<i64>, Arc<str>) {
-    (meal.used <= meal.asked, meal.priority, Reverse(meal.used - meal.asked), meal.uid.clone())
+    (meal.used <= meal.asked, meal.priority, Reverse(meal.used.saturating_sub(meal.asked)), meal.uid.clone())
 }
 
 fn quantity(bytes: i64) -> String {
@@ -177,7 +177,13 @@ impl Kubelet {
         };
         let mut met = state.met;
         if self.hosts.get(node).is_none_or(|host| host.down) {
-            self.pressure.remove(node);
+            // Back before anybody has missed it, it tells on of what it told; later it begins anew.
+            if met.iter().flatten().all(|at| *at + TRANSITION <= cx.now) {
+                self.pressure.remove(node);
+            } else {
+                self.pressure.insert(node.clone(), Pressure { armed: None, met });
+                self.watch_node(cx, node, cx.now);
+            }
             return;
         }
         let (mut next, mut free) = (None::<Instant>, true);
@@ -226,7 +232,7 @@ impl Kubelet {
             let (eaters, step) = run.eaters(signal, pod, spec, cx.now);
             next = next.into_iter().chain(step).min();
             meals.push(Meal {
-                used: eaters.iter().map(|eater| eater.used).sum(),
+                used: eaters.iter().fold(0, |sum: i64, eater| sum.saturating_add(eater.used)),
                 asked: asked(run, signal, pod),
                 priority: spec.priority.unwrap_or(0),
                 eaters,
@@ -331,7 +337,7 @@ fn left(cx: &Cx<'_>, node: &str, signal: &Signal, meals: &[Meal]) -> Option<(i64
         let whole = Quantity::parse(&status.capacity.as_ref()?.get(signal.resource)?.0).ok()?.nanos() / NANO;
         (room.other(signal.resource), i64::try_from(whole).ok()? / DISK_LEFT_PART)
     };
-    let used: i64 = meals.iter().map(|meal| meal.used).sum();
+    let used = meals.iter().fold(0, |sum: i64, meal| sum.saturating_add(meal.used));
     Some((least, room.saturating_add(least).saturating_sub(used)))
 }
 

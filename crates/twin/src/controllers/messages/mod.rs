@@ -105,7 +105,10 @@ impl Own {
             // A pod that is told to end is not ready any more and yet works until the signal.
             let goes_on = *workers > 0 && pod.until.is_some();
             let works = pod.takes && (goes_on || ready.get(uid).copied().unwrap_or(false));
-            let wanted = if works && !self.broker.is_leaving(uid) { self.stated.concurrency } else { 0 };
+            if works && self.broker.is_leaving(uid) {
+                self.broker.came_back(uid, now);
+            }
+            let wanted = if works { self.stated.concurrency } else { 0 };
             if *workers > 0 && wanted == 0 {
                 let held = workers.saturating_mul(self.stated.prefetch.saturating_sub(1));
                 self.broker.leave(uid, *workers, held, now);

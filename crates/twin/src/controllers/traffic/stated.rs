@@ -88,7 +88,9 @@ impl Stated {
         let nanos = i128::from(self.service_time.as_nanos().max(1));
         let by_workers = i128::from(self.workers) * i128::from(PER_SECOND) * 1_000_000_000 / nanos;
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let limit = containers.map(|container| load::limit(container, "cpu")).sum::<Option<i128>>();
+        // No limit has room for more than this many nanocores, and sums of them do not overflow.
+        let limits = containers.map(|c| load::limit(c, "cpu").map(|nanos| nanos.min(i128::from(i64::MAX))));
+        let limit = limits.sum::<Option<i128>>();
         let by_cpu =
             limit.filter(|_| self.cpu > 0).map(|limit| limit * i128::from(PER_SECOND) / i128::from(self.cpu));
         let rate = by_cpu.map_or(by_workers, |by_cpu| by_cpu.min(by_workers));
