@@ -23,6 +23,10 @@ pub const SIZE_MAX: usize = 1 << 20;
 pub const CLUSTERS_MAX: usize = 200;
 /// Most nodes in one cluster.
 pub const NODES_MAX: u32 = 5000;
+/// Pods on a node where nothing is stated: the kubelet's default (`maxPods`).
+const PODS: u32 = 110;
+/// Most pods that may be stated for a node.
+const PODS_MAX: u32 = 1000;
 
 /// Most embodied emissions of a node, in g CO2e an hour: 350 t over 4 years, a hundred times the table's largest.
 const EMBODIED_MAX: f64 = 10_000.0;
@@ -131,6 +135,8 @@ struct Group {
     price_per_hour: Option<f64>,
     #[serde(default)]
     embodied_grams_per_hour: Option<f64>,
+    #[serde(default)]
+    max_pods: Option<u32>,
     #[serde(default)]
     min: Option<u32>,
     #[serde(default)]
@@ -409,6 +415,10 @@ fn node_group(
     for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
         check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
     }
+    let max_pods = group.max_pods.unwrap_or(PODS);
+    if !(1..=PODS_MAX).contains(&max_pods) {
+        return Err(field(format!("{path}.maxPods"), max_pods.to_string(), format!("1 to {PODS_MAX}")));
+    }
     let (embodied, embodied_source) = match group.embodied_grams_per_hour {
         Some(grams) => {
             check_range(&format!("{path}.embodiedGramsPerHour"), grams, 0.0, EMBODIED_MAX)?;
@@ -431,7 +441,7 @@ fn node_group(
         vcpu: machine.vcpu,
         memory: machine.memory,
         gpu: machine.gpu,
-        pods: 110,
+        pods: i64::from(max_pods),
         power: NodePower {
             idle: watts(group.idle_watts, machine.power.idle),
             full: watts(group.full_watts, machine.power.full),
@@ -481,6 +491,16 @@ clusters:
         assert_eq!(kr.node_groups[0].zones, ["ap-northeast-2a", "ap-northeast-2b", "ap-northeast-2c"]);
         assert_eq!(kr.node_groups[0].price, MoneyPerHour::from_units_f64(0.472));
         assert_eq!(kr.selector_labels()["zone"], "KR");
+    }
+
+    #[test]
+    fn pods_of_a_node_are_the_kubelets_or_stated() {
+        let pods = |text: &str| Ok::<_, Error>(parse(text)?.clusters[0].node_groups[0].pods);
+        assert_eq!(pods(GOOD).unwrap(), 110);
+        let with = |most: &str| GOOD.replacen("count: ", &format!("maxPods: {most}, count: "), 1);
+        assert_eq!(pods(&with("17")).unwrap(), 17);
+        let error = pods(&with("0")).unwrap_err().to_string();
+        assert!(error.ends_with(".maxPods: 0: expected 1 to 1000"), "{error}");
     }
 
     #[test]
