@@ -44,7 +44,14 @@ pub(crate) fn next_write(home: &Job, source: Source<'_>, now: Instant) -> Option
         Source::Running(copy) => running(&current, copy, now),
         Source::Finished(copy) => finished(&current, copy, now),
     };
-    let patch = difference(&current, &wanted);
+    let mut patch = difference(&current, &wanted);
+    if matches!(source, Source::Finished(_)) && !patch.is_empty() {
+        // A Job that has ended has no pods, or the server refuses its end; and what was seen of it last may be older than
+        // a write of ours that came to no answer.
+        for field in ["active", "ready", "terminating"] {
+            patch.entry(field).or_insert(json!(0));
+        }
+    }
     (!patch.is_empty()).then_some(Write::Status(Value::Object(patch)))
 }
 
@@ -206,6 +213,22 @@ mod tests {
             assert!(writes.len() < 5, "does not settle: {writes:?}");
         }
         writes
+    }
+
+    #[test]
+    fn an_end_says_that_no_pods_are_left_whatever_was_seen_last() {
+        let seen =
+            job(json!({"spec": {"suspend": false, "template": {"spec": {"containers": [{"name": "c"}]}}},
+            "status": {"startTime": "2026-01-01T00:00:00Z"}}));
+        let done = job(
+            json!({"status": {"startTime": "2026-01-01T00:00:00Z", "succeeded": 1, "completionTime": "2026-01-01T01:00:00Z",
+            "conditions": [{"type": "Complete", "status": "True"}]}}),
+        );
+        let now = Instant::from_unix_seconds(1_700_000_000);
+        let Some(Write::Status(patch)) = next_write(&kept(&seen), Source::Finished(&kept(&done)), now) else {
+            panic!("nothing is written")
+        };
+        assert_eq!([&patch["active"], &patch["ready"], &patch["terminating"]], [0, 0, 0]);
     }
 
     #[test]
