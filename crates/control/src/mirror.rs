@@ -56,7 +56,7 @@ pub(crate) fn next_write(home: &Job, source: Source<'_>, now: Instant) -> Option
 }
 
 fn held(current: &JobStatus, reason: &str, now: Instant) -> JobStatus {
-    let mut status = counters(current);
+    let mut status = counters(current, current);
     status.start_time = None;
     status.active = Some(0);
     status.ready = Some(0);
@@ -68,7 +68,7 @@ fn held(current: &JobStatus, reason: &str, now: Instant) -> JobStatus {
 fn running(current: &JobStatus, copy: &Job, now: Instant) -> JobStatus {
     let theirs = copy.status.clone().unwrap_or_default();
     let active = theirs.active.unwrap_or(0);
-    let mut status = counters(&theirs);
+    let mut status = counters(current, &theirs);
     // Immutable once set while unsuspended; a pause too short to be mirrored leaves the old one standing.
     status.start_time = current.start_time.clone().or(theirs.start_time);
     status.active = Some(active);
@@ -83,7 +83,7 @@ fn running(current: &JobStatus, copy: &Job, now: Instant) -> JobStatus {
 
 fn finished(current: &JobStatus, copy: &Job, now: Instant) -> JobStatus {
     let theirs = copy.status.clone().unwrap_or_default();
-    let mut status = counters(&theirs);
+    let mut status = counters(current, &theirs);
     let created = copy.metadata.creation_timestamp.clone();
     status.start_time = current.start_time.clone().or(theirs.start_time).or(created);
     status.active = Some(0);
@@ -111,11 +111,12 @@ fn finished(current: &JobStatus, copy: &Job, now: Instant) -> JobStatus {
     status
 }
 
-/// The counts and indexes of finished pods.
-fn counters(theirs: &JobStatus) -> JobStatus {
+/// The counts and indexes of finished pods. The server takes no lower counts than before: where a copy was made anew, those
+/// of the last one stand until they are passed.
+fn counters(current: &JobStatus, theirs: &JobStatus) -> JobStatus {
     JobStatus {
-        succeeded: theirs.succeeded,
-        failed: theirs.failed,
+        succeeded: theirs.succeeded.max(current.succeeded),
+        failed: theirs.failed.max(current.failed),
         completed_indexes: theirs.completed_indexes.clone(),
         failed_indexes: theirs.failed_indexes.clone(),
         ..JobStatus::default()
@@ -213,6 +214,19 @@ mod tests {
             assert!(writes.len() < 5, "does not settle: {writes:?}");
         }
         writes
+    }
+
+    #[test]
+    fn counts_do_not_fall_when_a_copy_is_made_anew() {
+        let mut home =
+            job(json!({"spec": {"suspend": false, "template": {"spec": {"containers": [{"name": "c"}]}}},
+            "status": {"startTime": "2026-01-01T00:00:00Z", "active": 1, "succeeded": 2, "failed": 1}}));
+        let anew = job(
+            json!({"status": {"startTime": "2026-01-01T02:00:00Z", "active": 2, "ready": 1, "failed": 3}}),
+        );
+        settle(&mut home, Source::Running(&kept(&anew)));
+        let status = home.status.unwrap();
+        assert_eq!((status.active, status.succeeded, status.failed), (Some(2), Some(2), Some(3)));
     }
 
     #[test]
