@@ -144,6 +144,12 @@ impl Curve {
     pub fn origin(&self, made: Instant) -> Instant {
         self.every.map_or(made, |every| made.floor_to(every))
     }
+    /// What it says at `now` for something that was made at `made`, and when that changes next.
+    pub fn now(&self, made: Instant, now: Instant) -> (i64, Option<Instant>) {
+        let origin = self.origin(made);
+        let (rate, next) = self.at(now - origin);
+        (rate, next.map(|next| origin + next))
+    }
     /// Millionths of a request a second, `since` after its beginning; and when that changes next, if it does.
     pub fn at(&self, since: Span) -> (i64, Option<Span>) {
         if since < Span::ZERO {

@@ -104,9 +104,8 @@ impl Stated {
     pub(crate) fn terms(&self, made: Instant, now: Instant) -> (Vec<(Arc<str>, Terms)>, Option<Instant>) {
         let mut next = None;
         let each = self.queues.iter().map(|(name, queue)| {
-            let origin = queue.curve.origin(made);
-            let (rate, then) = queue.curve.at(now - origin);
-            next = then.map(|then| origin + then).into_iter().chain(next).min();
+            let (rate, then) = queue.curve.now(made, now);
+            next = then.into_iter().chain(next).min();
             (name.clone(), Terms { rate, ..queue.terms.clone() })
         });
         let all = each.collect();

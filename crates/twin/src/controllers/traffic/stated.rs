@@ -78,9 +78,7 @@ impl Stated {
     }
     /// How many requests come, in millionths a second, and when that changes next.
     pub(crate) fn rate(&self, made: Instant, now: Instant) -> (i64, Option<Instant>) {
-        let origin = self.curve.origin(made);
-        let (rate, next) = self.curve.at(now - origin);
-        (rate, next.map(|next| origin + next))
+        self.curve.now(made, now)
     }
     /// What a pod can answer: its workers', or what its CPU limit has room for if that is less. Requests that share a CPU
     /// are taken to be served one after the other: of exponential ones the mean is the same.
