@@ -2,7 +2,7 @@
 //! cluster dies. Each Job runs once all the same.
 
 use crate::proxy::{Mood, Proxy};
-use crate::support::{Fleet, Plane, Product, job, lasting, text};
+use crate::support::{Fleet, Plane, Product, job, lasting, text, until};
 
 fn leads(product: &Product) -> bool {
     product.cluster("kr")["leads"] == true && product.cluster("se")["leads"] == true
@@ -129,15 +129,27 @@ fn refused_and_unheard(ways: &Ways<'_>, product: &Product) {
 /// Nobody saw what became of the copies, and the server's history no longer tells: they are listed anew.
 fn cut_and_compacted(ways: &Ways<'_>, product: &Product) {
     let (kr, se) = (&ways.fleet.kr, &ways.fleet.se);
-    kr.apply(&lasting("watched", "12s"));
-    kr.apply(&lasting("undone", "12s"));
-    let runs = |name: &str| se.copies(name).first().is_some_and(|c| c["status"]["ready"] == 1);
-    product.until("both run", || runs("watched") && runs("undone"));
+    // Their pods end when it is said here, so that no pause of this machine comes between.
+    kr.apply(&lasting("watched", "1h"));
+    kr.apply(&lasting("undone", "1h"));
+    let runs = |name: &str| {
+        let runs = || se.copies(name).first().is_some_and(|c| c["status"]["ready"] == 1);
+        let seen = || {
+            let (home, copies) = (kr.get(&["job", name]), se.copies(name));
+            format!("{home:#} {copies:#?} {:#} {}", product.job(name), product.log())
+        };
+        until(&format!("{name} runs"), seen, runs);
+    };
+    runs("watched");
+    runs("undone");
     ways.se.behave(Mood::Deaf);
     delete_copy(se, "undone");
+    se.end_pods("watched");
     product.until("the other has ended", || se.copies("watched")[0]["status"]["succeeded"] == 1);
     assert!(kr.get(&["job", "watched"])["status"]["succeeded"].is_null(), "nobody can know");
     ways.se.behave(Mood::Forgetful);
+    runs("undone");
+    se.end_pods("undone");
     kr.complete("undone", product);
     ran_once(ways.fleet, "watched", product);
     assert!(ways.se.expired() > 0, "the server was asked for what it has forgotten");

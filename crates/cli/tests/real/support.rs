@@ -2,7 +2,7 @@
 //!
 //! All on loopback. What is started here is ended here, by its process id.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -221,6 +221,24 @@ impl Plane {
         let all = self.get(&["jobs", "--all-namespaces", "-l", "kubercarbon.io/origin-uid"]);
         let named = |c: &&Value| c["metadata"]["annotations"]["kubercarbon.io/origin-name"] == name;
         all["items"].as_array().unwrap().iter().filter(named).cloned().collect()
+    }
+
+    /// Ends the pods of the copy of a Job, as their kubelet would.
+    pub fn end_pods(&self, name: &str) {
+        let copy = self.copies(name)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+        let pods = self.get(&["pods", "-l", &format!("batch.kubernetes.io/job-name={copy}")]);
+        let now = text(&Command::new("date").args(["-u", "+%FT%TZ"]).output().unwrap().stdout);
+        let now = now.trim();
+        for pod in pods["items"].as_array().unwrap() {
+            let started = &pod["status"]["startTime"];
+            let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": started, "finishedAt": now}});
+            let container = json!({"name": "work", "image": "busybox", "imageID": "", "ready": false, "restartCount": 0,
+                "started": false, "state": ended});
+            let status =
+                json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}}).to_string();
+            let pod = pod["metadata"]["name"].as_str().unwrap();
+            self.run(&["patch", "pod", pod, "--subresource=status", "--type=merge", "-p", &status]);
+        }
     }
 
     /// What one of our annotations says on a Job.
