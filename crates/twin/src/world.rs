@@ -232,6 +232,13 @@ impl World {
             found.look_every_time();
         }
     }
+    /// Has a cluster keep this many pods that have ended.
+    #[cfg(test)]
+    pub(crate) fn keep_ended(&mut self, cluster: &ClusterId, pods: usize) {
+        if let Some(found) = self.clusters.get_mut(cluster) {
+            found.keep_ended(pods);
+        }
+    }
     /// Stops or starts a machine. Doing what is already so changes nothing.
     pub fn set_node(
         &mut self,

@@ -262,6 +262,7 @@ impl Cluster {
             }
             Task::Pressure { node } => controllers.kubelet.look_at_node(&mut cx, &node),
             Task::Taint => controllers.nodelifecycle.wake(),
+            Task::EndedPods => controllers.podgc.wake(&cx),
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
             Task::Volume { uid, place } => controllers.binder.wake_up(&mut cx, &uid, &place),
             Task::Attachment { name, uid } => controllers.attachdetach.wake(&mut cx, &name, &uid),
@@ -323,6 +324,10 @@ impl Cluster {
     #[cfg(test)]
     pub(super) fn look_every_time(&mut self) {
         self.controllers.clusterautoscaler.every = true;
+    }
+    #[cfg(test)]
+    pub(super) fn keep_ended(&mut self, pods: usize) {
+        self.controllers.podgc.keep = pods;
     }
     pub(super) fn overcommitted(&self) -> Option<(&str, String)> {
         self.controllers.scheduler.overcommitted()

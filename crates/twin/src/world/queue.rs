@@ -40,6 +40,8 @@ pub(crate) enum Task {
     Pressure { node: Arc<str> },
     /// A node's turn to be tainted for eviction may have come.
     Taint,
+    /// There are more pods that have ended than are kept.
+    EndedPods,
     /// The scheduler looks who has waited too long without being tried.
     Unschedulable,
     /// A volume is made for a claim, enlarged for one, or (without a namespace) taken away.
