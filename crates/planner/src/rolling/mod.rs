@@ -50,7 +50,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { effort: 2_000_000, ahead: 72, expect: 12, stick: 0.01, seed: 0 }
+        Settings { effort: 20_000_000, ahead: 72, expect: 12, stick: 0.01, seed: 0 }
     }
 }
 
