@@ -1,4 +1,8 @@
 //! An API object: typed where controllers act on its kind, else a document with typed metadata.
+//!
+//! A pod is kept without the token that is mounted into it ([`token`]): as it is shown it is made when it is shown.
+
+pub(crate) mod token;
 
 use crate::kind::Kind;
 use k8s_openapi::api::batch::v1::Job;
@@ -109,7 +113,7 @@ fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<Box<T>, Decod
         .map_err(|error| DecodeError { path: error.path().to_string(), message: error.inner().to_string() })
 }
 
-/// The document as the API serves it.
+/// The document as it is saved. What the API serves are [`Object::to_value`] and [`Object::to_bytes`].
 impl serde::Serialize for Object {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         each!(self, o => o.serialize(s))
@@ -153,10 +157,22 @@ impl Object {
     }
     /// The document as the API serves it, `apiVersion` and `kind` included.
     pub fn to_value(&self) -> Value {
+        if let Object::Pod(pod) = self {
+            return serde_json::to_value(&*token::shown(pod)).expect("Kubernetes types serialise to JSON");
+        }
         each!(self, o => serde_json::to_value(o)).expect("Kubernetes types serialise to JSON")
     }
     /// Reads a document of `kind`; its `apiVersion` and `kind` must be those of the kind.
     pub fn from_value(kind: Kind, value: &Value) -> Result<Object, DecodeError> {
+        let mut object = Object::from_saved(kind, value)?;
+        if let Object::Pod(pod) = &mut object {
+            token::named(pod);
+            token::folded(pod);
+        }
+        Ok(object)
+    }
+    /// Reads a document that was saved.
+    pub fn from_saved(kind: Kind, value: &Value) -> Result<Object, DecodeError> {
         Ok(match kind.stored() {
             Kind::Namespace => Object::Namespace(decode(value)?),
             Kind::Node => Object::Node(decode(value)?),
@@ -171,6 +187,9 @@ impl Object {
     }
     /// The bytes the API serves.
     pub fn to_bytes(&self) -> Vec<u8> {
+        if let Object::Pod(pod) = self {
+            return serde_json::to_vec(&*token::shown(pod)).expect("Kubernetes types serialise to JSON");
+        }
         each!(self, o => serde_json::to_vec(o)).expect("Kubernetes types serialise to JSON")
     }
     /// As a document.

@@ -459,7 +459,7 @@ impl<'de> Deserialize<'de> for Objects {
             managed.map(|(kind, namespace, name, managed)| ((kind, namespace, name), managed)).collect();
         for (kind, value) in saved.objects {
             let object =
-                Object::from_value(kind, &value).map_err(|e: DecodeError| serde::de::Error::custom(e))?;
+                Object::from_saved(kind, &value).map_err(|e: DecodeError| serde::de::Error::custom(e))?;
             let version = object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
             let key: Key = (Arc::from(object.namespace()), Arc::from(object.name()));
             let managed = managed.remove(&(kind, object.namespace().to_owned(), object.name().to_owned()));

@@ -53,7 +53,7 @@ use fleet::Instant;
 pub use admission::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
-pub(crate) use defaults::{default_class, merge_label_keys, priority};
+pub(crate) use defaults::{admit_account, default_class, merge_label_keys, priority};
 pub use delete::{finish_delete, remove_if_unheld};
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};

@@ -157,8 +157,10 @@ impl Cx<'_> {
         if self.objects.get(Kind::Pod, &namespace, &name).is_some() {
             return Err(Refusal::Text(format!("pods \"{name}\" already exists")));
         }
+        let forbidden = |why: String| Refusal::Text(format!("pods \"{name}\" is forbidden: {why}"));
+        apiserver::admit_account(self.objects, &mut pod).map_err(forbidden)?;
         let spec = pod.spec.get_or_insert_default();
-        admit(spec, self).map_err(|why| Refusal::Text(format!("pods \"{name}\" is forbidden: {why}")))?;
+        admit(spec, self).map_err(forbidden)?;
         apiserver::complete_requests(spec);
         merge_label_keys(&mut pod);
         pod = self.limited(&namespace, pod)?;

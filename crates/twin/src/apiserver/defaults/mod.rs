@@ -14,6 +14,7 @@ pub(crate) use allot::service as allot_service;
 pub(crate) use claim::default_class;
 pub(crate) use labelkeys::merge_typed as merge_label_keys;
 pub(crate) use podlevel::apply as pod_level;
+pub(crate) use serviceaccount::admit_made as admit_account;
 
 use super::Context;
 use super::custom;

@@ -7,26 +7,23 @@
 use crate::apiserver::Context;
 use crate::apiserver::status::Status;
 use crate::kind::Kind;
-use crate::object::Document;
-use crate::random::Stream;
+use crate::object::token::{self, PATH, VOLUME};
+use crate::object::{Document, Object};
+use crate::store::Objects;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
 /// The account of pods that name none.
 const DEFAULT: &str = "default";
-/// Before the name of the volume that holds the token.
-const VOLUME: &str = "kube-api-access-";
-/// Where containers find it.
-const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Seconds the token is asked for.
-const SECONDS: i64 = 60 * 60 + 7;
-/// Mode of its files: 0644.
-const MODE: i64 = 0o644;
-/// Characters behind the volume's name.
-const SUFFIX_LENGTH: usize = 5;
 /// Says that a pod is a static one of its node's.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Says that pods of an account may have no Secrets but the account's own.
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
+/// The kind of accounts, looked up once.
+static ACCOUNTS: LazyLock<Kind> = LazyLock::new(|| Kind::document("", "serviceaccounts"));
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -36,13 +33,67 @@ fn entries<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> +
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
+/// The account a pod is to run as; `None`: the default one, which is not there and says nothing.
+fn account_of<'o>(
+    objects: &'o Objects,
+    namespace: &str,
+    wanted: &str,
+) -> Result<Option<&'o Document>, String> {
+    let stored = objects.get(*ACCOUNTS, namespace, wanted);
+    let account = stored.and_then(|stored| stored.object.as_document());
+    if account.is_none() && wanted != DEFAULT {
+        return Err(format!(
+            "error looking up service account {namespace}/{wanted}: serviceaccount {wanted:?} not found"
+        ));
+    }
+    Ok(account)
+}
+
+/// Admits a pod that a controller makes, as [`admit`] does a client's; what is mounted into it is kept as a mark.
+///
+/// # Errors
+/// Why it is forbidden.
+pub(crate) fn admit_made(objects: &Objects, pod: &mut Pod) -> Result<(), String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let spec = pod.spec.get_or_insert_default();
+    let given = [&spec.service_account_name, &spec.service_account].into_iter().flatten();
+    let wanted = given.filter(|name| !name.is_empty()).map(String::as_str).next().unwrap_or(DEFAULT);
+    let account = account_of(objects, namespace, wanted)?;
+    let says = |key: &str| account.and_then(|account| account.body.get(key));
+    let mounted =
+        spec.automount_service_account_token.or_else(|| says("automountServiceAccountToken")?.as_bool());
+    let mounted = mounted.unwrap_or(true);
+    if account.is_some_and(is_strict) || mounted && token::has_volume(spec) {
+        let mut doc = Object::Pod(Box::new(pod.clone())).to_value();
+        admit_as(objects, &mut doc)?;
+        let admitted = Object::from_value(Kind::Pod, &doc).map_err(|error| error.to_string())?;
+        if let Object::Pod(admitted) = admitted {
+            *pod = *admitted;
+        }
+        return Ok(());
+    }
+    if spec.image_pull_secrets.as_ref().is_none_or(Vec::is_empty)
+        && let Some(secrets) = says("imagePullSecrets")
+        && let Ok(secrets) = Vec::deserialize(secrets)
+        && !secrets.is_empty()
+    {
+        spec.image_pull_secrets = Some(secrets);
+    }
+    let wanted = wanted.to_owned();
+    token::mark(spec, wanted, mounted);
+    Ok(())
+}
+
 /// Admits a new pod.
 pub(super) fn admit(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
-    let (name, namespace) =
-        (text(&doc["metadata"], "name").to_owned(), text(&doc["metadata"], "namespace").to_owned());
-    let forbidden = |why: &str| Status::forbidden(Kind::Pod.resource(), &name, why);
+    let name = text(&doc["metadata"], "name").to_owned();
+    admit_as(ctx.objects, doc).map_err(|why| Status::forbidden(Kind::Pod.resource(), &name, &why))
+}
+
+fn admit_as(objects: &Objects, doc: &mut Value) -> Result<(), String> {
+    let namespace = text(&doc["metadata"], "namespace").to_owned();
     if doc["metadata"]["annotations"].get(MIRROR).is_some() {
-        return mirror(&doc["spec"]).map_err(forbidden);
+        return mirror(&doc["spec"]).map_err(str::to_owned);
     }
     let uid = text(&doc["metadata"], "uid").to_owned();
     let Some(spec) = doc["spec"].as_object_mut() else { return Ok(()) };
@@ -50,14 +101,7 @@ pub(super) fn admit(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
     let wanted = wanted.unwrap_or(DEFAULT).to_owned();
     spec.insert("serviceAccountName".to_owned(), json!(wanted));
     spec.insert("serviceAccount".to_owned(), json!(wanted));
-    let stored = ctx.objects.get(Kind::document("", "serviceaccounts"), &namespace, &wanted);
-    let account = stored.and_then(|stored| stored.object.as_document());
-    if account.is_none() && wanted != DEFAULT {
-        let why = format!(
-            "error looking up service account {namespace}/{wanted}: serviceaccount {wanted:?} not found"
-        );
-        return Err(forbidden(&why));
-    }
+    let account = account_of(objects, &namespace, &wanted)?;
     let empty = Map::new();
     let says = account.map_or(&empty, |account| &account.body);
     let flag = |map: &Map<String, Value>| map.get("automountServiceAccountToken").and_then(Value::as_bool);
@@ -73,7 +117,7 @@ pub(super) fn admit(ctx: &Context<'_>, doc: &mut Value) -> Result<(), Status> {
         spec.insert("imagePullSecrets".to_owned(), secrets);
     }
     match account.filter(|account| is_strict(account)) {
-        Some(account) => own_secrets(account, &doc["spec"]).map_err(|why| forbidden(&why)),
+        Some(account) => own_secrets(account, &doc["spec"]),
         None => Ok(()),
     }
 }
@@ -154,11 +198,7 @@ fn own_secrets(account: &Document, spec: &Value) -> Result<(), String> {
 fn mount(spec: &mut Map<String, Value>, uid: &str) {
     let volumes = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let there = volumes.map(|volume| text(volume, "name")).find(|name| name.starts_with(VOLUME));
-    // From the pod's own stream: what others draw does not shift.
-    let name = there.map_or_else(
-        || format!("{VOLUME}{}", Stream::new(0, &format!("{VOLUME}{uid}")).suffix(SUFFIX_LENGTH)),
-        str::to_owned,
-    );
+    let name = there.map_or_else(|| token::volume_name(uid), str::to_owned);
     let is_new = there.is_none();
     let mut mounted = false;
     for key in ["initContainers", "containers"] {
@@ -170,7 +210,7 @@ fn mount(spec: &mut Map<String, Value>, uid: &str) {
                 container["volumeMounts"] = json!([]);
             }
             if let Some(mounts) = container["volumeMounts"].as_array_mut() {
-                mounts.push(json!({"name": name, "readOnly": true, "mountPath": PATH}));
+                mounts.push(json!(token::mount(name.clone())));
                 mounted = true;
             }
         }
@@ -183,21 +223,14 @@ fn mount(spec: &mut Map<String, Value>, uid: &str) {
         *volumes = json!([]);
     }
     if let Some(volumes) = volumes.as_array_mut() {
-        volumes.push(json!({"name": name, "projected": {"defaultMode": MODE, "sources": [
-            {"serviceAccountToken": {"path": "token", "expirationSeconds": SECONDS}},
-            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-            {"downwardAPI": {"items": [
-                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
-            ]}},
-        ]}}));
+        volumes.push(json!(token::volume(name)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Object;
-    use crate::store::Objects;
+    use crate::random::Stream;
     use fleet::Instant;
 
     fn cluster(accounts: &[Value]) -> Objects {
@@ -253,6 +286,35 @@ mod tests {
             let spec = admitted(&mut objects, spec).unwrap();
             assert_eq!(spec["volumes"].is_array(), mounted, "{account} {pod:?}");
             assert_eq!(spec["imagePullSecrets"].is_array(), account == "shy");
+        }
+    }
+
+    #[test]
+    fn pods_of_controllers_are_admitted_as_clients_are() {
+        let strict = json!({"metadata": {"name": "strict", "annotations": {ENFORCE: "true"}}, "imagePullSecrets": [{"name": "pull"}]});
+        let shy = json!({"metadata": {"name": "shy"}, "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "pull"}]});
+        let mut objects = cluster(&[strict, shy]);
+        let parts = [
+            json!({}),
+            json!({"serviceAccountName": "shy"}),
+            json!({"serviceAccount": "shy", "automountServiceAccountToken": true, "imagePullSecrets": [{"name": "own"}]}),
+            json!({"serviceAccountName": "strict", "volumes": [{"name": "v", "emptyDir": {}}]}),
+            json!({"serviceAccountName": "strict", "volumes": [{"name": "v", "secret": {"secretName": "other"}}]}),
+            json!({"serviceAccountName": "none"}),
+            json!({"volumes": [{"name": "kube-api-access-own", "emptyDir": {}}]}),
+        ];
+        for part in parts {
+            let mut spec = bare();
+            for (key, value) in part.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            let doc = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "a", "uid": "u"}, "spec": spec});
+            let Object::Pod(mut pod) = Object::from_value(Kind::Pod, &doc).unwrap() else { unreachable!() };
+            let made = admit_made(&objects, &mut pod).map(|()| Object::Pod(pod).to_value()["spec"].take());
+            let named = Object::from_value(Kind::Pod, &doc).unwrap().to_value()["spec"].take();
+            let sent =
+                admitted(&mut objects, named).map_err(|why| why.replace("pods \"p\" is forbidden: ", ""));
+            assert_eq!(made, sent, "{part}");
         }
     }
 

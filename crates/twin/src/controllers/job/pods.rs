@@ -119,7 +119,6 @@ pub(crate) fn admit(spec: &mut PodSpec, cx: &Cx<'_>) -> Result<(), String> {
     spec.priority_class_name = Some(priority.class).filter(|class| !class.is_empty());
     spec.priority = i32::try_from(priority.value).ok();
     spec.preemption_policy = Some(priority.policy);
-    spec.service_account_name.get_or_insert_with(|| "default".to_owned());
     Ok(())
 }
 
