@@ -4,7 +4,7 @@
 //! of its own: reads run on the twin's objects as they are, writes go to the twin and are answered
 //! when durable, once the webhooks they wait for were asked. Invariants: no clock (ages and times are the twin's; only the ends of watches and their
 //! bookmarks are paced by the runtime's timers), every body is bounded. Leaves out keys and TLS, which
-//! belong to whoever binds the socket, protobuf answers, and everything a simulated container cannot do.
+//! belong to whoever binds the socket, and everything a simulated container cannot do.
 
 mod access;
 mod authorize;

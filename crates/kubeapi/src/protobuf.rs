@@ -1,10 +1,16 @@
-//! Kubernetes' protobuf bodies, as compiled clients send them, turned into JSON documents.
+//! Kubernetes' protobuf bodies, as compiled clients send them, turned into JSON documents, and answers for those who prefer it.
 //!
 //! client-go's typed clients send nothing else where nobody chose a format, and take no refusal for an answer (only CBOR falls
-//! back to JSON); they all accept JSON answers. What the fields are called, which numbers they have and which are pointers is in
+//! back to JSON). What the fields are called, which numbers they have and which are pointers is in
 //! the table of Kubernetes' types ([`twin::apiserver::schema`]). As in Kubernetes, fields no type has are passed over. Bounds:
 //! bodies are bounded by whoever reads them, nesting by [`DEPTH_MAX`]; a document has at most a value for every two bytes.
-//! Leaves out answers in protobuf, and custom resources, of which there is no protobuf.
+//! Leaves out custom resources, of which there is no protobuf.
+
+mod encode;
+mod encoded;
+
+pub(crate) use encode::{bare, encode, event, item, item_bytes, list_end, list_head};
+pub(crate) use encoded::Encoded;
 
 use serde_json::{Map, Value, json};
 use twin::Status;

@@ -1,6 +1,7 @@
 //! GET of one object and of lists, as objects, tables or metadata.
 
-use crate::negotiate::{Accept, Form};
+use crate::negotiate::{Accept, Form, Media};
+use crate::protobuf;
 use crate::query::Query;
 use crate::respond;
 use crate::route::{Target, nowhere};
@@ -46,7 +47,7 @@ pub(crate) fn get(
             if resource.has_part(part) => {}
         Some(_) => return Err(nowhere()),
     }
-    let form = accept.choose(&FORMS)?;
+    let (form, media) = accept.choose_of(&FORMS, !resource.custom)?;
     let include = include_object(query)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let found = cluster.read(|objects, now| {
@@ -66,7 +67,10 @@ pub(crate) fn get(
             table["metadata"]["resourceVersion"] = json!(stored.version.to_string());
             respond::json(200, &table)
         }
-        Form::Metadata => respond::json(200, &partial_metadata(&stored)),
+        Form::Metadata => respond::document(200, &partial_metadata(&stored), media),
+        _ if media == Media::Protobuf => {
+            respond::document(200, &apiserver::shown_value(target.kind, &stored), media)
+        }
         _ => respond::bytes(
             200,
             respond::JSON,
@@ -77,14 +81,14 @@ pub(crate) fn get(
 
 /// GET of how many replicas an object has.
 fn scale(cluster: &Cluster, target: &Target, accept: &Accept) -> Result<Response, Status> {
-    accept.choose(&[Form::Object])?;
+    let (_, media) = accept.choose_of(&[Form::Object], true)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let found = cluster.read(|objects, _| {
         let stored = objects.get(target.kind, namespace, &target.name)?;
         apiserver::scale(objects, target.kind, stored)
     })?;
     let scale = found.ok_or_else(|| Status::not_found(target.kind.resource(), &target.name))?;
-    Ok(respond::json(200, &scale))
+    Ok(respond::document(200, &scale, media))
 }
 
 /// What a list's query parameters ask for.
@@ -188,6 +192,54 @@ fn list_body(kind: Kind, defined: Option<Arc<Defined>>, list: List) -> Body {
     Body::from_stream(rest.map(Ok::<_, Infallible>))
 }
 
+/// Most bytes of a list in protobuf that are kept from when they are counted until they are sent; the items behind them are
+/// encoded anew as they go out, so that a long list takes time and no more memory.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// A list in protobuf on its way out. How long all of it is stands at its front, so its items are encoded before that.
+struct Encoding {
+    kind: Kind,
+    items: std::vec::IntoIter<(Arc<Stored>, Option<Vec<u8>>)>,
+    ended: bool,
+}
+
+impl Encoding {
+    fn fill(&mut self, bytes: &mut Vec<u8>) {
+        while bytes.len() < CHUNK_BYTES {
+            let Some((stored, kept)) = self.items.next() else {
+                protobuf::list_end(bytes);
+                self.ended = true;
+                return;
+            };
+            let again = || protobuf::bare(&apiserver::shown_value(self.kind, &stored)).unwrap_or_default();
+            protobuf::item(&kept.unwrap_or_else(again), bytes);
+        }
+    }
+}
+
+/// The body of a list in protobuf; `None` when one of its items has none.
+fn encoded_list(kind: Kind, list: &List) -> Option<Body> {
+    let resource = kind.resource();
+    let (mut length, mut items) = (0, Vec::with_capacity(list.items.len()));
+    for stored in &list.items {
+        let bare = protobuf::bare(&apiserver::shown_value(kind, stored))?;
+        length += protobuf::item_bytes(&bare);
+        items.push((stored.clone(), (length <= KEPT_BYTES_MAX).then_some(bare)));
+    }
+    let name = format!("{}List", resource.name);
+    let head = protobuf::list_head(&resource.api_version(), &name, &list_meta(list), length)?;
+    let encoding = Encoding { kind, items: items.into_iter(), ended: false };
+    let rest = stream::unfold((Some(head), encoding), |(head, mut encoding)| async move {
+        if head.is_none() && encoding.ended {
+            return None;
+        }
+        let mut bytes = head.unwrap_or_default();
+        encoding.fill(&mut bytes);
+        Some((bytes, (None, encoding)))
+    });
+    Some(Body::from_stream(rest.map(Ok::<_, Infallible>)))
+}
+
 /// GET of a collection.
 pub(crate) fn list(
     cluster: &Cluster,
@@ -195,7 +247,7 @@ pub(crate) fn list(
     query: &Query,
     accept: &Accept,
 ) -> Result<Response, Status> {
-    let form = accept.choose(&FORMS)?;
+    let (form, media) = accept.choose_of(&FORMS, !target.kind.resource().custom)?;
     let include = include_object(query)?;
     let wanted = list_query(target, query)?;
     let run = |objects: &Objects, now| {
@@ -212,8 +264,14 @@ pub(crate) fn list(
         Form::Metadata => {
             let items: Vec<Value> = list.items.iter().map(|s| partial_metadata(s)).collect();
             let document = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta(&list), "items": items});
-            respond::json(200, &document)
+            respond::document(200, &document, media)
         }
-        _ => respond::bytes(200, respond::JSON, list_body(target.kind, defined, list)),
+        _ => {
+            let encoded = if media == Media::Protobuf { encoded_list(target.kind, &list) } else { None };
+            match encoded {
+                Some(body) => respond::bytes(200, protobuf::MEDIA, body),
+                None => respond::bytes(200, respond::JSON, list_body(target.kind, defined, list)),
+            }
+        }
     })
 }

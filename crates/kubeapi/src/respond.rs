@@ -1,5 +1,7 @@
-//! Answers: JSON documents, `Status` documents, warnings.
+//! Answers: documents in JSON or protobuf, `Status` documents, warnings.
 
+use crate::negotiate::Media;
+use crate::protobuf;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -29,9 +31,18 @@ pub(crate) fn json(code: u16, document: &Value) -> Response {
     bytes(code, JSON, document.to_string())
 }
 
+/// A document, in protobuf where that is wanted and there is any of it.
+pub(crate) fn document(code: u16, document: &Value, media: Media) -> Response {
+    let encoded = if media == Media::Protobuf { protobuf::encode(document) } else { None };
+    match encoded {
+        Some(body) => bytes(code, protobuf::MEDIA, body),
+        None => json(code, document),
+    }
+}
+
 /// A refusal.
-pub(crate) fn status(status: &Status) -> Response {
-    let mut response = json(status.code, &status.to_value());
+pub(crate) fn status(status: &Status, media: Media) -> Response {
+    let mut response = document(status.code, &status.to_value(), media);
     if let Some(seconds) = status.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

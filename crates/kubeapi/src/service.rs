@@ -3,6 +3,7 @@
 use crate::access::{self, Access};
 use crate::authorize::{self, Attributes};
 use crate::negotiate::Accept;
+use crate::protobuf::Encoded;
 use crate::query::Query;
 use crate::route::{Route, Target};
 use crate::{measured, meta, read, respond, route, watch, write};
@@ -37,6 +38,7 @@ pub(crate) struct Cluster {
     pub twin: Arc<dyn Twin>,
     pub id: ClusterId,
     pub access: Arc<Access>,
+    pub encoded: Arc<Encoded>,
 }
 
 impl Cluster {
@@ -58,17 +60,24 @@ pub fn router(twin: Arc<dyn Twin>, cluster: ClusterId) -> axum::Router {
 
 /// The API of one cluster, for those who have access.
 pub fn router_for(twin: Arc<dyn Twin>, cluster: ClusterId, access: Access) -> axum::Router {
-    axum::Router::new().fallback(serve).with_state(Cluster { twin, id: cluster, access: Arc::new(access) })
+    axum::Router::new().fallback(serve).with_state(Cluster {
+        twin,
+        id: cluster,
+        access: Arc::new(access),
+        encoded: Arc::default(),
+    })
 }
 
 async fn serve(State(cluster): State<Cluster>, request: Request<Body>) -> Response {
-    match answer(&cluster, request).await {
+    let accept = Accept::parse(request.headers());
+    let media = accept.first();
+    match answer(&cluster, accept, request).await {
         Ok(response) => response,
-        Err(status) => respond::status(&status),
+        Err(status) => respond::status(&status, media),
     }
 }
 
-async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, Status> {
+async fn answer(cluster: &Cluster, accept: Accept, request: Request<Body>) -> Result<Response, Status> {
     let mut caller = access::caller(cluster, request.uri().path(), request.headers())?;
     if let Some(wanted) = access::impersonation(request.headers())? {
         caller.user = authorize::impersonate(cluster, &caller, wanted)?;
@@ -76,7 +85,6 @@ async fn answer(cluster: &Cluster, request: Request<Body>) -> Result<Response, S
     let query = Query::parse(request.uri())?;
     let attributes = Attributes::of(request.method(), request.uri().path(), &query);
     authorize::check(cluster, &caller, &attributes)?;
-    let accept = Accept::parse(request.headers());
     let method = request.method().clone();
     if let Some(question) = measured::question(request.uri().path(), &query) {
         return measured::answer(cluster, &method, &accept, &question);

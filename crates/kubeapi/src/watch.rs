@@ -1,9 +1,10 @@
-//! Watches: one JSON event a line, for as long as the client listens.
+//! Watches: one JSON event a line, or one event in protobuf a frame, for as long as the client listens.
 //!
 //! A watch remembers only the last version it has told; everything else comes from the twin's history,
 //! so a slow client costs no memory. When the history no longer reaches back, the watch ends with 410.
 
-use crate::negotiate::{Accept, Form};
+use crate::negotiate::{Accept, Form, Media};
+use crate::protobuf::{self, Encoded};
 use crate::query::Query;
 use crate::read::{FORMS, include_object, list_query};
 use crate::respond;
@@ -45,6 +46,9 @@ struct View {
     namespace: Option<String>,
     selectors: Selectors,
     form: Form,
+    media: Media,
+    /// What other watches have encoded.
+    encoded: Arc<Encoded>,
     include: IncludeObject,
     /// Column definitions go with the first event only.
     columns_sent: bool,
@@ -71,7 +75,28 @@ fn line(lines: &mut Vec<u8>, event: &str, object: &[u8]) {
     lines.extend_from_slice(b"}\n");
 }
 
+/// Media type of events in protobuf.
+const FRAMES: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
 impl View {
+    /// Writes an event about a document.
+    fn tell(&self, lines: &mut Vec<u8>, event: &str, document: &Value) {
+        if self.media == Media::Json {
+            return line(lines, event, document.to_string().as_bytes());
+        }
+        match protobuf::encode(document) {
+            Some(object) => protobuf::event(event, &object, lines),
+            None => self.unencoded(lines, &document["metadata"]["name"]),
+        }
+    }
+    /// Says that an object cannot be told.
+    fn unencoded(&self, lines: &mut Vec<u8>, name: &Value) {
+        let why = format!("{} {name} has no protobuf: ask for application/json", self.kind.resource().plural);
+        let status = Status::new(500, "InternalError", why).to_value();
+        if let Some(object) = protobuf::encode(&status) {
+            protobuf::event("ERROR", &object, lines);
+        }
+    }
     fn sees(&self, stored: &Arc<Stored>) -> bool {
         let here = self.namespace.as_deref().is_none_or(|wanted| wanted == stored.object.namespace());
         here && self.selectors.matches(stored)
@@ -84,7 +109,11 @@ impl View {
                 self.only_first_columns(&mut table);
                 line(lines, event, table.to_string().as_bytes());
             }
-            Form::Metadata => line(lines, event, partial_metadata(stored).to_string().as_bytes()),
+            Form::Metadata => self.tell(lines, event, &partial_metadata(stored)),
+            _ if self.media == Media::Protobuf => match self.encoded.of(self.kind, stored) {
+                Some(object) => protobuf::event(event, &object, lines),
+                None => self.unencoded(lines, &json!(stored.object.name())),
+            },
             _ => line(lines, event, &apiserver::shown(self.kind, self.defined.as_deref(), stored)),
         }
     }
@@ -135,7 +164,7 @@ impl View {
             }
             _ => json!({"kind": resource.name, "apiVersion": resource.api_version(), "metadata": meta}),
         };
-        line(lines, "BOOKMARK", object.to_string().as_bytes());
+        self.tell(lines, "BOOKMARK", &object);
     }
 }
 
@@ -152,7 +181,7 @@ impl Watch {
             }
             let Ok(changes) = objects.changes_of(view.kind, *version) else {
                 let status = Status::expired("too old resource version");
-                line(lines, "ERROR", status.to_value().to_string().as_bytes());
+                view.tell(lines, "ERROR", &status.to_value());
                 *ended = true;
                 return;
             };
@@ -271,12 +300,15 @@ pub(crate) fn answer(
         selectors.map(|selectors| (selectors, objects.definition_of(target.kind).cloned()))
     };
     let (selectors, defined) = cluster.read(parse)??;
+    let (form, media) = accept.choose_of(&FORMS, !target.kind.resource().custom)?;
     let mut view = View {
         kind: target.kind,
         defined,
         namespace: target.namespace.clone(),
         selectors,
-        form: accept.choose(&FORMS)?,
+        form,
+        media,
+        encoded: cluster.encoded.clone(),
         include: include_object(query)?,
         columns_sent: false,
     };
@@ -305,7 +337,8 @@ pub(crate) fn answer(
         end: Box::pin(tokio::time::sleep(timeout)),
         ended: false,
     };
-    Ok(respond::bytes(200, respond::JSON, Body::from_stream(stream::unfold(watch, Watch::next))))
+    let media = if media == Media::Protobuf { FRAMES } else { respond::JSON };
+    Ok(respond::bytes(200, media, Body::from_stream(stream::unfold(watch, Watch::next))))
 }
 
 fn bookmark_interval() -> Interval {

@@ -192,7 +192,8 @@ pub(crate) async fn answer(
     let verb = verb(request.method(), target, &media)?;
     // What is only asked, never kept, has no columns.
     let kept = target.kind.resource().verbs != ["create"];
-    let form = accept.choose(if kept { &FORMS } else { &[Form::Object] })?;
+    let offered: &[Form] = if kept { &FORMS } else { &[Form::Object] };
+    let (form, media_out) = accept.choose_of(offered, !target.kind.resource().custom)?;
     let include = include_object(query)?;
     let subresource = subresource(target)?;
     if verb == Verb::Create && subresource.is_none() && !target.name.is_empty() {
@@ -203,7 +204,7 @@ pub(crate) async fn answer(
     let mut options = options(verb, query, &headers, (&body, duplicates))?;
     check_apply(verb, query)?;
     if verb == Verb::Create && target.kind.is("authentication.k8s.io", "tokenreviews") {
-        return Ok(respond::json(201, &access::review_token(cluster, &body)?));
+        return Ok(respond::document(201, &access::review_token(cluster, &body)?, media_out));
     }
     // A log says nothing of whoever runs the twin.
     options.caller = (caller != Caller::admin()).then(|| Box::new(caller));
@@ -222,7 +223,7 @@ pub(crate) async fn answer(
         Form::Object => response.body,
         _ => reshape(cluster, target, form, include, response.body)?,
     };
-    Ok(respond::warn(respond::json(response.code, &document), &response.warnings))
+    Ok(respond::warn(respond::document(response.code, &document, media_out), &response.warnings))
 }
 
 /// An object as a table or its metadata; a `Status` or list stays as it is.

@@ -67,6 +67,46 @@ fn bodies_mean_what_kubernetes_says_in_json() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
+/// What Kubernetes wrote is written the same, byte by byte.
+#[test]
+fn answers_are_kubernetes_bytes() {
+    let cases = recorded();
+    let mut differ = Vec::new();
+    for (body, document) in &cases {
+        let ours = encode(document).unwrap();
+        let (again, theirs) = (without_nulls(decode(&ours).unwrap()), without_nulls(decode(body).unwrap()));
+        let kind = document["kind"].as_str().unwrap();
+        assert_eq!(difference(kind, &again, &theirs), None);
+        if ours != *body {
+            let at = ours.iter().zip(body).take_while(|(a, b)| a == b).count();
+            differ.push(format!("{kind}: byte {at} of {} and {}", ours.len(), body.len()));
+        }
+    }
+    println!("protobuf bytes: {} agreed, {} differ", cases.len() - differ.len(), differ.len());
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+/// Whatever the twin's own controllers write fits its type.
+#[test]
+fn every_object_of_a_world_has_protobuf() {
+    const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters:\n- name: kr\n  region: ap-northeast-2\n  nodeGroups: [{name: general, instanceType: m6i.large, count: 3}]\ndemo: {jobsPerHour: 4}\n";
+    let fleet = fleet::file::parse(FLEET).unwrap();
+    let start = fleet::Instant::parse("2026-05-01T09:00:00Z").unwrap();
+    let mut world = twin::World::new(&fleet, start, 1);
+    world.advance_to(start + fleet::Span::from_seconds(6 * 3600));
+    let cluster = fleet.clusters[0].id.clone();
+    let objects = world.objects(&cluster).unwrap();
+    let mut seen = 0;
+    for stored in objects.kinds().flat_map(|kind| objects.list(kind, None)) {
+        let document = stored.to_value();
+        let encoded = encode(&document).unwrap_or_else(|| panic!("{document}"));
+        let again = without_nulls(decode(&encoded).unwrap());
+        assert_eq!(difference("", &again, &without_nulls(document)), None);
+        seen += 1;
+    }
+    assert!(seen > 50, "{seen} objects");
+}
+
 /// Every field of every type that a body can hold stands in the table with a number, but for those of which there is
 /// nothing to read.
 #[test]

@@ -8,6 +8,7 @@ mod kinds;
 mod kubectl;
 mod memory;
 mod policies;
+mod protobuf;
 mod refusals;
 mod rest;
 mod roles;
