@@ -94,16 +94,19 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Gives the clusters of `host` the roles they lack, where roles rule.
+    /// Gives the clusters of `host` what those have that are asked: APIServices, and the roles they lack, where roles rule.
     ///
     /// # Errors
     /// When they cannot be written.
     pub async fn furnish(self, host: &TwinHost, fleet: &FleetSpec) -> anyhow::Result<()> {
-        if !self.rbac {
-            return Ok(());
-        }
         let mut written = Vec::new();
         for spec in &fleet.clusters {
+            let mut first = None;
+            host.read(&spec.id, &mut |objects, _| first = twin::apiservice::first(objects));
+            written.extend(first.map(|request| host.write(&spec.id, request)));
+            if !self.rbac {
+                continue;
+            }
             for request in twin::apiserver::rbac::bootstrap::requests() {
                 let name = request.body["metadata"]["name"].as_str().unwrap_or_default();
                 let mut there = false;
@@ -117,7 +120,7 @@ impl Gate {
         }
         // All wait for the disk together.
         for answer in futures::future::join_all(written).await {
-            answer.context("make the roles every cluster has")?;
+            answer.context("make the roles and APIServices every cluster has")?;
         }
         Ok(())
     }

@@ -217,3 +217,25 @@ async fn a_service_account_acts_by_its_token_and_after_a_restart_still() {
     assert_eq!((code, &own["status"]["userInfo"]["groups"][2]), (200, &json!("system:authenticated")));
     again.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_served_cluster_says_which_groups_it_has() {
+    let running = serve(options(None)).await.unwrap();
+    let client = client(&running).await;
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let list = client.request::<Value>(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap();
+    let items = list["items"].as_array().unwrap();
+    let names: Vec<&str> = items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+    for name in ["v1.", "v1.apps", "v2.autoscaling", "v1beta1.metrics.k8s.io"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    for item in items {
+        let condition = &item["status"]["conditions"][0];
+        assert_eq!(
+            (&condition["type"], &condition["status"]),
+            (&json!("Available"), &json!("True")),
+            "{item}"
+        );
+    }
+    running.stop().await.unwrap();
+}

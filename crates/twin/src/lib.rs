@@ -28,7 +28,7 @@ pub mod world;
 pub use apiserver::{Request, Response, Status};
 pub use controllers::messages::QueueTraffic;
 pub use controllers::traffic::ServiceTraffic;
-pub use controllers::{horizontal, replicaset, scheduler};
+pub use controllers::{apiservice, horizontal, replicaset, scheduler};
 pub use kind::{Kind, Resource};
 pub use object::Object;
 pub use physics::{Borne, ByPod, EnergyTotals, PodEnergy};

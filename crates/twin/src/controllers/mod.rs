@@ -4,6 +4,7 @@
 //! Each has `observe`, which hears of every change, and `run`, which acts on what it heard and says
 //! whether it did anything. At one instant they run in a fixed order until all are quiet.
 
+pub mod apiservice;
 pub(crate) mod clusterautoscaler;
 pub(crate) mod clusterroleaggregation;
 pub(crate) mod cronjob;

@@ -3,6 +3,7 @@
 use super::{NodeChange, Queue, Task, Timers, machine, write};
 use crate::apiserver::{Context, Request, Response, Status};
 use crate::cloud::{Cloud, News};
+use crate::controllers::apiservice::ApiServices;
 use crate::controllers::clusterautoscaler::ClusterAutoscaler;
 use crate::controllers::clusterroleaggregation::ClusterRoleAggregation;
 use crate::controllers::events::EventLimit;
@@ -55,6 +56,8 @@ pub(super) struct Controllers {
     namespace: NamespaceController,
     #[serde(skip)]
     kubernetesservice: KubernetesService,
+    #[serde(skip)]
+    apiservices: ApiServices,
     #[serde(default)]
     rootcacertpublisher: RootCaCertPublisher,
     #[serde(skip)]
@@ -97,6 +100,7 @@ impl Controllers {
         self.clusterroleaggregation.observe(change);
         self.rootcacertpublisher.observe(change);
         self.kubernetesservice.observe(change);
+        self.apiservices.observe(change);
         self.garbagecollector.observe(change);
         self.podgc.observe(cx, change);
         self.nodelifecycle.observe(change);
@@ -122,6 +126,7 @@ impl Controllers {
             self.clusterroleaggregation.run(cx),
             self.rootcacertpublisher.run(cx),
             self.kubernetesservice.run(cx),
+            self.apiservices.run(cx),
             self.garbagecollector.run(cx),
             self.podgc.run(cx),
             self.nodelifecycle.run(cx),

@@ -48,6 +48,12 @@ fn own(kind: Kind, doc: &mut Doc) {
         }
         ("storage.k8s.io", "csidrivers") => csi_driver(doc),
         ("networking.k8s.io", "networkpolicies") => network_policy(doc),
+        ("apiregistration.k8s.io", _) => {
+            let service = doc.get_mut("spec").and_then(|spec| spec.get_mut("service"));
+            if let Some(service) = service.and_then(Value::as_object_mut) {
+                set(service, "port", json!(443));
+            }
+        }
         ("discovery.k8s.io", "endpointslices") => {
             for port in each(doc, "ports") {
                 set(port, "name", json!(""));

@@ -1,7 +1,7 @@
 //! The commonest kinds kept as documents. What is not looked at here is stored as it comes.
 
 use super::super::field::Errors;
-use super::super::names::{check_labels, label_problems, subdomain_problems};
+use super::super::names::{check_labels, label_problems, path_segment_problems, subdomain_problems};
 use super::scheduling::label_selector;
 use super::{config_map, list, not_negative, one_of, pod, text, value};
 use crate::apiserver::selector::selects_pod;
@@ -37,6 +37,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
             role(errors, doc, resource.plural == "roles")
         }
         ("apiextensions.k8s.io", _) => custom::judge(errors, doc),
+        ("apiregistration.k8s.io", _) => apiservice(errors, doc),
         ("admissionregistration.k8s.io", plural) => {
             let mutates = plural.starts_with("mutating");
             match plural.trim_start_matches("mutating").trim_start_matches("validating") {
@@ -46,6 +47,51 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// What is wrong with the name of an APIService, which says its version and group.
+pub(super) fn apiservice_name(doc: &Value) -> Vec<String> {
+    let (name, group) = (text(doc, "/metadata/name"), text(doc, "/spec/group"));
+    let problems = path_segment_problems(name);
+    let wanted = format!("{}.{group}", text(doc, "/spec/version"));
+    if problems.is_empty() && name != wanted {
+        return vec![format!("must be `spec.version+\".\"+spec.group`: {wanted:?}")];
+    }
+    problems
+}
+
+fn apiservice(errors: &mut Errors, doc: &Value) {
+    let (group, version) = (text(doc, "/spec/group"), text(doc, "/spec/version"));
+    if group.is_empty() && version != "v1" {
+        errors.required("spec.group", "only v1 may have an empty group and it better be legacy kube");
+    }
+    for problem in subdomain_problems(group).iter().filter(|_| !group.is_empty()) {
+        errors.invalid("spec.group", &json!(group), problem);
+    }
+    for (path, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
+        let found = doc["spec"][path].as_i64().unwrap_or(0);
+        if found <= 0 || found > most {
+            let why = format!("must be positive and less than {most}");
+            errors.invalid(&format!("spec.{path}"), &json!(found), &why);
+        }
+    }
+    let (service, bundle) = (value(doc, "/spec/service"), text(doc, "/spec/caBundle"));
+    let insecure = value(doc, "/spec/insecureSkipTLSVerify").as_bool() == Some(true);
+    if !service.is_object() {
+        if insecure {
+            let why = "local APIServices may not have insecureSkipTLSVerify";
+            errors.invalid("spec.insecureSkipTLSVerify", &json!(true), why);
+        }
+        return;
+    }
+    for key in ["namespace", "name"] {
+        if text(service, &format!("/{key}")).is_empty() {
+            errors.required(&format!("spec.service.{key}"), "");
+        }
+    }
+    if insecure && !bundle.is_empty() {
+        errors.invalid("spec.insecureSkipTLSVerify", &json!(true), "may not be true if caBundle is present");
     }
 }
 

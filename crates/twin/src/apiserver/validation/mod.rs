@@ -62,6 +62,7 @@ fn metadata(errors: &mut Errors, kind: Kind, doc: &Value) {
         (Kind::Document(_), _) if kind.resource().group == "rbac.authorization.k8s.io" => {
             path_segment_problems(name)
         }
+        (Kind::Document(_), "apiservices") if !kind.resource().custom => documents::apiservice_name(doc),
         (Kind::Document(_), "ipaddresses") if !kind.resource().custom => address_problems(name),
         _ => subdomain_problems(name),
     };
