@@ -37,7 +37,8 @@ fn set(name: &str, kind_name: &str) -> Value {
 fn policies_are_asked_about_pods_of_workloads_as_their_controllers() {
     let mut world = world(1);
     let denied = json!({"validations": [{"message": "no sets of replicas",
-        "expression": "request.userInfo.username != 'system:serviceaccount:kube-system:replicaset-controller' || !('system:serviceaccounts:kube-system' in request.userInfo.groups)"}]});
+        "expression": "request.userInfo.username != 'system:serviceaccount:kube-system:replicaset-controller' || !('system:serviceaccounts:kube-system' in request.userInfo.groups)"},
+        {"message": "no Jobs with a token", "expression": "request.userInfo.username != 'system:serviceaccount:kube-system:job-controller' || object.spec.volumes.all(v, !has(v.projected))"}]});
     let deny = json!({"validationActions": ["Deny"]});
     policy(&mut world, "ValidatingAdmissionPolicy", "sets.example.com", denied, deny);
     let changed = json!({"reinvocationPolicy": "Never", "failurePolicy": "Fail", "mutations": [{"patchType": "ApplyConfiguration",
@@ -49,11 +50,18 @@ fn policies_are_asked_about_pods_of_workloads_as_their_controllers() {
         body
     });
     create(&mut world, kind("apps/v1", "StatefulSet"), set("taken", "StatefulSet"));
+    let container = json!({"name": "main", "image": "web:1"});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "barred", "namespace": NAMESPACE},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}});
+    create(&mut world, Kind::Job, job);
     pass(&mut world, 30);
     let said = events(&world, "refused");
     let words = "ValidatingAdmissionPolicy 'sets.example.com' with binding 'sets.example.com' denied request: no sets of replicas";
     assert!(said[0].starts_with("FailedCreate: Error creating: pods \"refused-"), "{said:?}");
     assert!(said[0].ends_with(words), "{said:?}");
+    let said = events(&world, "barred");
+    assert!(said[0].starts_with("FailedCreate: Error creating: pods \"barred-"), "{said:?}");
+    assert!(said[0].ends_with("denied request: no Jobs with a token"), "{said:?}");
     let [pod] = pods(&world).try_into().unwrap();
     assert_eq!(pod["metadata"]["name"], "taken-0");
     // Expressions see what the API server fills in.
@@ -63,5 +71,5 @@ fn policies_are_asked_about_pods_of_workloads_as_their_controllers() {
     let policies = kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy");
     world.request(&kr(), &request(Verb::Delete, policies, gone)).unwrap();
     pass(&mut world, 90);
-    assert_eq!(phases(&world), ["Running", "Running"]);
+    assert_eq!(phases(&world), ["Running", "Running", "Running"]);
 }

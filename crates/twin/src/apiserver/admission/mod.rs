@@ -21,7 +21,7 @@ pub(super) use typecheck::establish;
 pub use webhook::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 
 use super::request::{Options, Request, Subresource, Verb};
-use super::user::{Caller, User};
+use super::user::User;
 use super::{Context, Status, convert, defaults};
 use crate::kind::Kind;
 use crate::store::Objects;
@@ -163,7 +163,6 @@ pub(super) fn admit_made(
     namespace: &str,
     doc: &mut Value,
 ) -> Result<(), Status> {
-    let user = User::service_account("kube-system", account, "");
     let request = Request {
         verb: Verb::Create,
         kind: Kind::Pod,
@@ -171,7 +170,7 @@ pub(super) fn admit_made(
         name: String::new(),
         subresource: None,
         body: Value::Null,
-        options: Options { caller: Some(Box::new(Caller { user, rbac: false })), ..Options::default() },
+        options: Options::of_controller(account),
     };
     // Expressions read the object with what the API server fills in.
     defaults::apply(Kind::Pod, doc);

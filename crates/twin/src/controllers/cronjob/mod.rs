@@ -318,7 +318,7 @@ impl<'a, 'b> Sync<'a, 'b> {
             name: String::new(),
             subresource: None,
             body,
-            options: Options::default(),
+            options: Options::of_controller("cronjob-controller"),
         };
         let (objects, names) = (&mut *self.cx.objects, &mut *self.cx.names);
         let answer = apiserver::write(&mut Context { objects, now: self.cx.now, names }, &request)?;

@@ -375,7 +375,7 @@ fn rescale(
         name: name.to_owned(),
         subresource: Some(Subresource::Scale),
         body: scale,
-        options: Options::default(),
+        options: Options::of_controller("horizontal-pod-autoscaler"),
     };
     let mut context = Context { objects: cx.objects, now: cx.now, names: cx.names };
     apiserver::write(&mut context, &request).map(|_| ()).map_err(|status| status.message)

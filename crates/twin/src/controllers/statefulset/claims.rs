@@ -69,7 +69,7 @@ impl Sync<'_, '_> {
             name: String::new(),
             subresource: None,
             body,
-            options: Options::default(),
+            options: Options::of_controller("statefulset-controller"),
         };
         let (objects, names) = (&mut *self.cx.objects, &mut *self.cx.names);
         let answer = apiserver::write(&mut Context { objects, now: self.cx.now, names }, &request);
