@@ -22,6 +22,6 @@ mod watch;
 mod webhook;
 mod write;
 
-pub use access::{Access, Authority};
+pub use access::{Access, Authority, Certified};
 pub use service::{Twin, router, router_for};
 pub use webhook::Webhooks;

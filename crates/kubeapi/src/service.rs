@@ -78,7 +78,7 @@ async fn serve(State(cluster): State<Cluster>, request: Request<Body>) -> Respon
 }
 
 async fn answer(cluster: &Cluster, accept: Accept, request: Request<Body>) -> Result<Response, Status> {
-    let mut caller = access::caller(cluster, request.uri().path(), request.headers())?;
+    let mut caller = access::caller(cluster, &request)?;
     if let Some(wanted) = access::impersonation(request.headers())? {
         caller.user = authorize::impersonate(cluster, &caller, wanted)?;
     }

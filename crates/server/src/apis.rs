@@ -2,6 +2,7 @@
 
 use crate::door::{self, Door, Pass};
 use crate::kubeconfig::Access;
+use crate::signer;
 use crate::twin_host::TwinHost;
 use crate::webhooks::Webhooks;
 use anyhow::Context;
@@ -189,6 +190,7 @@ pub fn serve(
             webhooks: Some(webhooks.clone()),
         };
         let router = kubeapi::router_for(host.clone(), id.clone(), access);
+        tasks.push(signer::run(door.signer(), host.clone(), id.clone()));
         tasks.extend(door::serve(listener, address, router, (!gate.open).then_some(&door)));
         addresses.push((id, address));
     }

@@ -1,19 +1,25 @@
-//! The door of the twins' APIs: TLS under an authority of the twin's own, the token of whoever runs it, and the key by which
-//! tokens of service accounts are signed.
+//! The door of the twins' APIs: TLS under an authority of the twin's own, the token of whoever runs it, the key by which
+//! tokens of service accounts are signed, and certificates that the authority has given to clients.
 //!
 //! Invariants: authority, token and key last as long as the state does, so that a kubeconfig or a token that was handed out
-//! stays good; they lie in one file that only its owner may read. A handshake that takes long holds up nobody else. Leaves out
-//! client certificates; who a request is from and what they may do is said behind the door (`kubeapi`).
+//! stays good; they lie in one file that only its owner may read. A handshake that takes long holds up nobody else. Whose
+//! certificate a client brings is told to those behind the door (`kubeapi`), who say what they may do; one of another authority
+//! is shown out.
 
 use crate::keys::{self, Keys};
+use crate::signer::Signer;
 use anyhow::{Context, bail};
-use axum::serve::{Listener, ListenerExt};
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener, ListenerExt};
+use kubeapi::Certified;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -78,6 +84,7 @@ pub struct Pass {
 pub struct Door {
     pass: Pass,
     keys: Arc<Keys>,
+    signer: Arc<Signer>,
     tls: Arc<ServerConfig>,
 }
 
@@ -98,6 +105,11 @@ impl Door {
     /// Who signs and reads tokens.
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.clone()
+    }
+
+    /// Who signs certificates for clients.
+    pub fn signer(&self) -> Arc<Signer> {
+        self.signer.clone()
     }
 
     /// What its clients need.
@@ -157,6 +169,9 @@ impl Access {
     fn door(self, addresses: &[IpAddr]) -> anyhow::Result<Door> {
         use rustls::pki_types::pem::PemObject;
         let authority_key = KeyPair::from_pem(&self.key).context("read the authority's key")?;
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes())
+            .context("read the authority's certificate")?;
+        let signer = Signer::new(&authority_key.serialize_der(), &authority)?;
         let issuer = Issuer::new(authority_params(), authority_key);
         let names = NAMES.into_iter().map(str::to_owned).chain(addresses.iter().map(ToString::to_string));
         let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
@@ -165,18 +180,21 @@ impl Access {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().context("make a key")?;
         let certificate = params.signed_by(&key, &issuer)?;
-        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes())
-            .context("read the authority's certificate")?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone()).context("trust the authority")?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let clients = clients.allow_unauthenticated().build().context("let in certificates of clients")?;
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let mut config =
-            config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private)?;
+        let mut config = config
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![certificate.der().clone()], private)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let authority_der = authority.to_vec();
         let keys = Keys::new(&self.tokens, &self.token).context("read the key of tokens")?;
         let pass = Pass { authority: self.authority, authority_der, token: self.token };
-        Ok(Door { pass, keys: Arc::new(keys), tls: Arc::new(config) })
+        Ok(Door { pass, keys: Arc::new(keys), signer: Arc::new(signer), tls: Arc::new(config) })
     }
 }
 
@@ -199,8 +217,36 @@ pub fn serve(
     let (done, ready) = mpsc::channel(HANDSHAKES_MAX);
     vec![
         tokio::spawn(shake_hands(listener, TlsAcceptor::from(door.tls.clone()), done)),
-        tokio::spawn(async move { forever(axum::serve(Handshakes { ready, address }, router).await) }),
+        tokio::spawn(async move {
+            let router =
+                router.layer(axum::middleware::from_fn(tell)).into_make_service_with_connect_info::<Peer>();
+            forever(axum::serve(Handshakes { ready, address }, router).await);
+        }),
     ]
+}
+
+/// Whose certificate a connection was opened with.
+#[derive(Clone)]
+struct Peer(Option<Certified>);
+
+impl Connected<IncomingStream<'_, Handshakes>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Handshakes>) -> Peer {
+        let (_, connection) = stream.io().get_ref();
+        let first = connection.peer_certificates().and_then(<[_]>::first);
+        Peer(first.and_then(|certificate| crate::signer::certified(certificate)))
+    }
+}
+
+/// Tells those behind the door who a request is from, where its connection says so.
+async fn tell(
+    ConnectInfo(Peer(certified)): ConnectInfo<Peer>,
+    mut request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    if let Some(certified) = certified {
+        request.extensions_mut().insert(certified);
+    }
+    next.run(request).await
 }
 
 /// Connections whose handshake is done.

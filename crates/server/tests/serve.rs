@@ -218,6 +218,90 @@ async fn a_service_account_acts_by_its_token_and_after_a_restart_still() {
     again.stop().await.unwrap();
 }
 
+/// What a request for a certificate has come to.
+async fn certificate(client: &kube::Client, name: &str) -> Value {
+    let path = format!("/apis/certificates.k8s.io/v1/certificatesigningrequests/{name}");
+    for _ in 0..TRIES {
+        let request = http::Request::get(&path).body(Vec::new()).unwrap();
+        let status = client.request::<Value>(request).await.unwrap()["status"].take();
+        let failed = status["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == "Failed");
+        if failed || status["certificate"].is_string() {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{name} is not looked at");
+}
+
+/// Asks for a certificate of a signer and approves it.
+async fn approved(client: &kube::Client, name: &str, signer: &str, pem: &str) -> Value {
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let pem = serde_json::to_value(k8s_openapi::ByteString(pem.as_bytes().to_vec())).unwrap();
+    let spec = json!({"request": pem, "signerName": signer, "usages": ["client auth", "digital signature"]});
+    let asked = json!({"metadata": {"name": name}, "spec": spec});
+    let send = async |request: http::request::Builder, body: &Value| {
+        let request = request.header("content-type", "application/json");
+        client.request::<Value>(request.body(body.to_string().into_bytes()).unwrap()).await.unwrap()
+    };
+    let mut made = send(http::Request::post(path), &asked).await;
+    made["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Test"}]);
+    send(http::Request::put(format!("{path}/{name}/approval")), &made).await;
+    certificate(client, name).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_request_is_signed_and_its_certificate_lets_in() {
+    let running = serve(Options { rbac: true, ..options(None) }).await.unwrap();
+    let client = client(&running).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "dev");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let status = approved(&client, "jane", signer, &request).await;
+    let pem = serde_json::from_value::<k8s_openapi::ByteString>(status["certificate"].clone()).unwrap().0;
+    assert!(pem.starts_with(b"-----BEGIN CERTIFICATE-----"), "{status}");
+
+    let with = |pem: &[u8], key: &rcgen::KeyPair| {
+        let text = |bytes: &[u8]| serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec())).unwrap();
+        let text = move |bytes: &[u8]| text(bytes).as_str().unwrap().to_owned();
+        (text(pem), text(key.serialize_pem().as_bytes()))
+    };
+    let (certificate, private) = with(&pem, &key);
+    let mut own = config(&running).await;
+    own.auth_info.token = None;
+    own.auth_info.client_certificate_data = Some(certificate);
+    own.auth_info.client_key_data = Some(private.into());
+    let jane = kube::Client::try_from(own).unwrap();
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = http::Request::post(path).header("content-type", "application/json");
+    let user = jane.request::<Value>(review.body(b"{}".to_vec()).unwrap()).await.unwrap();
+    let user = &user["status"]["userInfo"];
+    assert_eq!((&user["username"], &user["groups"][0]), (&json!("jane"), &json!("dev")), "{user}");
+    // Who she is does not say that she may.
+    let refused = Api::<Node>::all(jane).list(&ListParams::default()).await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+
+    // A node's certificate is for nodes, and a signature that was tampered with is nobody's.
+    let refused = approved(&client, "node", "kubernetes.io/kube-apiserver-client-kubelet", &request).await;
+    let why = &refused["conditions"][1]["message"];
+    assert_eq!(why, "subject organization is not system:nodes", "{refused}");
+    let other = rcgen::KeyPair::generate().unwrap();
+    let another = params.serialize_request(&other).unwrap();
+    let mut der = another.der().to_vec();
+    let last = der.len() - 1;
+    der[last] ^= 1;
+    let text = serde_json::to_value(k8s_openapi::ByteString(der)).unwrap();
+    let forged = format!(
+        "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+        text.as_str().unwrap()
+    );
+    let refused = approved(&client, "forged", signer, &forged).await;
+    assert_eq!(refused["conditions"][1]["reason"], "SignerValidationFailure", "{refused}");
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_served_cluster_says_which_groups_it_has() {
     let running = serve(options(None)).await.unwrap();

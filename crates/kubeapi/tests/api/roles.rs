@@ -242,11 +242,14 @@ async fn reviews_tell_of_others_and_of_all_rules() {
     assert_eq!(api.ask("jane", "POST", all, &json!({"spec": {}})).await.0, 400);
 }
 
+/// A certificate request of OpenSSL's for `/O=dev/O=ops/CN=jane`, as JSON carries it.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIbU1JR05BZ0VBTUNzeEREQUtCZ05WQkFvTUEyUmxkakVNTUFvR0ExVUVDZ3dEYjNCek1RMHdDd1lEVlFRRApEQVJxWVc1bE1Ga3dFd1lIS29aSXpqMENBUVlJS29aSXpqMERBUWNEUWdBRVYwZHNFN3R5RTRiSDAxdmE3a2VNClQ2ekxZZWNic3lnckJ4cVdaTFNMTWFpNVBjWGJWNkw3d05ubXhXNkRsLys3NThKeDJWcFRlbFhBRVAyaThGNkgKLzZBQU1Bb0dDQ3FHU000OUJBTUNBMGdBTUVVQ0lRRHVmbnRJc3pFRGRmVTVDaUd2VVoraG1LYkcrc2I1N2FoNwp5SWxJdmVyYkZBSWdFOU0zblBQbGFPcUxCY2FKbndNTzV2eXU3a25zWEQ4eksxN1c5YktSYjNZPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+
 #[tokio::test]
 async fn certificates_are_asked_for_and_approved_by_those_who_may() {
     let api = Api::new();
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let asked = json!({"metadata": {"name": "c"}, "spec": {"request": "LS0t", "signerName": "example.com/s", "usages": ["client auth"], "username": "other"}});
+    let asked = json!({"metadata": {"name": "c"}, "spec": {"request": REQUEST, "signerName": "example.com/s", "usages": ["client auth"], "username": "other"}});
     let role = |rules: Value| json!({"metadata": {"name": "r"}, "rules": rules});
     let own = json!({"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests", "certificatesigningrequests/approval"], "verbs": ["create", "get", "update"]});
     api.make(&format!("{RBAC}/clusterroles"), role(json!([own]))).await;
@@ -273,6 +276,23 @@ async fn certificates_are_asked_for_and_approved_by_those_who_may() {
     let mut again = done.clone();
     again["status"] = json!({"conditions": []});
     assert_eq!(api.ask(MASTER, "PUT", &format!("{path}/c/status"), &again).await.0, 422);
+    // Both verdicts at once are none, and what is no request is not asked.
+    let mut both = done.clone();
+    both["status"]["conditions"].as_array_mut().unwrap().push(json!({"type": "Denied", "status": "True"}));
+    let (code, refused) = api.ask(MASTER, "PUT", &format!("{path}/c/approval"), &both).await;
+    assert_eq!(
+        (code, &refused["details"]["causes"][0]["field"]),
+        (422, &json!("status.conditions")),
+        "{refused}"
+    );
+    let wrong = json!({"metadata": {"name": "w"}, "spec": {"request": "LS0t", "signerName": "s", "usages": ["x"], "expirationSeconds": 5}});
+    let (code, refused) = api.ask(MASTER, "POST", path, &wrong).await;
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    let fields: Vec<&str> = causes.iter().filter_map(|cause| cause["field"].as_str()).collect();
+    let expected = ["spec.request", "spec.usages[0]", "spec.signerName", "spec.expirationSeconds"];
+    assert_eq!((code, fields.as_slice()), (422, &expected[..]), "{refused}");
+    let words = causes[0]["message"].as_str().unwrap();
+    assert_eq!(words, "Invalid value: []byte{0x2d, 0x2d, 0x2d}: PEM block type must be CERTIFICATE REQUEST");
 }
 
 #[tokio::test]

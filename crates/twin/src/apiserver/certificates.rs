@@ -1,12 +1,21 @@
-//! CertificateSigningRequests: who asked is written down, who approves and signs must be allowed to.
+//! CertificateSigningRequests: who asked is written down, who approves and signs must be allowed to, and which requests
+//! Kubernetes' own signers are to sign is said.
 //!
 //! Nothing is signed here: certificates come from whoever signs for the signer named.
+
+mod request;
+mod signer;
+mod validation;
+
+pub use request::{CertificateRequest, Der, subject};
+pub use signer::{Certificate, Order, failed, last_change, pending, signed};
+pub(super) use validation::judge;
 
 use super::Context;
 use super::rbac::{Asked, decide};
 use super::request::{Request, Subresource};
 use super::status::Status;
-use super::user::{Caller, User};
+use super::user::{Caller, MASTERS, User};
 use crate::kind::Kind;
 use serde_json::{Map, Value, json};
 
@@ -39,6 +48,22 @@ pub(super) fn create(request: &Request, doc: &mut Value) {
     doc["status"] = json!({});
 }
 
+/// Refuses a new request by which somebody would become one of those who may do everything.
+pub(super) fn admit(kind: Kind, doc: &Value) -> Result<(), Status> {
+    const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+    if !is_request(kind) || text(&doc["spec"], "signerName") != SIGNER {
+        return Ok(());
+    }
+    let pem = request::unbase64(text(&doc["spec"], "request")).unwrap_or_default();
+    // What cannot be read is refused by whoever validates it.
+    let Ok(asked) = CertificateRequest::parse(&pem) else { return Ok(()) };
+    if !asked.organizations.iter().any(|group| group == MASTERS) {
+        return Ok(());
+    }
+    let why = format!("use of {SIGNER} signer with {MASTERS} group is not allowed");
+    Err(Status::forbidden(kind.resource(), text(&doc["metadata"], "name"), &why))
+}
+
 /// Keeps what a write may not change, and lets pass who may approve or sign.
 pub(super) fn update(
     ctx: &Context<'_>,
@@ -64,6 +89,13 @@ pub(super) fn update(
         Some(Subresource::Status) => {
             if certificate(old) != certificate(new) {
                 allowed(ctx, request, "sign", signer)?;
+                if certificate(old).is_some() {
+                    let mut errors = super::field::Errors::default();
+                    let why = "updates may not modify existing certificate content";
+                    errors.forbidden("status.certificate", why);
+                    let causes = errors.into_causes();
+                    return Err(Status::invalid(request.kind.resource(), &request.name, causes));
+                }
             }
             keep_verdicts(request, old, new)?;
         }

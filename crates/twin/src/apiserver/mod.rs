@@ -7,6 +7,7 @@
 //! socket.
 
 pub mod apply;
+pub mod certificates;
 pub mod custom;
 pub mod discovery;
 pub mod list;
@@ -23,7 +24,6 @@ pub mod token;
 pub mod user;
 
 mod admission;
-mod certificates;
 mod convert;
 mod decode;
 mod defaults;

@@ -220,6 +220,7 @@ fn admit(ctx: &Context<'_>, kind: Kind, doc: &mut Value) -> Result<(), Status> {
         runtimeclass::admit(ctx.objects, doc)?;
         defaults::admit_pod(ctx, doc)?;
     }
+    certificates::admit(kind, doc)?;
     if kind.is("", "persistentvolumeclaims") {
         defaults::admit_claim(ctx, doc);
     }

@@ -5,7 +5,7 @@ use super::super::names::{check_labels, label_problems, path_segment_problems, s
 use super::scheduling::label_selector;
 use super::{config_map, list, not_negative, one_of, pod, text, value};
 use crate::apiserver::selector::selects_pod;
-use crate::apiserver::{admission, custom};
+use crate::apiserver::{admission, certificates, custom};
 use crate::kind::Kind;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -38,6 +38,7 @@ pub(super) fn check(errors: &mut Errors, kind: Kind, doc: &Value) {
         }
         ("apiextensions.k8s.io", _) => custom::judge(errors, doc),
         ("apiregistration.k8s.io", _) => apiservice(errors, doc),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificates::judge(errors, doc),
         ("admissionregistration.k8s.io", plural) => {
             let mutates = plural.starts_with("mutating");
             match plural.trim_start_matches("mutating").trim_start_matches("validating") {

@@ -297,6 +297,9 @@ pub(crate) fn update_status(kind: Kind, old: &Value, new: &Value) -> Result<(), 
     if kind == Kind::Job && old.get("status") != new.get("status") {
         job::update_status(&mut errors, old, new);
     }
+    if kind.is("certificates.k8s.io", "certificatesigningrequests") {
+        documents::check(&mut errors, kind, new);
+    }
     if kind == Kind::Pod {
         let phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
         one_of(&mut errors, value(new, "/status/phase"), "status.phase", &phases);
