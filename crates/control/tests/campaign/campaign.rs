@@ -638,6 +638,8 @@ impl Campaign {
             }
             Deed::Suspend(suspend) => {
                 life.meddled = true;
+                // Of one that is no longer ours its owner alone decides.
+                life.left = if life.freed { *suspend } else { life.left };
                 owners::patch(&wanted.name, json!({"spec": {"suspend": suspend}}))
             }
             Deed::Unlabel => {

@@ -30,7 +30,7 @@ pub struct Life {
     pub meddled: bool,
     /// Its owner took the label off: it is nobody's to account for.
     pub freed: bool,
-    /// The same, before we had a hand in it: it stays as it was.
+    /// The same, before we had a hand in it, or its owner suspended it since: it stays as it is.
     pub left: bool,
     /// Its owner deleted it.
     pub deleted: bool,
