@@ -256,7 +256,9 @@ impl<'a> Sync<'a, '_> {
             match phase(pod) {
                 "Failed" => {
                     let ready = condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref());
-                    let since = ready.map_or(self.cx.now, |t| Instant::from_jiff(t.0));
+                    // One that was not taken in never was ready or not; it was refused when it began.
+                    let began = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+                    let since = ready.or(began).map_or(self.cx.now, |t| Instant::from_jiff(t.0));
                     if since + FAILED_DELAY > self.cx.now {
                         self.wakes.set(self.cx, self.object, since + FAILED_DELAY);
                         continue;
