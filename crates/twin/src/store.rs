@@ -186,6 +186,8 @@ pub struct Objects {
     /// Nanocores that pods use for the requests of Services: by the pod's uid and the Service's name. No objects, but
     /// read like what annotations say of pods.
     borne: Borne,
+    /// Whether the metrics APIs say nothing.
+    unmeasured: bool,
 }
 
 type Borne = BTreeMap<Arc<str>, BTreeMap<Arc<str>, i64>>;
@@ -211,6 +213,14 @@ impl Objects {
     /// Nanocores a pod uses for the requests of all Services; `None`: nothing says.
     pub(crate) fn borne(&self, uid: &str) -> Option<i64> {
         Some(self.borne.get(uid)?.values().fold(0, |sum: i64, each| sum.saturating_add(*each)))
+    }
+    /// Has the metrics APIs answer, or not.
+    pub(crate) fn set_metrics(&mut self, there: bool) {
+        self.unmeasured = !there;
+    }
+    /// Whether the metrics APIs answer.
+    pub(crate) fn has_metrics(&self) -> bool {
+        !self.unmeasured
     }
     /// Version of the last write.
     pub fn version(&self) -> u64 {
@@ -390,6 +400,8 @@ struct Saved {
     managed: Vec<(Kind, String, String, Managed)>,
     #[serde(default)]
     borne: Borne,
+    #[serde(default)]
+    unmeasured: bool,
 }
 
 /// The same on the way out, object by object: a whole tree of documents would be many times as large.
@@ -402,6 +414,8 @@ struct Saving<'a> {
     managed: SavingManaged<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     borne: &'a Borne,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unmeasured: bool,
 }
 
 struct SavingManaged<'a>(&'a BTreeMap<Kind, BTreeMap<Key, Arc<Stored>>>);
@@ -439,7 +453,8 @@ impl Serialize for SavingObjects<'_> {
 impl Serialize for Objects {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let (objects, managed) = (SavingObjects(&self.kinds), SavingManaged(&self.kinds));
-        Saving { version: self.version, objects, last: &self.last, managed, borne: &self.borne }.serialize(s)
+        let (version, last, borne) = (self.version, &self.last, &self.borne);
+        Saving { version, objects, last, managed, borne, unmeasured: self.unmeasured }.serialize(s)
     }
 }
 
@@ -452,6 +467,7 @@ impl<'de> Deserialize<'de> for Objects {
             last: saved.last,
             forgotten,
             borne: saved.borne,
+            unmeasured: saved.unmeasured,
             ..Objects::default()
         };
         let managed = saved.managed.into_iter();

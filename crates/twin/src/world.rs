@@ -7,6 +7,7 @@
 //! Time an API call takes is none: a write and all it sets off happen at one instant.
 
 mod cluster;
+mod gate;
 mod imported;
 mod machine;
 pub(crate) mod pairs;
@@ -17,6 +18,7 @@ use crate::apiserver::{Request, Response, Status};
 use crate::controllers::messages::QueueTraffic;
 use crate::controllers::traffic::ServiceTraffic;
 use crate::demo::Demo;
+use crate::fault::Fault;
 use crate::kind::Kind;
 use crate::physics::{ByPod, EnergyTotals};
 use crate::store::Objects;
@@ -76,7 +78,7 @@ pub enum NodeError {
     Cluster(ClusterId),
     /// No such node.
     #[error("cluster \"{0}\" has no node \"{1}\"")]
-    Node(ClusterId, NodeName),
+    Node(ClusterId, String),
 }
 
 impl World {
@@ -248,7 +250,32 @@ impl World {
     ) -> Result<(), NodeError> {
         let found = self.clusters.get_mut(cluster).ok_or_else(|| NodeError::Cluster(cluster.clone()))?;
         if !found.set_machine(&mut self.queue, self.now, node.as_str(), change) {
-            return Err(NodeError::Node(cluster.clone(), node.clone()));
+            return Err(NodeError::Node(cluster.clone(), node.to_string()));
+        }
+        found.settle(&mut self.queue, self.now);
+        Ok(())
+    }
+    /// Something goes wrong on a cluster from now on.
+    ///
+    /// # Errors
+    /// There is no such cluster, or no such node in it. Of a zone without machines nothing is lost.
+    pub fn begin_fault(&mut self, cluster: &ClusterId, fault: &Fault) -> Result<(), NodeError> {
+        self.set_fault(cluster, fault, true)
+    }
+    /// It is over. A node that is gone meanwhile is no error.
+    ///
+    /// # Errors
+    /// There is no such cluster.
+    pub fn end_fault(&mut self, cluster: &ClusterId, fault: &Fault) -> Result<(), NodeError> {
+        match self.set_fault(cluster, fault, false) {
+            Err(NodeError::Node(..)) => Ok(()),
+            other => other,
+        }
+    }
+    fn set_fault(&mut self, cluster: &ClusterId, fault: &Fault, begins: bool) -> Result<(), NodeError> {
+        let found = self.clusters.get_mut(cluster).ok_or_else(|| NodeError::Cluster(cluster.clone()))?;
+        if let Err(node) = found.set_fault(&mut self.queue, self.now, fault, begins) {
+            return Err(NodeError::Node(cluster.clone(), node));
         }
         found.settle(&mut self.queue, self.now);
         Ok(())

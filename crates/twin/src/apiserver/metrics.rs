@@ -23,6 +23,8 @@ use std::sync::LazyLock;
 pub const GROUP: &str = "metrics.k8s.io";
 /// Its one version.
 pub const VERSION: &str = "v1beta1";
+/// What the API server says of an API for which nobody answers.
+pub(crate) const UNAVAILABLE: &str = "the server is currently unable to handle the request";
 /// What an average is over: metrics-server's manifests ask as often.
 pub(crate) const WINDOW: Span = Span::from_seconds(15);
 
@@ -79,12 +81,15 @@ fn not_found(plural: &str, name: &str) -> Status {
 /// Answers, at `now`.
 ///
 /// # Errors
-/// When there is no such resource or object, or a selector is no good.
+/// When there is no such resource or object, a selector is no good, or nothing answers for the API.
 pub fn answer(objects: &Objects, now: Instant, question: &Question) -> Result<Value, Status> {
     let resource = resources().iter().find(|resource| resource.plural == question.plural);
     let resource = resource.filter(|resource| resource.namespaced || question.namespace.is_none());
     let resource = resource
         .ok_or_else(|| Status::new(404, "NotFound", "the server could not find the requested resource"))?;
+    if !objects.has_metrics() {
+        return Err(Status::new(503, "ServiceUnavailable", UNAVAILABLE));
+    }
     let kind = if resource.namespaced { Kind::Pod } else { Kind::Node };
     let selectors = Selectors::of(objects, kind, &question.label_selector, &question.field_selector)?;
     let namespace = question.namespace.as_deref();
@@ -213,7 +218,7 @@ pub(crate) fn usage_of<'a>(
     now: Instant,
     last: &mut Last<'a>,
 ) -> Option<Usage> {
-    measured_since(pod, now)?;
+    measured_since(pod, now).filter(|_| objects.has_metrics())?;
     let told =
         |used| Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers: used });
     // Requests of Services come to some pods and not to others.

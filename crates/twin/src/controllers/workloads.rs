@@ -165,6 +165,10 @@ impl Workloads {
     pub(crate) fn stir(&mut self, namespace: &str) {
         self.horizontal.stir(namespace);
     }
+    /// Metrics came or went: every autoscaler is concerned.
+    pub(crate) fn stir_all(&mut self) {
+        self.horizontal.stir_all();
+    }
     /// A timer fired.
     pub(crate) fn wake(&mut self, cx: &Cx<'_>, kind: Kind, place: Place) {
         let key = (kind, place);

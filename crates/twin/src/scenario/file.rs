@@ -1,5 +1,6 @@
 //! The scenario file: YAML in, a checked [`Scenario`] out.
 
+use super::fault::{self, FaultFile};
 use super::{
     Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Recorded, Removal, Scenario, Step, Subject, Target,
     When,
@@ -14,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// What a step does.
+const ONE_OF: &str = "one of create, patch, delete, evict, scale, stopNode, startNode, drain, fault";
 const API_VERSION: &str = "kubercarbon.io/v1alpha1";
 /// When a scenario begins that does not say.
 const START: &str = "2026-05-01T09:00:00Z";
@@ -48,7 +51,7 @@ pub enum Error {
     },
 }
 
-fn field(field: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Error {
+pub(super) fn field(field: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Error {
     Error::Field { field: field.into(), found: found.to_string(), expected: expected.into() }
 }
 
@@ -105,6 +108,11 @@ struct StepFile {
     start_node: Option<String>,
     #[serde(default)]
     drain: Option<DrainFile>,
+    #[serde(default)]
+    fault: Option<FaultFile>,
+    /// How long a fault lasts.
+    #[serde(default, rename = "for")]
+    lasts: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -270,11 +278,7 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
     let watch = watch.iter().enumerate().map(|(i, name)| kind(&format!("watch[{i}]"), name, &defined));
     let watch = watch.collect::<Result<_, _>>()?;
     let traces = file.traces.into_iter().enumerate().map(|(i, own)| recorded(&format!("traces[{i}]"), own));
-    let steps = file
-        .steps
-        .into_iter()
-        .enumerate()
-        .map(|(i, own)| step(&format!("steps[{i}]"), own, length, &defined));
+    let steps = steps(file.steps, length, &defined)?;
     let expect = file
         .expect
         .into_iter()
@@ -290,7 +294,7 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
         watch,
         objects: file.objects,
         traces: traces.collect::<Result<_, _>>()?,
-        steps: steps.collect::<Result<_, _>>()?,
+        steps,
         expect: expect.collect::<Result<_, _>>()?,
     })
 }
@@ -329,7 +333,7 @@ fn cluster(stated: BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
     })
 }
 
-fn span(path: &str, text: &str, max: Span) -> Result<Span, Error> {
+pub(super) fn span(path: &str, text: &str, max: Span) -> Result<Span, Error> {
     let read = Span::parse(text).ok().filter(|span| *span >= Span::ZERO && *span <= max);
     read.ok_or_else(|| {
         field(path, format!("{text:?}"), format!("a duration such as 90s or 5m, from 0s to {max}"))
@@ -422,8 +426,29 @@ fn drain(path: &str, own: DrainFile) -> Result<Action, Error> {
     Ok(Action::Drain(own.node, Box::new(flags)))
 }
 
-fn step(path: &str, own: StepFile, length: Span, defined: &[Kind]) -> Result<Step, Error> {
-    let at = span(&format!("{path}.at"), &own.at, length)?;
+/// All steps in the order in which they are stated, then the ends of faults.
+fn steps(all: Vec<StepFile>, length: Span, defined: &[Kind]) -> Result<Vec<Step>, Error> {
+    let (mut steps, mut ends) = (Vec::new(), Vec::new());
+    for (i, mut own) in all.into_iter().enumerate() {
+        let path = format!("steps[{i}]");
+        let Some(fault) = own.fault.take() else {
+            steps.push(step(&path, own, length, defined)?);
+            continue;
+        };
+        let (at, lasts) = (span(&format!("{path}.at"), &own.at, length)?, own.lasts.take());
+        let actions = actions(&path, own, defined)?;
+        if !actions.is_empty() {
+            return Err(field(path, format!("{} actions", actions.len() + 1), ONE_OF));
+        }
+        let (begin, end) = fault::steps(&path, fault, (at, lasts.as_deref()), length)?;
+        steps.push(begin);
+        ends.extend(end);
+    }
+    steps.append(&mut ends);
+    Ok(steps)
+}
+
+fn actions(path: &str, own: StepFile, defined: &[Kind]) -> Result<Vec<Action>, Error> {
     let mut actions = Vec::new();
     actions.extend(own.create.map(|object| Action::Create(Box::new(object))));
     actions.extend(own.patch.map(|own| patch(&format!("{path}.patch"), own, defined)).transpose()?);
@@ -438,10 +463,17 @@ fn step(path: &str, own: StepFile, length: Span, defined: &[Kind]) -> Result<Ste
     actions.extend(own.stop_node.map(Action::Stop));
     actions.extend(own.start_node.map(Action::Start));
     actions.extend(own.drain.map(|own| drain(&format!("{path}.drain"), own)).transpose()?);
-    let expected = "one of create, patch, delete, evict, scale, stopNode, startNode, drain";
-    match <[Action; 1]>::try_from(actions) {
+    Ok(actions)
+}
+
+fn step(path: &str, own: StepFile, length: Span, defined: &[Kind]) -> Result<Step, Error> {
+    let at = span(&format!("{path}.at"), &own.at, length)?;
+    if let Some(lasts) = &own.lasts {
+        return Err(field(format!("{path}.for"), format!("{lasts:?}"), "a fault beside it"));
+    }
+    match <[Action; 1]>::try_from(actions(path, own, defined)?) {
         Ok([action]) => Ok(Step { at, action }),
-        Err(all) => Err(field(path, format!("{} actions", all.len()), expected)),
+        Err(all) => Err(field(path, format!("{} actions", all.len()), ONE_OF)),
     }
 }
 
@@ -546,7 +578,7 @@ mod tests {
         let twice = wrong("steps: [{at: 0s, stopNode: a, startNode: b}]\nexpect: []\n");
         assert_eq!(
             twice,
-            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode, drain"
+            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode, drain, fault"
         );
         assert_eq!(
             wrong("steps: [{at: 0s, delete: {kind: Pod, name: a, propagation: Later}}]\nexpect: []\n"),

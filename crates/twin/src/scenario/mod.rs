@@ -7,6 +7,7 @@
 
 mod drawn;
 mod expect;
+mod fault;
 mod file;
 mod messages;
 mod run;
@@ -22,6 +23,7 @@ pub use traffic::{Point, Traffic};
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::{PatchType, Propagation, Subresource};
 use crate::drain::Flags;
+use crate::fault::Fault;
 use crate::kind::Kind;
 use crate::traffic::{Curve, Trace};
 use fleet::{FleetSpec, Instant, Span};
@@ -98,6 +100,8 @@ enum Action {
     Scale(Target, i32),
     Stop(String),
     Start(String),
+    BeginFault(Fault),
+    EndFault(Fault),
     /// A node, as `kubectl drain` does.
     Drain(String, Box<Flags>),
 }

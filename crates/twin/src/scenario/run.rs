@@ -9,6 +9,7 @@ use super::{Action, Expectation, Scenario, Target};
 use crate::World;
 use crate::apiserver::{Options, PatchType, Request, Subresource, Verb};
 use crate::drain::{self, Flags, OnWorld};
+use crate::fault::Fault;
 use crate::store::Objects;
 use crate::world::NodeChange;
 use fleet::{ClusterId, Instant, NodeName, Span};
@@ -103,6 +104,8 @@ struct Run<'a> {
     refused: Vec<String>,
     /// Drains under way, with the node each empties.
     drains: Vec<(String, drain::Run)>,
+    /// Whether the API server is at fault: that steps are refused is no surprise.
+    refuses: bool,
     /// Until when was told what the cluster autoscaler says of nodes that stay.
     heard: Instant,
 }
@@ -124,6 +127,7 @@ pub fn run(scenario: &Scenario) -> Report {
         progress: vec![undecided; scenario.expect.len()],
         refused: Vec::new(),
         drains: Vec::new(),
+        refuses: false,
         heard: scenario.start,
     };
     run.play();
@@ -251,6 +255,10 @@ impl Run<'_> {
                 });
                 all.push((format!("{word} node {node}"), done));
             }
+            Action::BeginFault(fault) | Action::EndFault(fault) => {
+                let begins = matches!(action, Action::BeginFault(_));
+                all.push(self.fault(fault, begins));
+            }
             Action::Drain(node, flags) => {
                 self.timeline.step(at, &format!("drain node {node}"));
                 if let Err(why) = self.drain(node, flags) {
@@ -291,10 +299,22 @@ impl Run<'_> {
             // That an eviction is refused may be what a scenario is about; its expectations say.
             if let Err(why) = done
                 && !matches!(action, Action::Evict(_))
+                && !self.refuses
             {
                 self.refused.push(format!("{place} at {at}: {text}: {why}"));
             }
         }
+    }
+    /// Has a fault begin or end; what is told of it, and whether there is what it is about.
+    fn fault(&mut self, fault: &Fault, begins: bool) -> (String, Result<(), String>) {
+        if matches!(fault, Fault::Api(_)) {
+            self.refuses = begins;
+        }
+        let world = &mut self.world;
+        let done =
+            if begins { world.begin_fault(&self.home, fault) } else { world.end_fault(&self.home, fault) };
+        let text = if begins { format!("fault: {fault}") } else { format!("end of fault: {fault}") };
+        (text, done.map_err(|error| error.to_string()))
     }
     fn send(&mut self, request: &Request) -> Result<(), String> {
         self.world.request(&self.home, request).map(|_| ()).map_err(|status| status.message)
@@ -347,6 +367,8 @@ fn word(action: &Action) -> &'static str {
         Action::Scale(..) => "scale",
         Action::Stop(_) => "stop",
         Action::Start(_) => "start",
+        Action::BeginFault(_) => "fault",
+        Action::EndFault(_) => "end of fault",
         Action::Drain(..) => "drain",
     }
 }

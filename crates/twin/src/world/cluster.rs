@@ -1,5 +1,6 @@
 //! One cluster: its objects, its controllers, and the loop that runs them until they are quiet.
 
+use super::gate::Gate;
 use super::{NodeChange, Queue, Task, Timers, machine, write};
 use crate::apiserver::{Context, Request, Response, Status};
 use crate::cloud::{Cloud, News};
@@ -25,16 +26,21 @@ use crate::controllers::traffic::Traffic;
 use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::workloads::Workloads;
 use crate::controllers::{Cx, Place, ttlafterfinished};
+use crate::fault::{ApiFault, Fault};
+use crate::kind::Kind;
 use crate::physics::Physics;
 use crate::random::Stream;
-use crate::store::{Change, Objects};
+use crate::store::{Change, Objects, Stored};
 use crate::traffic::Curve;
 use fleet::{ClusterSpec, Instant};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Most rounds of controllers at one instant: each round answers the changes of the one before, and no
 /// chain of causes here is longer than a few dozen links, or than 5,000 pods in batches of 500.
 const ROUNDS_MAX: usize = 10_000;
+/// Controllers that write through an API server that may fail them.
+const GATED: u32 = 17;
 
 /// A cluster of a world.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,6 +97,8 @@ pub(super) struct Controllers {
     clusterautoscaler: ClusterAutoscaler,
     #[serde(default, skip_serializing_if = "TerminationHandler::is_idle")]
     terminationhandler: TerminationHandler,
+    #[serde(default, skip_serializing_if = "Gate::is_idle")]
+    gate: Gate,
 }
 
 impl Controllers {
@@ -118,29 +126,31 @@ impl Controllers {
         self.resourcequota.observe(change);
         self.clusterautoscaler.observe(cx, change);
     }
-    /// One round; whether any controller did something.
-    fn run(&mut self, cx: &mut Cx<'_>) -> bool {
+    /// One round; whether any controller did something. Those of the control plane act if the API server lets them.
+    fn run(&mut self, cx: &mut Cx<'_>, heard: bool) -> bool {
+        let open = self.gate.open(cx, heard, GATED);
+        let may = |n: u32| open & (1 << n) != 0;
         [
-            self.namespace.run(cx),
-            self.serviceaccounts.run(cx),
-            self.clusterroleaggregation.run(cx),
-            self.rootcacertpublisher.run(cx),
-            self.kubernetesservice.run(cx),
-            self.apiservices.run(cx),
-            self.garbagecollector.run(cx),
-            self.podgc.run(cx),
-            self.nodelifecycle.run(cx),
-            self.workloads.run(cx),
-            self.job.run(cx),
-            self.binder.run(cx),
-            self.attachdetach.run(cx),
-            self.scheduler.run(cx),
+            may(0) && self.namespace.run(cx),
+            may(1) && self.serviceaccounts.run(cx),
+            may(2) && self.clusterroleaggregation.run(cx),
+            may(3) && self.rootcacertpublisher.run(cx),
+            may(4) && self.kubernetesservice.run(cx),
+            may(16) && self.apiservices.run(cx),
+            may(5) && self.garbagecollector.run(cx),
+            may(6) && self.podgc.run(cx),
+            may(7) && self.nodelifecycle.run(cx),
+            may(8) && self.workloads.run(cx),
+            may(9) && self.job.run(cx),
+            may(10) && self.binder.run(cx),
+            may(11) && self.attachdetach.run(cx),
+            may(12) && self.scheduler.run(cx),
             self.kubelet.run(cx),
-            self.services.run(cx),
+            may(13) && self.services.run(cx),
             self.run_traffic(cx),
             self.events.run(cx),
-            self.resourcequota.run(cx),
-            self.clusterautoscaler.run(cx, &mut self.cloud, &mut self.scheduler),
+            may(14) && self.resourcequota.run(cx),
+            may(15) && self.clusterautoscaler.run(cx, &mut self.cloud, &mut self.scheduler),
         ]
         .contains(&true)
     }
@@ -219,6 +229,9 @@ impl Cluster {
     }
     /// Carries out a write of the API. Controllers have not heard of it until [`Cluster::settle`].
     pub(super) fn write(&mut self, request: &Request, now: Instant) -> Result<Response, Status> {
+        if let Some(refusal) = self.controllers.gate.refusal() {
+            return Err(refusal);
+        }
         write::write(&mut Context { objects: &mut self.objects, now, names: &mut self.names }, request)
     }
     /// Lets the controllers hear of every change and act, until none has anything left to do.
@@ -233,7 +246,7 @@ impl Cluster {
                 physics.observe(&change, now);
                 controllers.observe(&mut cx, &change);
             }
-            let acted = controllers.run(&mut cx);
+            let acted = controllers.run(&mut cx, heard);
             let news = controllers.cloud.take_news();
             let any = !news.is_empty();
             for each in news {
@@ -248,6 +261,9 @@ impl Cluster {
     /// Carries out a timer.
     pub(super) fn wake(&mut self, queue: &mut Queue, now: Instant, task: Task) {
         let (controllers, _, mut cx) = self.parts(queue, now);
+        if controllers.gate.is_down() && !task.goes_on_alone() {
+            return controllers.gate.keep(task);
+        }
         match task {
             Task::Pod { uid, turn } => controllers.kubelet.wake(&mut cx, &uid, turn),
             Task::Job { uid } => controllers.job.wake(&cx, &uid),
@@ -278,7 +294,7 @@ impl Cluster {
             Task::Autoscaler => controllers.clusterautoscaler.wake(&cx),
             Task::Traffic { namespace, name } => controllers.traffic.wake(now, (namespace, name)),
             Task::Messages { namespace, name } => controllers.messages.wake(now, (namespace, name)),
-            Task::Input(_) | Task::Demo => {}
+            Task::Retry | Task::Input(_) | Task::Demo => {}
         }
     }
     /// Has pods told by which certificate they know their API server; whether that is news.
@@ -322,6 +338,76 @@ impl Cluster {
         controllers.traffic.look_at_all();
         controllers.messages.look_at_all();
         true
+    }
+    /// Has something go wrong, or end; the name of a node that is not there is an error.
+    pub(super) fn set_fault(
+        &mut self,
+        queue: &mut Queue,
+        now: Instant,
+        fault: &Fault,
+        begins: bool,
+    ) -> Result<(), String> {
+        let change = if begins { NodeChange::Stop } else { NodeChange::Start };
+        let seed = self.seed;
+        let (controllers, _, mut cx) = self.parts(queue, now);
+        let known = |node: &String| controllers.kubelet.is_up(node).map(|_| ()).ok_or_else(|| node.clone());
+        match fault {
+            Fault::Crash(node) => {
+                known(node)?;
+                self.set_machine(queue, now, node, change);
+                return Ok(());
+            }
+            Fault::Zone(zone) => {
+                let of_zone = |stored: &&Arc<Stored>| {
+                    stored.object.as_node().is_some_and(|node| crate::controllers::node::zone(node) == *zone)
+                };
+                let nodes = cx.objects.list(Kind::Node, None).filter(of_zone);
+                let nodes: Vec<String> = nodes.map(|stored| stored.object.name().to_owned()).collect();
+                for node in nodes {
+                    self.set_machine(queue, now, &node, change);
+                }
+                return Ok(());
+            }
+            Fault::Partition(node) => {
+                known(node)?;
+                if begins {
+                    controllers.kubelet.cut(&mut cx, node);
+                } else if controllers.kubelet.rejoin(&mut cx, node) {
+                    nodelifecycle::mark_ready(&mut cx, node);
+                }
+            }
+            Fault::Slow(node, percent) => {
+                known(node)?;
+                controllers.kubelet.set_speed(&mut cx, node, if begins { *percent } else { 100 });
+            }
+            Fault::Disk(node, bytes) => {
+                known(node)?;
+                let bytes = if begins { bytes.as_bytes() } else { 0 };
+                controllers.kubelet.fill_disk(&mut cx, node, bytes);
+            }
+            Fault::Registry => controllers.kubelet.set_registry(!begins),
+            Fault::Metrics => {
+                cx.objects.set_metrics(!begins);
+                controllers.workloads.stir_all();
+            }
+            Fault::Api(fault) => {
+                if begins {
+                    controllers.gate.begin(*fault, seed);
+                } else {
+                    controllers.gate.end(&mut cx);
+                }
+                if begins && *fault == ApiFault::Down {
+                    controllers.kubelet.mute_all();
+                } else {
+                    for node in controllers.kubelet.unmute_all(&mut cx) {
+                        nodelifecycle::mark_ready(&mut cx, &node);
+                    }
+                }
+            }
+        }
+        controllers.traffic.look_at_all();
+        controllers.messages.look_at_all();
+        Ok(())
     }
     pub(super) fn autoscaler_log(&self, since: Instant) -> Vec<(Instant, String)> {
         self.controllers.clusterautoscaler.said(since).cloned().collect()

@@ -64,6 +64,8 @@ pub(crate) enum Task {
     Traffic { namespace: Arc<str>, name: Arc<str> },
     /// The messages to a workload change, or who works them off.
     Messages { namespace: Arc<str>, name: Arc<str> },
+    /// A controller whose write was refused, or late, tries again.
+    Retry,
     /// A request known beforehand.
     Input(Box<Request>),
     /// A Job of the demo stream arrives, and draws the next.

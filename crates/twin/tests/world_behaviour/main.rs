@@ -5,6 +5,7 @@
 
 mod autoscalers;
 mod determinism;
+mod faults;
 mod fixture;
 mod imported;
 mod jobs;

@@ -38,6 +38,10 @@ pub struct Usage {
 
 /// The metrics APIs, as an autoscaler asks them. Values are thousandths.
 pub trait Metrics {
+    /// Why nothing can be asked for, in the API server's words, where nobody answers for these APIs.
+    fn unavailable(&self) -> Option<&str> {
+        None
+    }
     /// What the selected pods use.
     fn usage(&self) -> Cow<'_, [Usage]>;
     /// A metric of the selected pods.

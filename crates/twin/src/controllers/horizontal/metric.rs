@@ -145,6 +145,11 @@ fn resource(
 
 /// What pods use of a resource; a pod of which part is not measured is left out.
 fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String> {
+    if let Some(why) = look.seen.metrics.unavailable() {
+        let why =
+            format!("unable to fetch metrics from resource metrics API: {why} (get pods.metrics.k8s.io)");
+        return Err(format!("unable to get metrics for resource {name}: {why}"));
+    }
     let all = look.seen.metrics.usage();
     if all.is_empty() {
         return Err(format!(
@@ -216,6 +221,12 @@ fn request(pod: &Pod, own: &str, name: &str, container: &str) -> Result<i64, Str
 fn of_pods(look: &Look<'_>, current: i32, source: &PodsMetricSource) -> Result<Value, String> {
     let MetricIdentifier { name, selector } = &source.metric;
     let samples: Samples = look.seen.metrics.of_pods(name, selector.as_ref()).into_iter().collect();
+    if let Some(why) = look.seen.metrics.unavailable() {
+        let why = format!(
+            "unable to fetch metrics from custom metrics API: {why} (get pods.custom.metrics.k8s.io *)"
+        );
+        return Err(format!("unable to get metric {name}: {why}"));
+    }
     if samples.is_empty() {
         return Err(format!("unable to get metric {name}: no metrics returned from custom metrics API"));
     }
@@ -281,9 +292,16 @@ fn external(
     let selector = selector.as_ref();
     let metric = format!("external metric {name}({})", go(selector));
     let usage = || {
+        let place = || format!("{}/{name}/{}", look.seen.namespace, go(selector));
+        if let Some(why) = look.seen.metrics.unavailable() {
+            let why = format!(
+                "unable to fetch metrics from external metrics API: {why} (get {name}.external.metrics.k8s.io)"
+            );
+            return Err(format!("unable to get external metric {}: {why}", place()));
+        }
         let all = look.seen.metrics.external(name, selector);
         if all.is_empty() {
-            let place = format!("{}/{name}/{}", look.seen.namespace, go(selector));
+            let place = place();
             return Err(format!(
                 "unable to get external metric {place}: no metrics returned from external metrics API"
             ));

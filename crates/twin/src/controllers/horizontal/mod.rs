@@ -203,6 +203,11 @@ impl Horizontal {
         let asleep = self.asleep().get_mut(namespace).map(std::mem::take).unwrap_or_default();
         self.woken.extend(asleep.into_keys());
     }
+    /// The same of all namespaces.
+    pub(crate) fn stir_all(&mut self) {
+        let all = std::mem::take(self.asleep()).into_values();
+        self.woken.extend(all.flat_map(BTreeMap::into_keys));
+    }
     /// The time of an autoscaler has come.
     pub(crate) fn wake(&mut self, place: Place) {
         self.due.insert(place);
@@ -425,6 +430,7 @@ struct Measured {
     pods: BTreeMap<String, Vec<(String, Sample)>>,
     objects: BTreeMap<(String, String, String), i64>,
     external: BTreeMap<String, Vec<i64>>,
+    unavailable: bool,
 }
 
 impl Measured {
@@ -434,7 +440,10 @@ impl Measured {
         pods: &[&'a Pod],
         (namespace, now): (&str, Instant),
     ) -> Measured {
-        let mut measured = Measured::default();
+        let mut measured = Measured { unavailable: !objects.has_metrics(), ..Measured::default() };
+        if measured.unavailable {
+            return measured;
+        }
         let bearers = Bearers::of(objects, pods.iter().copied());
         for metric in spec.metrics.iter().flatten() {
             if let Some(source) = &metric.pods {
@@ -476,6 +485,9 @@ impl Measured {
 }
 
 impl Metrics for Measured {
+    fn unavailable(&self) -> Option<&str> {
+        self.unavailable.then_some(apiserver::metrics::UNAVAILABLE)
+    }
     fn usage(&self) -> Cow<'_, [Usage]> {
         Cow::Borrowed(&self.usage)
     }
@@ -489,6 +501,13 @@ impl Metrics for Measured {
         _: Option<&LabelSelector>,
     ) -> Result<i64, String> {
         let key = (metric.to_owned(), object.kind.clone(), object.name.clone());
+        if self.unavailable {
+            return Err(format!(
+                "{} (get {}.custom.metrics.k8s.io)",
+                apiserver::metrics::UNAVAILABLE,
+                object.name
+            ));
+        }
         let missing =
             || format!("the server could not find the metric {metric} for {} {}", object.kind, object.name);
         self.objects.get(&key).copied().ok_or_else(missing)

@@ -1,5 +1,6 @@
 //! What a kubelet knows of its machine: addresses for pods, images it has, whether it is up.
 
+use super::fault::FULL_SPEED;
 use crate::controllers::events::Source;
 use fleet::Instant;
 use k8s_openapi::api::core::v1::Node;
@@ -25,6 +26,15 @@ pub(super) struct Host {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pulls: BTreeMap<Arc<str>, Instant>,
     pub(super) down: bool,
+    /// Whether it is cut off from the API server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) cut: bool,
+    /// At which part of its speed the machine works, percent.
+    #[serde(default = "full_speed", skip_serializing_if = "is_full_speed")]
+    pub(super) speed_percent: u32,
+    /// Bytes of its disk that are used by what is no pod's.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) litter: i64,
     /// Counts how often the machine has gone down or come up.
     pub(super) turn: u32,
     /// Whether the control plane has noticed that the machine is down.
@@ -32,6 +42,20 @@ pub(super) struct Host {
     /// Whether the machine will not come back; it is forgotten with its node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+}
+
+fn full_speed() -> u32 {
+    FULL_SPEED
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_full_speed(percent: &u32) -> bool {
+    *percent == FULL_SPEED
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(bytes: &i64) -> bool {
+    *bytes == 0
 }
 
 /// Addresses of a node and of a pod on it.
@@ -54,6 +78,9 @@ impl Host {
             images: BTreeSet::new(),
             pulls: BTreeMap::new(),
             down: false,
+            cut: false,
+            speed_percent: FULL_SPEED,
+            litter: 0,
             turn: 0,
             noticed: false,
             gone: false,

@@ -58,6 +58,34 @@ fn fails(scene: &Scene<'_, '_>, container: &Container, role: Role, before: u32) 
     }
 }
 
+/// The registry of an image, its path there and its tag, as containerd asks for it.
+fn parts(image: &str) -> (&str, String, &str) {
+    let (path, tag) = match image.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => (image, "latest"),
+    };
+    match path.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            (host, rest.to_owned(), tag)
+        }
+        Some(_) => ("registry-1.docker.io", path.to_owned(), tag),
+        None => ("registry-1.docker.io", format!("library/{path}"), tag),
+    }
+}
+
+/// Why a pull failed, in containerd's words.
+pub(super) fn why(image: &str, reason: PullError) -> String {
+    let attempt =
+        format!("failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\"");
+    if reason != PullError::Unreachable {
+        return format!("{attempt}: {image}: not found");
+    }
+    let (host, path, tag) = parts(image);
+    format!(
+        "{attempt}: failed to do request: Head \"https://{host}/v2/{path}/manifests/{tag}\": dial tcp: lookup {host}: i/o timeout"
+    )
+}
+
 impl Run {
     /// Begins to make a container: sees to its image first.
     pub(super) fn begin(&mut self, at: usize, scene: &mut Scene<'_, '_>) -> bool {
@@ -85,7 +113,7 @@ impl Run {
             return self.refuse(at, PullError::NeverPull, "Error: ErrImageNeverPull", scene);
         }
         scene.tell(false, "Pulling", at, format!("Pulling image \"{image}\""));
-        let fails = fails(scene, container, role, self.units[at].pull.0);
+        let fails = !scene.registry || fails(scene, container, role, self.units[at].pull.0);
         if present && !fails {
             let text = format!(
                 "Successfully pulled image \"{image}\" in {LOOKED_UP} ({LOOKED_UP} including waiting). Image size: {} bytes.",
@@ -104,7 +132,7 @@ impl Run {
         if !fails {
             scene.host.expect(&image, until);
         }
-        self.units[at].state = State::Pulling { since: scene.now(), until };
+        self.units[at].state = State::Pulling { since: scene.now(), until, fails };
         true
     }
     /// There is no image, and will be none for a while.
@@ -114,25 +142,27 @@ impl Run {
         let unit = &mut self.units[at];
         let back_off = BackOff::next(unit.pull.1, now, now);
         unit.pull = (unit.pull.0 + 1, Some(back_off));
+        unit.unpulled = Some(reason);
         let named = now + FAILURE_SHOWN.min(back_off.delay);
         unit.state = State::Unpulled { named, until: now + back_off.delay, reason };
         true
     }
     /// A pull is over.
     pub(super) fn pulled(&mut self, at: usize, scene: &mut Scene<'_, '_>) -> bool {
-        let (Some((container, role)), State::Pulling { since, .. }) =
+        let (Some((container, role)), State::Pulling { since, fails: failed, .. }) =
             (scene.container(at), &self.units[at].state)
         else {
             return false;
         };
-        let took = scene.now() - *since;
+        let (took, failed) = (scene.now() - *since, *failed);
         let image = container.image.clone().unwrap_or_default();
-        if fails(scene, container, role, self.units[at].pull.0) {
-            let why = format!(
-                "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
-            );
-            scene.tell(true, "Failed", at, format!("Failed to pull image \"{image}\": {why}"));
-            return self.refuse(at, PullError::Failed, "Error: ErrImagePull", scene);
+        // Of what was begun while there was a registry, nothing comes once there is none.
+        if failed || !scene.registry {
+            let stated = fails(scene, container, role, self.units[at].pull.0);
+            let reason = if stated { PullError::Failed } else { PullError::Unreachable };
+            let text = format!("Failed to pull image \"{image}\": {}", why(&image, reason));
+            scene.tell(true, "Failed", at, text);
+            return self.refuse(at, reason, "Error: ErrImagePull", scene);
         }
         scene.host.keep(&image);
         let seconds = took.as_seconds();
@@ -142,6 +172,7 @@ impl Run {
         );
         scene.tell(false, "Pulled", at, text);
         self.units[at].pull = (0, None);
+        self.units[at].unpulled = None;
         self.prepare(at, true, scene);
         true
     }
@@ -157,7 +188,7 @@ impl Run {
             self.units[at].state = State::Waiting;
             return self.begin(at, scene);
         }
-        if named <= now && named != Instant::EPOCH && reason == PullError::Failed {
+        if named <= now && named != Instant::EPOCH && reason.is_failure() {
             // Said once.
             self.units[at].state = State::Unpulled { named: Instant::EPOCH, until, reason };
             let image = scene.container(at).and_then(|(c, _)| c.image.clone()).unwrap_or_default();

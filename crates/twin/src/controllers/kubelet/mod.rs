@@ -5,10 +5,11 @@
 //! containers in [`resize`], and what all that looks like in [`podstatus`]. A pod has one timer, for what is due next of
 //! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
 //! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Which pods a node takes in says
-//! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
+//! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`], what under faults in [`fault`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
 
 mod admission;
 mod adopt;
+mod fault;
 mod host;
 mod image;
 mod listening;
@@ -32,6 +33,7 @@ use crate::store::{Change, ChangeKind};
 use crate::work::{self, files::Volumes};
 use crate::world::{Priority, Task};
 use admission::{REFUSAL, Refusal, Residents};
+use fault::{FULL_SPEED, slowed};
 use fleet::{Instant, Span};
 use host::Host;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -143,6 +145,11 @@ pub(crate) struct Kubelet {
     /// Nodes that may be short of something, or whose pods will use other amounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pressure: BTreeMap<Arc<str>, Pressure>,
+    /// Whether no kubelet reaches the API server, and whether no registry answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    mute: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    no_registry: bool,
     #[serde(skip)]
     residents: Residents,
     /// Pods to look at; empty at rest.
@@ -236,6 +243,11 @@ impl Kubelet {
         for (place, uid) in dirty {
             let Some(stored) = cx.pod(&place.0, &place.1, &uid) else { continue };
             let Object::Pod(pod) = &stored.object else { continue };
+            let cut =
+                pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).is_some_and(|node| self.is_cut(node));
+            if cut {
+                continue;
+            }
             match (is_deleting(&pod.metadata), self.runs.contains_key(&uid)) {
                 (true, false) => cx.finish_delete(Kind::Pod, &place.0, &place.1),
                 (true, true) => self.stop(cx, &uid, pod),
@@ -254,7 +266,12 @@ impl Kubelet {
         let Some(run) = self.runs.get_mut(uid).filter(|run| run.turn == turn) else { return };
         run.armed = None;
         if run.stage == Stage::Refused {
-            return self.refuse(cx, uid);
+            let node = run.node.clone();
+            // Who is not heard says so later.
+            if !self.is_cut(&node) {
+                self.refuse(cx, uid);
+            }
+            return;
         }
         self.look(cx, uid);
     }
@@ -291,7 +308,8 @@ impl Kubelet {
         let Some(run) = self.runs.get_mut(uid).filter(|run| run.stage == Stage::Mounting) else { return };
         if volumes::attached(cx, pod) {
             run.stage = Stage::Live;
-            run.sandbox_at = cx.now + SANDBOX;
+            let speed = self.hosts.get(&run.node).map_or(FULL_SPEED, |host| host.speed_percent);
+            run.sandbox_at = cx.now + slowed(SANDBOX, speed);
         }
     }
     /// Does what is due of a pod, says what happened, and sets the timer for what is due next.
@@ -300,7 +318,9 @@ impl Kubelet {
         let Some(stored) = cx.pod(&run.place.0, &run.place.1, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
         let Some(spec) = &pod.spec else { return };
-        let told = self.allocate(cx, uid, pod, spec);
+        let cut = self.is_cut(&run.node);
+        let told = if cut { None } else { self.allocate(cx, uid, pod, spec) };
+        let registry = !self.no_registry;
         let Some(mut run) = self.runs.remove(uid) else { return };
         let Some(host) = self.hosts.get_mut(&run.node) else { return };
         let node = run.node.clone();
@@ -317,13 +337,14 @@ impl Kubelet {
                 disks,
                 checkpoints,
                 durations,
+                registry,
                 said: told.into_iter().collect(),
             };
             run.sync(&mut scene);
             let due = run.due(&scene);
             (scene.said, due)
         };
-        for each in said {
+        for each in said.into_iter().filter(|_| !cut) {
             let about = About::new(&stored.object);
             let about = if let Some(field) = each.field { about.field(field) } else { about };
             let source = host.source(&node);
@@ -339,6 +360,9 @@ impl Kubelet {
         // What a pod takes that states nothing may be missing to one that does.
         if self.residents.state(&self.runs, &node) {
             self.watch_node(cx, &node, cx.now);
+        }
+        if cut {
+            return;
         }
         self.show(cx, uid, pod);
         if over {
@@ -387,11 +411,13 @@ impl Kubelet {
         let stored = job_of(cx, pod);
         let job = stored.as_ref().and_then(|s| s.object.as_job()).filter(|job| work::is_interruptible(job));
         let Some(job) = job else { return };
+        let speed = self.hosts.get(&run.node).map_or(FULL_SPEED, |host| host.speed_percent);
         let apps = run.units.iter().skip(run.inits).zip(&spec.containers);
         let saved = apps.filter_map(|(unit, container)| {
             let running = unit.running()?;
             let Doing::Until { at: Some(until), code, cost } = running.doing else { return None };
             let left = (until - cx.now).min(until - running.since - cost).max(Span::ZERO);
+            let left = left.scaled(i64::from(speed), i64::from(FULL_SPEED));
             let index = index_of(pod).map(Arc::from);
             Some(Checkpoint { index, container: container.name.as_str().into(), left, exit_code: code })
         });

@@ -3,6 +3,7 @@
 //! The rules are those of kubelet's `getPhase`, `convertToAPIContainerStatuses` and `status/generate.go`, version 1.36.
 
 use super::Run;
+use super::image::why;
 use super::scene::container;
 use super::sync::{Why, restarts_by_policy};
 use super::unit::{End, PullError, State, Unit};
@@ -143,10 +144,8 @@ struct Shown<'a> {
     now: Instant,
 }
 
-fn back_off_pulling(image: &str) -> ContainerState {
-    let text = format!(
-        "Back-off pulling image \"{image}\": ErrImagePull: failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
-    );
+fn back_off_pulling(image: &str, reason: PullError) -> ContainerState {
+    let text = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", why(image, reason));
     waiting("ImagePullBackOff", Some(text))
 }
 
@@ -164,13 +163,10 @@ fn waits(unit: &Unit, container: &Container, shown: &Shown<'_>) -> Option<Contai
     }
     Some(match &unit.state {
         State::Unpulled { named, reason, .. } => match reason {
-            PullError::Failed if *named <= shown.now => back_off_pulling(image),
-            PullError::Failed => {
-                let text = format!(
-                    "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
-                );
-                waiting("ErrImagePull", Some(text))
+            PullError::Failed | PullError::Unreachable if *named <= shown.now => {
+                back_off_pulling(image, *reason)
             }
+            PullError::Failed | PullError::Unreachable => waiting("ErrImagePull", Some(why(image, *reason))),
             PullError::NeverPull => {
                 let text = format!("Container image \"{image}\" is not present with pull policy of Never");
                 waiting("ErrImageNeverPull", Some(text))
@@ -182,7 +178,9 @@ fn waits(unit: &Unit, container: &Container, shown: &Shown<'_>) -> Option<Contai
                 waiting("InvalidImageName", Some(text))
             }
         },
-        State::Pulling { .. } if unit.pull.0 > 0 && unit.end.is_none() => back_off_pulling(image),
+        State::Pulling { .. } if unit.pull.0 > 0 && unit.end.is_none() => {
+            back_off_pulling(image, unit.unpulled.unwrap_or(PullError::Failed))
+        }
         _ => return None,
     })
 }

@@ -176,6 +176,12 @@ impl Kubelet {
             return;
         };
         let mut met = state.met;
+        if self.is_cut(node) {
+            // It says nothing now, and what it has to say later.
+            self.pressure.insert(node.clone(), Pressure { armed: None, met });
+            return self.watch_node(cx, node, cx.now);
+        }
+        let litter = self.hosts.get(node).map_or(0, |host| host.litter);
         if self.hosts.get(node).is_none_or(|host| host.down) {
             // Back before anybody has missed it, it tells on of what it told; later it begins anew.
             if met.iter().flatten().all(|at| *at + TRANSITION <= cx.now) {
@@ -195,7 +201,10 @@ impl Kubelet {
         for (signal, met) in SIGNALS.iter().zip(&mut met) {
             let (meals, step) = self.meals(cx, node, signal);
             soon(step);
-            let Some((least, left)) = left(cx, node, signal, &meals) else { continue };
+            let Some((least, mut left)) = left(cx, node, signal, &meals) else { continue };
+            if signal.resource != "memory" {
+                left = left.saturating_sub(litter);
+            }
             if left < least {
                 *met = Some(cx.now);
                 set_condition(cx, node, signal, true);

@@ -1,5 +1,6 @@
 //! Machines that go down and come back.
 
+use super::fault::{FULL_SPEED, slowed};
 use super::unit::{End, Reason, State};
 use super::{EXIT_KILLED, Kubelet, SANDBOX, Stage};
 use crate::controllers::{Cx, is_deleting};
@@ -11,7 +12,7 @@ use fleet::Span;
 use std::sync::Arc;
 
 /// How long a node may be silent before the control plane holds it for lost (`--node-monitor-grace-period`).
-const SILENCE: Span = Span::from_seconds(50);
+pub(super) const SILENCE: Span = Span::from_seconds(50);
 
 impl Kubelet {
     /// Whether a machine is known and up.
@@ -22,9 +23,12 @@ impl Kubelet {
     pub(crate) fn machine_down(&mut self, cx: &mut Cx<'_>, node: &str) {
         let Some(host) = self.hosts.get_mut(node) else { return };
         host.down = true;
-        host.turn += 1;
-        let task = Task::Silence { node: node.into(), turn: host.turn };
-        cx.timers.set(cx.now + SILENCE, Priority::Controller, task);
+        // Who is cut off has fallen silent before.
+        if !host.cut {
+            host.turn += 1;
+            let task = Task::Silence { node: node.into(), turn: host.turn };
+            cx.timers.set(cx.now + SILENCE, Priority::Controller, task);
+        }
         for run in self.runs.values_mut().filter(|run| &*run.node == node) {
             run.turn += 1;
             run.armed = None;
@@ -46,25 +50,19 @@ impl Kubelet {
     /// Whether the silence of a machine is to be acted on.
     pub(crate) fn notice(&mut self, node: &str, turn: u32) -> bool {
         let Some(host) = self.hosts.get_mut(node) else { return false };
-        let due = host.down && host.turn == turn;
+        let due = (host.down || host.cut) && host.turn == turn;
         host.noticed |= due;
         due
     }
     /// A machine comes up again: what was lost on it is restarted, or reported as failed. Returns
-    /// whether the control plane had noticed its absence.
+    /// whether the control plane had noticed its absence. One that is cut off waits until it is not: it knows of no pod before.
     pub(crate) fn machine_up(&mut self, cx: &mut Cx<'_>, node: &str) -> bool {
         let Some(host) = self.hosts.get_mut(node) else { return false };
         host.down = false;
-        host.turn += 1;
-        let noticed = std::mem::take(&mut host.noticed);
-        let lost: Vec<Arc<str>> =
-            self.runs.iter().filter(|(_, run)| &*run.node == node).map(|(uid, _)| uid.clone()).collect();
-        for uid in lost {
-            self.recover(cx, &uid);
-        }
-        noticed
+        self.hear(cx, node)
     }
-    fn recover(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
+    /// Starts a pod again that was lost with its machine, or reports it.
+    pub(super) fn recover(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
         let Some(place) = self.runs.get(uid).map(|run| run.place.clone()) else { return };
         let Some(stored) = cx.pod(&place.0, &place.1, uid) else { return };
         let Object::Pod(pod) = &stored.object else { return };
@@ -77,7 +75,8 @@ impl Kubelet {
         }
         let Some(run) = self.runs.get_mut(uid) else { return };
         run.stage = Stage::Live;
-        run.sandbox_at = cx.now + SANDBOX;
+        let speed = self.hosts.get(&run.node).map_or(FULL_SPEED, |host| host.speed_percent);
+        run.sandbox_at = cx.now + slowed(SANDBOX, speed);
         for at in 0..run.units.len() {
             let lost = run.units[at].running().map(|running| running.since);
             if let Some(since) = lost {

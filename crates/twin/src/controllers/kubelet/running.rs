@@ -1,5 +1,6 @@
 //! A running container: its start, its process, its hooks, its memory, its probes, and how it is stopped.
 
+use super::fault::slowed;
 use super::probe::{Check, Purpose, Seen};
 use super::scene::{self, Scene, Seat, message, message_path};
 use super::unit::{Doing, End, Reason, Running, State, Stop, Wake};
@@ -73,7 +74,8 @@ impl Run {
                 Doing::Script { process: Box::default(), wake: Wake::At { at: now, wakes: false } }
             }
             Some((Does::Lasts { run_for, exit_code }, cost)) => {
-                Doing::Until { at: run_for.map(|span| now.saturating_add(span)), code: exit_code, cost }
+                let until = |span| now.saturating_add(slowed(span, scene.host.speed_percent));
+                Doing::Until { at: run_for.map(until), code: exit_code, cost }
             }
             None => Doing::Until { at: None, code: 0, cost: Span::ZERO },
         };

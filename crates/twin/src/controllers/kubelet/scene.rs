@@ -40,6 +40,8 @@ pub(super) struct Scene<'a, 'b> {
     pub(super) disks: &'a mut Volumes,
     pub(super) checkpoints: &'a mut BTreeMap<Arc<str>, Vec<Checkpoint>>,
     pub(super) durations: Option<&'a Durations>,
+    /// Whether registries answer.
+    pub(super) registry: bool,
     pub(super) said: Vec<Said>,
 }
 

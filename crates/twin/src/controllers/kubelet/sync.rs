@@ -4,6 +4,7 @@
 //! turn on, the others together once all of those are done. Invariant: looking again at the same instant changes
 //! nothing.
 
+use super::fault::slowed;
 use super::scene::Scene;
 use super::unit::{BackOff, End, State};
 use super::{CONTAINER_START, EXIT_KILLED, GRACE_SECONDS, Run, STOP};
@@ -282,7 +283,7 @@ impl Run {
     }
     /// A container whose image is there is made, and runs after a moment.
     pub(super) fn prepare(&mut self, at: usize, fetched: bool, scene: &Scene<'_, '_>) {
-        let then = scene.now().max(self.sandbox_at) + CONTAINER_START;
+        let then = scene.now().max(self.sandbox_at) + slowed(CONTAINER_START, scene.host.speed_percent);
         self.units[at].state = State::Starting { at: then, fetched };
     }
 }

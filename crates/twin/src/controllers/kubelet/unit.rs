@@ -158,6 +158,9 @@ pub(super) enum State {
     Pulling {
         since: Instant,
         until: Instant,
+        /// Whether it will not come: nobody has it, or no registry answered.
+        #[serde(default)]
+        fails: bool,
     },
     /// Its image could not be pulled; that is tried again then, and called a back-off from `named` on (the epoch once
     /// that has been said).
@@ -182,8 +185,17 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum PullError {
     Failed,
+    /// The registry did not answer.
+    Unreachable,
     NeverPull,
     InvalidName,
+}
+
+impl PullError {
+    /// Whether a pull was tried.
+    pub(super) fn is_failure(self) -> bool {
+        matches!(self, PullError::Failed | PullError::Unreachable)
+    }
 }
 
 /// A container of a pod.
@@ -200,6 +212,9 @@ pub(super) struct Unit {
     pub(super) crash_loop: Option<Span>,
     /// Failed pulls so far, and the back-off between them.
     pub(super) pull: (u32, Option<BackOff>),
+    /// Why the last pull failed, while it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unpulled: Option<PullError>,
     /// What it was given, where that is not what the spec says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) given: Option<Box<Given>>,
@@ -218,6 +233,7 @@ impl Unit {
             back_off: None,
             crash_loop: None,
             pull: (0, None),
+            unpulled: None,
             given: None,
             log: String::new(),
         }

@@ -111,7 +111,13 @@ impl Own {
         self.pods_due = None;
         let flow = &mut self.flow;
         for (uid, known) in &mut self.pods {
-            let (is_listed, capacity) = listed.get(uid).copied().unwrap_or((false, known.capacity));
+            let (is_listed, capacity) = match listed.get(uid) {
+                Some((listed, full)) => {
+                    let rate = capacity_at(full.rate, kubelet.speed_percent(uid));
+                    (*listed, Capacity { rate, ..*full })
+                }
+                None => (false, known.capacity),
+            };
             known.capacity = capacity;
             if is_listed != known.listed {
                 known.listed = is_listed;
@@ -153,6 +159,12 @@ impl Own {
         let crossing = self.flow.next_change().map(|after| now + after);
         changes.into_iter().chain(crossing).chain(self.pods_due).min()
     }
+}
+
+/// What a pod can do whose machine works at so many percent of its speed.
+fn capacity_at(rate: i64, percent: u32) -> i64 {
+    let rate = i128::from(rate) * i128::from(percent) / 100;
+    i64::try_from(rate).unwrap_or(i64::MAX).max(1)
 }
 
 /// Whether a pod is an endpoint that is sent to.
