@@ -7,6 +7,7 @@
 
 mod amounts;
 pub mod apiserver;
+pub mod campaign;
 pub mod cel;
 mod cloud;
 mod controllers;
