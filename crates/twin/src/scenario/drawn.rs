@@ -2,12 +2,12 @@
 
 use crate::World;
 use crate::physics::Borne;
-use fleet::ClusterId;
+use fleet::{ClusterId, Provenance};
 use serde::Serialize;
 
 /// How sure the figures are, and where they are from.
 const BASIS: &str = "estimated: power of the instance types (built-in table or fleet file) by the CPU that running containers \
-    request, PUE included; prices and embodied emissions of the machines while they were there; a scenario has no carbon intensity";
+    request, PUE included; carbon by the intensity of the grid zone; prices and embodied emissions of the machines while they were there";
 
 /// Energy, money and emissions of making the machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -19,6 +19,12 @@ pub struct Drawn {
     pub idle_kwh: f64,
     /// Energy of the work on them, kWh: pods that run, and those that have ended.
     pub dynamic_kwh: f64,
+    /// Emissions of all that energy, g CO2e; `None`: no intensity is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gco2e: Option<f64>,
+    /// Where the intensity is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intensity_from: Option<Provenance>,
     /// Emissions of making the machines, g CO2e; unknown ones count as none.
     pub embodied_gco2e: f64,
     /// Price of the machines, in `currency`.
@@ -48,8 +54,17 @@ pub struct DrawnByPod {
 }
 
 impl Drawn {
+    /// All energy, kWh.
+    pub fn kwh(&self) -> f64 {
+        self.idle_kwh + self.dynamic_kwh
+    }
     /// Until now.
-    pub(super) fn by(world: &World, home: &ClusterId, currency: &str) -> Drawn {
+    pub(super) fn by(
+        world: &World,
+        home: &ClusterId,
+        currency: &str,
+        intensity_from: Option<Provenance>,
+    ) -> Drawn {
         let (totals, by_pod) = (world.energy(home), world.energy_by_pod(home));
         let (totals, by_pod) = (totals.unwrap_or_default(), by_pod.unwrap_or_default());
         let kwh = |borne: Borne| borne.energy.as_kwh_f64();
@@ -63,6 +78,8 @@ impl Drawn {
             basis: BASIS.to_owned(),
             idle_kwh: totals.idle.as_kwh_f64(),
             dynamic_kwh: totals.dynamic.as_kwh_f64(),
+            gco2e: intensity_from.as_ref().map(|_| totals.carbon().as_grams_f64()),
+            intensity_from,
             embodied_gco2e: totals.embodied.as_grams_f64(),
             cost: totals.cost.as_units_f64(),
             currency: currency.to_owned(),

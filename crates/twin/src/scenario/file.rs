@@ -2,8 +2,8 @@
 
 use super::fault::{self, FaultFile};
 use super::{
-    Action, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Recorded, Removal, Scenario, Step, Subject, Target,
-    When,
+    Action, Change, ENTRIES_MAX, Expectation, LENGTH_MAX, Patch, Recorded, Removal, Scenario, Step, Subject,
+    Target, When, vary,
 };
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::{PatchType, Propagation, Subresource};
@@ -247,11 +247,19 @@ struct ExpectFile {
 /// # Errors
 /// Where, what stood there, and what would do.
 pub fn parse(text: &str) -> Result<Scenario, Error> {
+    parse_changed(text, &[])
+}
+
+/// Reads a scenario in which something stands in the objects or the cluster instead of what is written.
+///
+/// # Errors
+/// As of [`parse`]; of a change, its place, what is wrong with it and what there is.
+pub fn parse_changed(text: &str, changes: &[Change]) -> Result<Scenario, Error> {
     let max = fleet::file::SIZE_MAX;
     if text.len() > max {
         return Err(Error::Size { found: text.len(), max });
     }
-    let file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
+    let mut file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
     for (name, found, expected) in
         [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, "Scenario")]
     {
@@ -268,6 +276,10 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
         if found > ENTRIES_MAX {
             return Err(field(name, format!("{found} entries"), format!("at most {ENTRIES_MAX}")));
         }
+    }
+    let mut cluster = with_defaults(file.cluster);
+    for change in changes {
+        vary::apply(change, &mut file.objects, &mut cluster)?;
     }
     let defined = defined(&file.objects);
     let length = span("for", &file.length, LENGTH_MAX)?;
@@ -287,10 +299,11 @@ pub fn parse(text: &str) -> Result<Scenario, Error> {
     Ok(Scenario {
         name: file.metadata.name,
         about: file.about.trim_end().to_owned(),
-        fleet: cluster(file.cluster)?,
+        fleet: fleet_of(&cluster)?,
         start,
         length,
         seed: file.seed.unwrap_or(1),
+        carbon: None,
         watch,
         objects: file.objects,
         traces: traces.collect::<Result<_, _>>()?,
@@ -318,12 +331,14 @@ fn recorded(path: &str, own: TraceFile) -> Result<Recorded, Error> {
 }
 
 /// A cluster as in a fleet file, where all has a default.
-fn cluster(stated: BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
-    let mut cluster = json!({"name": "twin", "region": "ap-northeast-2",
-        "nodeGroups": [{"name": "general", "instanceType": "m6i.large", "count": 3}]});
-    if let Some(all) = cluster.as_object_mut() {
-        all.extend(stated);
-    }
+fn with_defaults(stated: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let groups = json!([{"name": "general", "instanceType": "m6i.large", "count": 3}]);
+    let defaults = [("name", json!("twin")), ("region", json!("ap-northeast-2")), ("nodeGroups", groups)];
+    defaults.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(stated).collect()
+}
+
+/// A fleet of that one cluster.
+fn fleet_of(cluster: &BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
     let text = json!({"apiVersion": API_VERSION, "kind": "Fleet", "clusters": [cluster]}).to_string();
     fleet::file::parse(&text).map_err(|error| match error {
         fleet::file::Error::Field { field, found, expected } => {

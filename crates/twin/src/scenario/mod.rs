@@ -5,6 +5,7 @@
 //! states and events and every expectation's outcome. The same text gives the same bytes. Times are spans from the start.
 //! Errors name line and column, or the field by its path.
 
+mod course;
 mod drawn;
 mod expect;
 mod fault;
@@ -13,12 +14,17 @@ mod messages;
 mod run;
 mod timeline;
 mod traffic;
+mod vary;
+mod work;
 
+pub use course::{Course, CourseStep, QueueCourse, QueueStep, STEPS, ServiceCourse, ServiceStep};
 pub use drawn::{Drawn, DrawnByPod};
-pub use file::{Error, parse};
+pub use file::{Error, parse, parse_changed};
 pub use messages::{QueuePoint, QueueReport};
-pub use run::{Report, run};
+pub use run::{Outcome, Report, Setting, run, run_with};
 pub use traffic::{Point, Traffic};
+pub use vary::{Change, SHORT};
+pub use work::Work;
 
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::{PatchType, Propagation, Subresource};
@@ -26,7 +32,7 @@ use crate::drain::Flags;
 use crate::fault::Fault;
 use crate::kind::Kind;
 use crate::traffic::{Curve, Trace};
-use fleet::{FleetSpec, Instant, Span};
+use fleet::{FleetSpec, GridZone, Instant, Provenance, Series, Span};
 use serde_json::Value;
 
 /// Most objects, steps and expectations of a scenario, each.
@@ -48,7 +54,11 @@ pub struct Scenario {
     fleet: FleetSpec,
     start: Instant,
     length: Span,
-    seed: u64,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// Carbon intensity of the cluster's electricity and where it is from; `None`: that of a typical year of its grid zone,
+    /// if the built-in table has it.
+    pub carbon: Option<(Series, Provenance)>,
     watch: Vec<Kind>,
     objects: Vec<Value>,
     traces: Vec<Recorded>,
@@ -68,6 +78,18 @@ pub struct Recorded {
 }
 
 impl Scenario {
+    /// When it begins.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+    /// How long it lasts.
+    pub fn length(&self) -> Span {
+        self.length
+    }
+    /// Where the cluster's electricity is from.
+    pub fn grid_zone(&self) -> &GridZone {
+        &self.fleet.clusters[0].grid_zone
+    }
     /// Traces that have to be read before it is played, in the order in which they are stated.
     pub fn traces(&self) -> &[Recorded] {
         &self.traces

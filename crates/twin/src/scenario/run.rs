@@ -1,10 +1,12 @@
 //! Playing a scenario.
 
+use super::course::{Course, Recorder};
 use super::drawn::Drawn;
 use super::expect::{Progress, Seen, meant};
 use super::messages::{self, QueueReport};
 use super::timeline::Timeline;
 use super::traffic::{self, Telling, Traffic};
+use super::work::{self, Work};
 use super::{Action, Expectation, Scenario, Target};
 use crate::World;
 use crate::apiserver::{Options, PatchType, Request, Subresource, Verb};
@@ -12,7 +14,7 @@ use crate::drain::{self, Flags, OnWorld};
 use crate::fault::Fault;
 use crate::store::Objects;
 use crate::world::NodeChange;
-use fleet::{ClusterId, Instant, NodeName, Span};
+use fleet::{ClusterId, Instant, NodeName, Provenance, Series, SignalKind, Span, builtin};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,8 +40,36 @@ pub struct Report {
     pub expectations: Vec<Outcome>,
     /// Steps the API refused, with its words.
     pub refused: Vec<String>,
+    /// What became of the Jobs.
+    pub work: Work,
     /// What was drawn and paid until the end.
     pub drawn: Drawn,
+    /// How it went over time, for plots.
+    pub course: Course,
+    /// When it began, where, on what machines, and what chance was drawn from.
+    pub setting: Setting,
+}
+
+/// What a scenario was played on.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// First instant.
+    pub start: Instant,
+    /// How long it lasted, in seconds.
+    pub seconds: i64,
+    /// What chance was drawn from.
+    pub seed: u64,
+    /// Region of the cluster.
+    pub region: String,
+    /// Grid zone of the cluster.
+    pub grid_zone: String,
+    /// Node groups at the start: how many of which type, and where power, price and embodied emissions are from.
+    pub machines: Vec<String>,
+    /// How sure the power of the machines is: the least sure of them.
+    pub power: SignalKind,
+    /// The same of their prices.
+    pub price: SignalKind,
 }
 
 /// How an expectation came out.
@@ -54,6 +84,31 @@ pub struct Outcome {
     /// What was found instead.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub found: String,
+}
+
+impl Scenario {
+    /// Has its recorded requests come to a cluster of a world and makes its objects there, at the world's present instant; what
+    /// was refused, with why. Steps and expectations are left aside.
+    pub fn put(&self, world: &mut World, cluster: &ClusterId) -> Vec<String> {
+        let mut refused = Vec::new();
+        for own in &self.traces {
+            match &own.curve {
+                Some(curve) => {
+                    world.set_requests(cluster, &own.namespace, &own.service, curve.clone());
+                }
+                None => refused.push(format!("trace {:?} was not read", own.file)),
+            }
+        }
+        for (i, object) in self.objects.iter().enumerate() {
+            let Some(objects) = world.objects(cluster) else { continue };
+            let (told, request) = create(objects, object);
+            let done = request.and_then(|request| {
+                world.request(cluster, &request).map(|_| ()).map_err(|status| status.message)
+            });
+            refused.extend(done.err().map(|why| format!("cluster {cluster}: objects[{i}]: {told}: {why}")));
+        }
+        refused
+    }
 }
 
 impl Report {
@@ -106,12 +161,22 @@ struct Run<'a> {
     drains: Vec<(String, drain::Run)>,
     /// Whether the API server is at fault: that steps are refused is no surprise.
     refuses: bool,
+    /// What was seen of Jobs.
+    work: work::Seen,
+    course: Recorder,
+    carbon: Option<(Series, Provenance)>,
+    tell: &'a mut dyn FnMut(Span),
     /// Until when was told what the cluster autoscaler says of nodes that stay.
     heard: Instant,
 }
 
 /// Plays a scenario from its start to its end.
 pub fn run(scenario: &Scenario) -> Report {
+    run_with(scenario, &mut |_| {})
+}
+
+/// The same; `progress` is told how far it has come, [`STEPS`](super::STEPS) times.
+pub fn run_with(scenario: &Scenario, progress: &mut dyn FnMut(Span)) -> Report {
     let world = World::new(&scenario.fleet, scenario.start, scenario.seed);
     let home = scenario.fleet.clusters[0].id.clone();
     let undecided = Progress { outcome: None, found: String::new() };
@@ -128,10 +193,24 @@ pub fn run(scenario: &Scenario) -> Report {
         refused: Vec::new(),
         drains: Vec::new(),
         refuses: false,
+        work: work::Seen::default(),
+        course: Recorder::new(scenario.start, scenario.length),
+        carbon: carbon(scenario),
+        tell: progress,
         heard: scenario.start,
     };
+    if let Some((series, _)) = &run.carbon {
+        run.world.set_intensity(&run.home, series.clone());
+    }
     run.play();
     run.report()
+}
+
+/// The intensity that is stated, or that of a typical year.
+fn carbon(scenario: &Scenario) -> Option<(Series, Provenance)> {
+    let hours = usize::try_from(scenario.length.as_seconds() / 3600).unwrap_or(0) + 2;
+    let typical = || builtin::typical_year(scenario.grid_zone(), scenario.start, hours);
+    scenario.carbon.clone().or_else(typical)
 }
 
 impl Run<'_> {
@@ -154,6 +233,7 @@ impl Run<'_> {
         for stop in stops {
             let until = scenario.start + stop;
             while let Some(at) = self.next().filter(|at| *at <= until) {
+                self.sample_before(at);
                 self.world.advance_to(at);
                 self.drain_on();
                 // What a step at this instant changes is looked at with it.
@@ -161,12 +241,23 @@ impl Run<'_> {
                     self.look();
                 }
             }
+            self.sample_before(until);
             self.world.advance_to(until);
             for (i, step) in scenario.steps.iter().enumerate().filter(|(_, step)| step.at == stop) {
                 self.look_at_changes();
                 self.act(&format!("steps[{i}]"), stop, &step.action, true);
             }
             self.look();
+        }
+        self.sample_before(self.world.now() + Span::from_nanos(1));
+    }
+    /// Ends the steps of the course that end before an instant until which nothing happens.
+    fn sample_before(&mut self, at: Instant) {
+        while let Some(due) = self.course.due().filter(|due| *due < at) {
+            self.world.advance_to(due);
+            let intensity = self.carbon.as_ref().map(|(series, _)| series);
+            self.course.sample(&self.world, &self.home, intensity);
+            (self.tell)(due - self.scenario.start);
         }
     }
     /// When something may happen next.
@@ -218,6 +309,7 @@ impl Run<'_> {
         let Some(objects) = self.world.objects(&self.home) else { return };
         let now = (self.world.now() - self.scenario.start, self.world.now());
         self.timeline.take(objects, self.told, &self.scenario.watch, now);
+        self.work.take(objects, self.told, now.1);
         self.told = objects.version();
         // It looks once at an instant.
         for (at, line) in self.world.autoscaler_log(&self.home, self.heard + Span::from_nanos(1)) {
@@ -230,6 +322,7 @@ impl Run<'_> {
         let since = self.since();
         let requests = self.world.traffic(&self.home);
         let messages = self.world.messages(&self.home);
+        self.course.see(&requests, &messages);
         let lines = self.requests.take(since, &requests).into_iter();
         for line in lines.chain(self.messages.take(since, &messages)) {
             self.timeline.state_of(since, &line);
@@ -339,11 +432,39 @@ impl Run<'_> {
             expectations: self.scenario.expect.iter().zip(&self.progress).map(outcome).collect(),
             timeline: self.timeline.lines,
             lines_left_out: self.timeline.more,
-            drawn: Drawn::by(&self.world, &self.home, &self.scenario.fleet.currency),
+            work: self.work.report(self.world.now()),
+            drawn: Drawn::by(
+                &self.world,
+                &self.home,
+                &self.scenario.fleet.currency,
+                self.carbon.map(|(_, from)| from),
+            ),
+            course: self.course.course(),
+            setting: setting(self.scenario),
             traffic: self.requests.report(),
             queues: self.messages.report(),
             refused: self.refused,
         }
+    }
+}
+
+fn setting(scenario: &Scenario) -> Setting {
+    let cluster = &scenario.fleet.clusters[0];
+    let worst = |kind: &dyn Fn(&fleet::NodeGroup) -> SignalKind| {
+        cluster.node_groups.iter().map(kind).max().unwrap_or(SignalKind::Estimated)
+    };
+    let machine = |group: &fleet::NodeGroup| {
+        format!("{}: {} × {}; {}", group.name, group.count, group.instance_type, group.sources)
+    };
+    Setting {
+        start: scenario.start,
+        seconds: scenario.length.as_seconds(),
+        seed: scenario.seed,
+        region: cluster.region.to_string(),
+        grid_zone: cluster.grid_zone.to_string(),
+        machines: cluster.node_groups.iter().map(machine).collect(),
+        power: worst(&|group| group.rates_from.power.kind()),
+        price: worst(&|group| group.rates_from.price.kind()),
     }
 }
 
