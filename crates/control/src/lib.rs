@@ -11,6 +11,7 @@
 mod account;
 mod books;
 mod clusters;
+pub mod compare;
 mod copies;
 mod distances;
 mod effect;

@@ -3,10 +3,16 @@
 //! Honest by construction: the loop sees forecasts made from the past only, and is scored by what
 //! really happened. The same scenario and seed give the same bytes.
 
+mod course;
+
+pub use course::{ClusterCourse, Course, Served};
+
 use crate::event::Event;
 use crate::twin_driver::{self, TwinDriver};
+use course::Recorder;
 use fleet::{
-    ClusterId, FleetSpec, GridZone, Instant, PolicyKind, Provenance, Resources, Series, SignalKind, Span,
+    ClusterId, FleetSpec, GridZone, Instant, Joules, Money, PolicyKind, Provenance, Resources, Series,
+    SignalKind, Span,
 };
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
@@ -34,6 +40,31 @@ pub struct ZoneSeries {
     pub periodic: bool,
 }
 
+/// Hourly prices of electricity in a grid zone, negative ones among them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZonePrices {
+    /// When the first hour begins.
+    pub start: Instant,
+    /// Price of a kWh, hour by hour.
+    pub per_kwh: Vec<Money>,
+    /// Where they came from.
+    pub source: String,
+}
+
+impl ZonePrices {
+    /// What energy costs that was drawn within the hour of an instant; hours beyond the ends have the price of the last
+    /// one, or the first.
+    pub fn cost(&self, energy: Joules, within: Instant) -> Money {
+        let hour = (within - self.start).as_nanos().div_euclid(Span::HOUR.as_nanos());
+        let last = self.per_kwh.len().saturating_sub(1);
+        let hour = usize::try_from(hour).unwrap_or(0).min(last);
+        let price = self.per_kwh.get(hour).map_or(0, |price| price.as_nanos());
+        // A kWh is 3.6 × 10¹² µJ.
+        let (product, kwh) = (energy.as_microjoules().saturating_mul(price), 3_600_000_000_000);
+        Money::from_nanos((product + product.signum() * kwh / 2) / kwh)
+    }
+}
+
 /// One Job of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceJob {
@@ -52,6 +83,10 @@ pub struct Scenario {
     pub fleet: FleetSpec,
     /// Intensity of every zone of the fleet.
     pub carbon: BTreeMap<GridZone, ZoneSeries>,
+    /// What every cluster runs beside the Jobs: the objects and recorded requests of a scenario file.
+    pub services: Option<twin::scenario::Scenario>,
+    /// Prices of electricity, of zones where they are known.
+    pub prices: BTreeMap<GridZone, ZonePrices>,
     /// Jobs: when, where at home, what.
     pub jobs: Vec<(Instant, ClusterId, Job)>,
     /// First instant.
@@ -87,6 +122,32 @@ pub struct Row {
     pub busy_share: f64,
     /// Operational emissions of the idle nodes in that time, kg CO2e; the same work leaves them much the same.
     pub idle_carbon_kg: f64,
+    /// Energy of all machines, PUE included, kWh: by their own curves, busy and idle.
+    pub machines_kwh: f64,
+    /// Emissions of that energy, kg CO2e.
+    pub machines_carbon_kg: f64,
+    /// Price of all machines.
+    pub machines_usd: f64,
+    /// What that energy would cost at the zones' hourly prices of electricity, where those of all zones are known. Prices
+    /// of machines of a cloud have it in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub electricity_usd: Option<f64>,
+    /// How the Services were, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+}
+
+/// What came of one policy.
+#[derive(Debug)]
+pub struct Run {
+    /// The result.
+    pub row: Row,
+    /// Ledger lines, in the order they came.
+    pub ledger: Vec<ledger::Entry>,
+    /// How it went over time.
+    pub course: Course,
+    /// Objects of Services that the API refused, with its words.
+    pub refused: Vec<String>,
 }
 
 /// What a trace does not say, and what is taken instead. Printed with every result.
@@ -223,11 +284,7 @@ fn job_document(shape: &Shape) -> Option<Job> {
 }
 
 /// Runs the scenario under one policy. `progress` is told the virtual time now and then.
-pub fn run(
-    scenario: &Scenario,
-    policy: PolicyKind,
-    progress: &mut dyn FnMut(Instant),
-) -> (Row, Vec<ledger::Entry>) {
+pub fn run(scenario: &Scenario, policy: PolicyKind, progress: &mut dyn FnMut(Instant)) -> Run {
     let mut fleet = scenario.fleet.clone();
     fleet.policy.kind = policy;
     fleet.demo = None;
@@ -235,19 +292,33 @@ pub fn run(
     for (at, home, job) in &scenario.jobs {
         world.schedule(*at, home, create(job));
     }
+    let mut refused = Vec::new();
+    for cluster in fleet.clusters.iter().map(|cluster| &cluster.id) {
+        refused.extend(scenario.services.iter().flat_map(|services| services.put(&mut world, cluster)));
+    }
     let settings = twin_driver::settings(&fleet);
     let mut driver = TwinDriver::new(world, settings);
     tell_intensity(&mut driver, scenario, scenario.from);
     driver.begin();
     let mut at = scenario.from;
+    let mut recorder = Recorder::new(scenario);
     let last = scenario.to + FINISH_WITHIN;
     while at < last && (at < scenario.to || driver.ledger.len() < scenario.jobs.len()) {
         at = (at + Span::HOUR).floor_to(Span::HOUR);
         driver.run_until(at);
+        recorder.sample(&driver);
         tell_intensity(&mut driver, scenario, at);
         progress(at);
     }
-    (row(scenario, policy, &driver), driver.ledger)
+    let row = Row {
+        served: recorder.served(&driver),
+        machines_kwh: recorder.drawn.energy.as_kwh_f64(),
+        machines_carbon_kg: recorder.drawn.carbon.as_kg_f64(),
+        machines_usd: recorder.drawn.machines.as_units_f64(),
+        electricity_usd: recorder.drawn.electricity.map(Money::as_units_f64),
+        ..row(scenario, policy, &driver)
+    };
+    Run { row, ledger: driver.ledger, course: recorder.course, refused }
 }
 
 fn create(job: &Job) -> Request {
@@ -322,6 +393,11 @@ fn row(scenario: &Scenario, policy: PolicyKind, driver: &TwinDriver) -> Row {
         mean_wait_h: total.wait.as_hours_f64() / done,
         busy_share: driver.ledger.iter().map(ran).sum::<f64>() / there.max(1e-9),
         idle_carbon_kg: idle,
+        machines_kwh: 0.0,
+        machines_carbon_kg: 0.0,
+        machines_usd: 0.0,
+        electricity_usd: None,
+        served: None,
     }
 }
 
