@@ -31,7 +31,7 @@ mod webhooks;
 
 pub use backend::{Backend, Clock, ClockOrder, Speed};
 pub use connect::act::lease::NAMESPACE as LEASE_NAMESPACE;
-pub use connect::observe::{carbon, trace};
+pub use connect::observe::{carbon, electricity, trace};
 pub use connect::{contexts, rights};
 pub use control::whereabouts;
 pub use twin::import as twin_document;
