@@ -7,6 +7,8 @@ mod client;
 mod commands;
 mod format;
 mod options;
+mod progress;
+mod report;
 mod table;
 
 use std::process::ExitCode;

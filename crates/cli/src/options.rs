@@ -378,7 +378,7 @@ impl Period {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Simulate {
     /// A scenario file (YAML): what happens on a twin, and whether it is as expected
     #[arg(value_name = "SCENARIO", conflicts_with_all = ["jobs", "from"])]
@@ -407,6 +407,34 @@ pub struct Simulate {
     /// Share of Jobs that may be paused (0 to 1)
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub interruptible: f64,
+    /// What every cluster runs beside the Jobs: the objects and recorded requests of a scenario file
+    #[arg(long, value_name = "SCENARIO", conflicts_with = "scenario")]
+    pub services: Option<PathBuf>,
+    /// Hourly prices of electricity (CSV or CSV.gz with time_utc and columns ZONE_usd_per_mwh)
+    #[arg(long, env = "KUBERCARBON_PRICES", value_name = "FILE", conflicts_with = "scenario")]
+    pub prices: Option<PathBuf>,
+    /// Also write a report: one HTML page with plots, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Of a scenario: play it with each of several values, and say which is better at what. PLACE is KIND/NAME:FIELD.PATH
+    /// of an object, a field of the cluster such as nodeGroups.general.type, or one of: replicas, requests.cpu,
+    /// requests.memory, limits.cpu, limits.memory, hpa.target, hpa.min, hpa.max, service.time, service.concurrency,
+    /// nodegroup.type, nodegroup.count, nodegroup.min, nodegroup.max, region. Repeat for every combination
+    #[arg(long, value_name = "PLACE=VALUE,VALUE", requires = "scenario")]
+    pub vary: Vec<String>,
+    /// Of a scenario: play each variant with so many seeds, from the scenario's own on (1 to 100)
+    #[arg(long, default_value_t = 1, requires = "scenario", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub seeds: u32,
+    /// Threads that play variants; default: one a core. The result is the same
+    #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: Option<u32>,
+}
+
+impl Simulate {
+    /// Whether several runs of a scenario are compared.
+    pub fn varies(&self) -> bool {
+        !self.vary.is_empty() || self.seeds > 1
+    }
 }
 
 #[derive(Debug, Args)]

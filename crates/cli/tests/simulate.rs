@@ -120,3 +120,143 @@ fn wrong_input_is_refused_with_its_place() {
         }
     }
 }
+
+/// A rush that needs machines, whose boot times are drawn.
+const RUSH: &str = "apiVersion: kubercarbon.io/v1alpha1\nkind: Scenario\nmetadata: {name: rush}\nabout: A rush.\nfor: 15m\n\
+cluster: {nodeGroups: [{name: general, instanceType: m6i.large, count: 1, min: 1, max: 4}]}\n\
+objects:\n\
+- {apiVersion: v1, kind: Service, metadata: {name: web, annotations: {traffic.twin.kubercarbon.io/requests: '0s=5,2m=60', \
+traffic.twin.kubercarbon.io/service-time: 50ms}}, spec: {selector: {app: web}, ports: [{port: 80}]}}\n\
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1, selector: {matchLabels: {app: web}}, \
+template: {metadata: {labels: {app: web}}, spec: {containers: [{name: app, image: 'web:1', \
+resources: {requests: {cpu: '1'}, limits: {cpu: '1'}}}]}}}}\n\
+- {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: {scaleTargetRef: {apiVersion: apps/v1, \
+kind: Deployment, name: web}, minReplicas: 1, maxReplicas: 6, metrics: [{type: Resource, resource: {name: cpu, \
+target: {type: Utilization, averageUtilization: 70}}}]}}\n\
+expect:\n- {by: 14m, kind: Deployment, name: web, is: {status.readyReplicas: '>=3'}}\n";
+
+#[test]
+fn variants_are_the_same_whatever_the_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rush.yaml"), RUSH).unwrap();
+    let run = |more: &[&str]| {
+        let args = ["rush.yaml", "--vary", "hpa.target=50,90", "--vary", "hpa.max=1,6", "--seeds", "3"];
+        let output = simulate(dir.path(), &[&args[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let one = run(&["-o", "json", "--threads", "1"]);
+    assert_eq!(one, run(&["-o", "json", "--threads", "5"]));
+    let result: Value = serde_json::from_slice(&one).unwrap();
+    let names: Vec<&str> =
+        result["variants"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "hpa.target=50 hpa.max=1",
+            "hpa.target=50 hpa.max=6",
+            "hpa.target=90 hpa.max=1",
+            "hpa.target=90 hpa.max=6"
+        ]
+    );
+    let verdict = |variant: usize, measure: &str| {
+        let all = result["variants"][variant]["againstFirst"].as_array().unwrap();
+        all.iter().find(|d| d["measure"] == measure).unwrap()["verdict"].as_str().unwrap().to_owned()
+    };
+    // One pod cannot answer 60 a second, six can, and need machines.
+    assert_eq!((verdict(1, "errors"), verdict(1, "energy")), ("better".to_owned(), "worse".to_owned()));
+    // With one pod at most the target says nothing.
+    assert_eq!((verdict(2, "errors"), verdict(2, "energy")), ("same".to_owned(), "same".to_owned()));
+    let seeds = &result["variants"][1]["measures"]["energy"]["bySeed"];
+    assert_ne!(seeds[0], seeds[1], "boot times are drawn: {seeds}");
+    let table = String::from_utf8(run(&[])).unwrap();
+    assert!(table.contains("Against 1, over 3 seeds") && table.contains("better at"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+}
+
+#[test]
+fn a_place_that_is_not_there_is_refused_with_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rush.yaml"), RUSH).unwrap();
+    for (vary, parts) in [
+        ("hpa.traget=50,70", &["rush.yaml", "hpa.traget", "no such place", "hpa.target"][..]),
+        ("Deployment/wbe:spec.replicas=1", &["Deployment/wbe", "Deployment/web"]),
+        ("nodegroup.type=m6i.larg", &["cluster.nodeGroups[0].instanceType", "m6i.larg"]),
+        ("hpa.target", &["expected PLACE=VALUE"]),
+    ] {
+        let output = simulate(dir.path(), &["rush.yaml", "--vary", vary]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{vary}");
+        for part in parts {
+            assert!(text.contains(part), "{vary}: no {part:?} in {text}");
+        }
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn every_form_writes_a_report_that_stands_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rush.yaml"), RUSH).unwrap();
+    let mut hours = String::from("time_utc,KR_usd_per_mwh,JP-TK_usd_per_mwh\n");
+    for hour in 0..24 {
+        hours.push_str(&format!("2026-03-02T{hour:02}:00:00Z,{},{}\n", 50 + hour, 70 - hour));
+    }
+    std::fs::write(dir.path().join("prices.csv"), hours).unwrap();
+    let trace = trace(dir.path());
+    let jobs = [
+        "--jobs",
+        trace.to_str().unwrap(),
+        "--from",
+        "2026-03-02",
+        "--days",
+        "1",
+        "--policy",
+        "optimal,soonest",
+    ];
+    let with = [&jobs[..], &["--services", "rush.yaml", "--prices", "prices.csv"]].concat();
+    for (args, wanted) in [
+        (&["rush.yaml"][..], &["1 of 1", "Latency", "Grid intensity"][..]),
+        (&["rush.yaml", "--vary", "hpa.max=1,6"], &["Which is better at what", "hpa.max=6", "not judged"]),
+        (&with, &["Where the work ran", "Requests to Services", "Electricity, USD", "optimal", "forecast"]),
+    ] {
+        let output = simulate(dir.path(), &[args, &["--report", "report.html"]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
+        for part in wanted {
+            assert!(page.contains(part), "{args:?}: no {part:?}");
+        }
+        assert!(
+            page.len() < 1_000_000 && !page.contains("<script") && !page.contains("http"),
+            "{}",
+            page.len()
+        );
+    }
+    // Into a pipe nothing is drawn, whether or not --quiet says so.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubercarbon"));
+    let output = command
+        .current_dir(dir.path())
+        .args(["simulate", "rush.yaml", "--report", "r.html"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("A rush.\n\nreport: r.html ("), "{told:?}");
+    assert!(!told.contains(['\r', '\u{1b}']) && !told.contains('%'), "{told:?}");
+    let output = simulate(dir.path(), &[&with[..], &["-o", "json"]].concat());
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (row, course) = (&result["policies"][0], &result["courses"][0]);
+    let sum = |name: &str| -> f64 {
+        let clusters = course["clusters"].as_array().unwrap().iter();
+        clusters.flat_map(|c| c[name].as_array().unwrap()).map(|v| v.as_f64().unwrap()).sum()
+    };
+    for (total, hourly) in [
+        ("machines_kwh", "kwh"),
+        ("machines_carbon_kg", "carbonKg"),
+        ("machines_usd", "cost"),
+        ("electricity_usd", "electricity"),
+    ] {
+        let total = row[total].as_f64().unwrap();
+        assert!(total > 0.0 && (sum(hourly) / total - 1.0).abs() < 1e-9, "{hourly}: {total} {}", sum(hourly));
+    }
+    assert!(row["served"]["requests"].as_i64() > Some(1_000_000), "{row}");
+}

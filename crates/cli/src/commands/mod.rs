@@ -15,6 +15,7 @@ mod serve;
 mod simulate;
 mod solve;
 mod up;
+mod vary;
 
 use crate::options::{Command, Options, Twin};
 use clap::CommandFactory;
@@ -54,7 +55,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Release(release) => return ask::release(common, release),
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => match &simulate.scenario {
-            Some(file) => return scenario::run(common, file),
+            Some(file) if simulate.varies() => return vary::run(common, simulate, file),
+            Some(file) => return scenario::run(common, simulate, file),
             None => simulate::run(common, simulate)?,
         },
         Command::Solve(solve) => solve::run(common, solve)?,

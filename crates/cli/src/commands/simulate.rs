@@ -1,15 +1,15 @@
 //! `kubercarbon simulate`: policies compared on a twin, as fast as it goes.
 
-use crate::format;
 use crate::options::{Common, Simulate};
 use crate::table::{Align, Table};
+use crate::{format, progress, report};
 use anyhow::Context;
-use control::simulate::{self, Assumptions, Row, Scenario, TraceJob, ZoneSeries};
+use control::simulate::{self, Assumptions, Course, Row, Scenario, TraceJob, ZonePrices, ZoneSeries};
 use fleet::quantity::significant;
 use fleet::{FleetSpec, GridZone, Instant, Provenance, SignalKind, Span};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// History a forecast looks back on.
 const HISTORY: Span = Span::from_seconds(14 * 86_400);
@@ -20,6 +20,8 @@ const AFTER: Span = Span::from_seconds(35 * 86_400);
 struct Result {
     policies: Vec<Row>,
     assumptions: Vec<String>,
+    /// How each policy went, in the same order, hour by hour.
+    courses: Vec<Course>,
 }
 
 pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
@@ -45,23 +47,33 @@ pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<()> {
     );
     notes.extend(assumptions.describe());
     notes.extend(embodied_note(&fleet));
-    let scenario = Scenario { fleet, carbon, jobs, from, to, seed: options.seed };
-    let mut rows = Vec::new();
+    let services = options.services.as_deref().map(|file| services(file, options)).transpose()?;
+    let prices = options.prices.as_deref().map(prices).transpose()?.unwrap_or_default();
+    let scenario = Scenario { fleet, carbon, services, prices, jobs, from, to, seed: options.seed };
+    let (mut rows, mut courses) = (Vec::new(), Vec::new());
+    let length = (scenario.to - scenario.from).as_seconds().max(1) as u64;
     for policy in &options.policy {
-        let bar = progress(common.quiet, policy.as_str(), &scenario);
-        let (row, _) = simulate::run(&scenario, *policy, &mut |at| {
+        let bar = progress::bar(common.quiet, policy.as_str(), length);
+        let run = simulate::run(&scenario, *policy, &mut |at| {
             bar.set_position((at - scenario.from).as_seconds().max(0) as u64);
         });
         bar.finish_and_clear();
-        rows.push(row);
+        if let Some(why) = run.refused.first() {
+            anyhow::bail!("--services: {why}");
+        }
+        rows.push(run.row);
+        courses.push(run.course);
     }
     if !common.quiet {
         for note in &notes {
             eprintln!("assumed: {note}");
         }
     }
-    let result = Result { policies: rows, assumptions: notes };
-    format::show(common.print(), &result, |wide| render(&result.policies, wide))
+    let result = Result { policies: rows, assumptions: notes, courses };
+    if let Some(place) = &options.report {
+        write_report(place, &page(&scenario, &result), common.quiet)?;
+    }
+    format::show(common.print(), &result, |wide| render(&result, wide))
 }
 
 /// What the fleet's nodes are taken to embody where nobody knows.
@@ -71,19 +83,47 @@ fn embodied_note(fleet: &FleetSpec) -> Option<String> {
     (!unknown.is_empty()).then(|| format!("embodied carbon of {named} is unknown and counts as 0"))
 }
 
-/// A bar on stderr, when that is a terminal.
-fn progress(quiet: bool, policy: &str, scenario: &Scenario) -> ProgressBar {
-    let length = (scenario.to - scenario.from).as_seconds().max(1) as u64;
-    let bar = ProgressBar::new(length);
-    if quiet {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
+/// What clusters run beside the Jobs.
+fn services(file: &Path, options: &Simulate) -> anyhow::Result<server::scenario::Scenario> {
+    let name = || file.display().to_string();
+    let text = super::scenario::text(file)?;
+    super::scenario::read(file, &text, &[], &Simulate { carbon: None, ..options.clone() }).with_context(name)
+}
+
+fn prices(file: &Path) -> anyhow::Result<BTreeMap<GridZone, ZonePrices>> {
+    let bytes = server::signals::read_bounded(file)?;
+    Ok(server::electricity::read_csv(&file.display().to_string(), &bytes)?)
+}
+
+fn page(scenario: &Scenario, result: &Result) -> report::Page {
+    let mut carbon = Vec::new();
+    for known in scenario.carbon.values() {
+        let own = (known.from.source.clone(), known.from.kind);
+        if !carbon.contains(&own) {
+            carbon.push(own);
+        }
     }
-    let template = "{msg:>8} [{bar:30}] {percent:>3} %  {elapsed} gone, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+    let command = super::scenario::command();
+    report::policies::page(&report::policies::Results {
+        fleet: &scenario.fleet,
+        from: scenario.from,
+        rows: &result.policies,
+        courses: &result.courses,
+        assumptions: &result.assumptions,
+        carbon: &carbon,
+        prices: scenario.prices.values().next().map(|prices| prices.source.as_str()),
+        command: &command,
+    })
+}
+
+/// Writes a page, and says where.
+pub fn write_report(place: &Path, page: &report::Page, quiet: bool) -> anyhow::Result<()> {
+    let text = report::html(page);
+    std::fs::write(place, &text).with_context(|| format!("write the report {}", place.display()))?;
+    if !quiet {
+        eprintln!("report: {} ({} KB)", place.display(), text.len().div_ceil(1000));
     }
-    bar.set_message(policy.to_owned());
-    bar
+    Ok(())
 }
 
 /// Intensity of every zone of the fleet, with history for the forecasts.
@@ -126,7 +166,68 @@ fn zones(
     Ok(zones)
 }
 
-fn render(rows: &[Row], wide: bool) -> String {
+fn render(result: &Result, wide: bool) -> String {
+    let rows = &result.policies;
+    let mut text = jobs(rows, wide);
+    if rows.iter().any(|row| row.served.is_some()) {
+        text.push('\n');
+        text.push_str(&served(rows));
+    }
+    if wide {
+        text.push('\n');
+        text.push_str(&machines(result));
+    }
+    text
+}
+
+/// How the Services were under each policy.
+fn served(rows: &[Row]) -> String {
+    let right = Align::Right;
+    let mut table = Table::new(&[
+        ("SERVICES UNDER", Align::Left),
+        ("REQUESTS", right),
+        ("FAILED", right),
+        ("P50 ms", right),
+        ("P95 ms", right),
+        ("P99 ms", right),
+    ]);
+    for row in rows {
+        let Some(own) = &row.served else { continue };
+        let millis = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+        let [p50, p95, p99] = [own.p50_milliseconds, own.p95_milliseconds, own.p99_milliseconds].map(millis);
+        let policy = row.policy.as_str().to_owned();
+        table.row(vec![policy, own.requests.to_string(), own.failed.to_string(), p50, p95, p99]);
+    }
+    table.render()
+}
+
+/// What all machines came to under each policy, until the last Job had finished: so many hours.
+fn machines(result: &Result) -> String {
+    let (rows, right) = (&result.policies, Align::Right);
+    let priced = rows.iter().any(|row| row.electricity_usd.is_some());
+    let mut head = vec![
+        ("ALL MACHINES UNDER", Align::Left),
+        ("HOURS", right),
+        ("kWh", right),
+        ("kgCO2e", right),
+        ("USD", right),
+    ];
+    if priced {
+        head.push(("ELECTRICITY USD", right));
+    }
+    let mut table = Table::new(&head);
+    for (row, course) in rows.iter().zip(&result.courses) {
+        let mut cells = vec![row.policy.as_str().to_owned(), course.arrived.len().to_string()];
+        cells.extend([row.machines_kwh, row.machines_carbon_kg, row.machines_usd].map(significant));
+        if priced {
+            cells.push(row.electricity_usd.map_or_else(|| "-".to_owned(), significant));
+        }
+        table.row(cells);
+    }
+    table.render()
+}
+
+fn jobs(rows: &[Row], wide: bool) -> String {
     let mut head = vec![
         ("POLICY", Align::Left),
         ("JOBS", Align::Right),
