@@ -183,8 +183,10 @@ impl Signer {
             (0x87, &request.addresses),
             (0x86, &request.uris),
         ];
-        let names: Vec<u8> =
-            lists.iter().flat_map(|(tag, list)| list.iter().flat_map(|name| der(*tag, &[name]))).collect();
+        let names: Vec<u8> = lists
+            .iter()
+            .flat_map(|(tag, list)| list.iter().flat_map(move |name| der(*tag, &[name])))
+            .collect();
         if !names.is_empty() {
             let nameless = request.subject == [SEQUENCE, 0];
             all.push(extension(ALTERNATIVE_NAMES, nameless, &der(SEQUENCE, &[&names])));

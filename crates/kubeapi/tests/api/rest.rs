@@ -253,7 +253,7 @@ async fn lists_page_select_and_come_in_every_form() {
         table["rows"][0]["cells"].as_array().unwrap()[..5],
         [json!("n1"), json!("Ready"), json!("<none>"), json!("0s"), json!("v1.36.3")]
     );
-    assert_eq!(get(&twin, "/api/v1/nodes", "application/vnd.kubernetes.protobuf").await.0, 406);
+    assert_eq!(get(&twin, "/api/v1/nodes", "application/cbor").await.0, 406);
     assert_eq!(get(&twin, "/api/v1/gadgets", JSON).await.0, 404);
     assert_eq!(get(&twin, "/api/v1/nodes?resourceVersion=999", JSON).await.0, 504);
 }

@@ -33,9 +33,12 @@ const METRICS: (i64, i64) = (100, 100);
 /// The kinds looked at, found once.
 static APISERVICES: LazyLock<Kind> = LazyLock::new(|| Kind::document(GROUP, "apiservices"));
 
+/// A group with its priority, and its versions with theirs.
+type Priority = (&'static str, i64, &'static [(&'static str, i64)]);
+
 /// Groups of Kubernetes 1.36 with their priority, versions with theirs (`DefaultGenericAPIServicePriorities` and
 /// `apiVersionPriorities` of kube-apiserver). What is not here, it does not register.
-const PRIORITIES: [(&str, i64, &[(&str, i64)]); 21] = [
+const PRIORITIES: [Priority; 21] = [
     ("", 18_000, &[("v1", 1)]),
     ("apps", 17_800, &[("v1", 15)]),
     ("events.k8s.io", 17_750, &[("v1", 15), ("v1beta1", 5)]),
