@@ -94,7 +94,7 @@ fn bits(usage: u16) -> Vec<u8> {
 fn time(at: Instant) -> Vec<u8> {
     let text: String = at.to_rfc3339_seconds().chars().filter(char::is_ascii_alphanumeric).collect();
     let text = text.replace('T', "");
-    if text.as_str() < "2050" { der(0x17, &[text[2..].as_bytes()]) } else { der(0x18, &[text.as_bytes()]) }
+    if text.as_str() < "2050" { der(0x17, &[&text.as_bytes()[2..]]) } else { der(0x18, &[text.as_bytes()]) }
 }
 
 /// Whether whoever asks has the key they ask for.
