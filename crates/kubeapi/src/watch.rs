@@ -135,7 +135,7 @@ impl View {
             (false, true) => self.event(lines, "ADDED", &change.object, now),
             (true, true) => self.event(lines, "MODIFIED", &change.object, now),
             (true, false) if change.kind == ChangeKind::Deleted => {
-                self.event(lines, "DELETED", &change.object, now);
+                self.event(lines, "DELETED", &change.told(), now);
             }
             (true, false) => {
                 // It no longer matches: the client is told the state it knew, at the new version.

@@ -89,16 +89,35 @@ fn owner_with_load(objects: &Objects, pod: &Pod) -> Option<Arc<Stored>> {
 impl Bearers {
     /// Counts the pods among these that bear a load.
     pub(crate) fn of<'a>(objects: &Objects, pods: impl Iterator<Item = &'a Pod>) -> Bearers {
+        Bearers::counted(objects, pods.map(|pod| (pod, ready_since(pod).is_some(), None)))
+    }
+    /// The same of pods of which it is known whether they are ready; those of one number have one controller.
+    pub(crate) fn counted<'a>(
+        objects: &Objects,
+        pods: impl Iterator<Item = (&'a Pod, bool, Option<usize>)>,
+    ) -> Bearers {
         let mut bearers = Bearers::default();
-        for pod in pods {
-            let Some(controller) = controller(&pod.metadata) else { continue };
-            let owner = bearers.owners.entry(controller.uid.clone());
-            let owner = owner.or_insert_with(|| owner_with_load(objects, pod));
-            if let Some(owner) = owner.as_ref().filter(|_| ready_since(pod).is_some()) {
-                *bearers.ready.entry(owner.object.uid().to_owned()).or_default() += 1;
+        let mut sorts: BTreeMap<usize, (&Pod, i128)> = BTreeMap::new();
+        for (pod, ready, sort) in pods {
+            match sort {
+                Some(sort) => sorts.entry(sort).or_insert((pod, 0)).1 += i128::from(ready),
+                None => bearers.add(objects, pod, i128::from(ready)),
             }
         }
+        sorts.into_values().for_each(|(pod, ready)| bearers.add(objects, pod, ready));
         bearers
+    }
+    /// Counts so many ready pods of one's controller.
+    fn add(&mut self, objects: &Objects, pod: &Pod, ready: i128) {
+        let Some(controller) = controller(&pod.metadata) else { return };
+        if !self.owners.contains_key(&controller.uid) {
+            self.owners.insert(controller.uid.clone(), owner_with_load(objects, pod));
+        }
+        if let Some(Some(owner)) = self.owners.get(&controller.uid)
+            && ready > 0
+        {
+            *self.ready.entry(owner.object.uid().to_owned()).or_default() += ready;
+        }
     }
     fn owner(&self, objects: &Objects, pod: &Pod) -> Option<Arc<Stored>> {
         match self.owners.get(&controller(&pod.metadata)?.uid) {

@@ -12,6 +12,91 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// A part that versions of an object share until one of them changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Shared<T> {
+        Shared(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Changing it copies it where others have it.
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Shared<T> {
+    fn eq(&self, other: &Shared<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || *self.0 == *other.0
+    }
+}
+
+/// The members of a document but `apiVersion`, `kind` and `metadata`, by name. A copy shares each until it is changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Body(BTreeMap<Arc<str>, Shared<Value>>);
+
+impl Body {
+    /// A member.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).map(|value| &**value)
+    }
+    /// A member, to change.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.0.get_mut(name).map(|value| &mut **value)
+    }
+    /// A member, to change; null where there was none.
+    pub fn at_mut(&mut self, name: &str) -> &mut Value {
+        self.0.entry(name.into()).or_default()
+    }
+    /// Puts a member in place.
+    pub fn insert(&mut self, name: &str, value: Value) {
+        match self.0.get_mut(name) {
+            Some(own) => *own = value.into(),
+            None => drop(self.0.insert(name.into(), value.into())),
+        }
+    }
+    /// Takes a member away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+    /// All members, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    /// Whether a member is the same in both, absent ones included.
+    pub fn is_same(&self, other: &Body, name: &str) -> bool {
+        self.0.get(name) == other.0.get(name)
+    }
+}
+
+impl From<Map<String, Value>> for Body {
+    fn from(map: Map<String, Value>) -> Body {
+        Body(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
 
 /// An object of a kind nothing in the twin is typed for.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +108,7 @@ pub struct Document {
     /// Its metadata.
     pub metadata: ObjectMeta,
     /// Everything but `apiVersion`, `kind` and `metadata`.
-    pub body: Map<String, Value>,
+    pub body: Body,
 }
 
 impl serde::Serialize for Document {
@@ -32,7 +117,7 @@ impl serde::Serialize for Document {
         map.serialize_entry("apiVersion", &*self.api_version)?;
         map.serialize_entry("kind", self.kind.resource().name)?;
         map.serialize_entry("metadata", &self.metadata)?;
-        for (key, value) in &self.body {
+        for (key, value) in self.body.iter() {
             map.serialize_entry(key, value)?;
         }
         map.end()
@@ -40,20 +125,39 @@ impl serde::Serialize for Document {
 }
 
 impl Document {
-    fn from_value(kind: Kind, value: &Value) -> Result<Document, DecodeError> {
-        let wrong = |path: &str, message: String| DecodeError { path: path.to_owned(), message };
-        let Value::Object(parts) = value else { return Err(wrong(".", "expected an object".to_owned())) };
+    /// Of a kind, from the document as the API serves it, which is given back with the error.
+    fn from_whole(kind: Kind, mut whole: Value) -> Result<Document, (DecodeError, Value)> {
+        let Value::Object(parts) = &mut whole else {
+            return Err((
+                DecodeError { path: ".".to_owned(), message: "expected an object".to_owned() },
+                whole,
+            ));
+        };
         let metadata = match parts.get("metadata") {
             None | Some(Value::Null) => ObjectMeta::default(),
-            Some(meta) => *decode(meta)
-                .map_err(|e| DecodeError { path: format!("metadata.{}", e.path), message: e.message })?,
+            Some(meta) => match decode(meta) {
+                Ok(meta) => *meta,
+                Err(DecodeError { path, message }) => {
+                    return Err((DecodeError { path: format!("metadata.{path}"), message }, whole));
+                }
+            },
         };
         let resource = kind.stored().resource();
         let sent = parts.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         let api_version = if resource.custom { sent.to_owned() } else { resource.api_version() };
-        let rest = |(key, _): &(&String, &Value)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata");
-        let body = parts.iter().filter(rest).map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Document { kind: kind.stored(), api_version: api_version.into(), metadata, body })
+        let mut body = std::mem::take(parts);
+        ["apiVersion", "kind", "metadata"].iter().for_each(|part| drop(body.remove(*part)));
+        Ok(Document { kind: kind.stored(), api_version: api_version.into(), metadata, body: body.into() })
+    }
+    /// The document as the API serves it.
+    fn to_value(&self) -> Value {
+        let mut whole = Map::new();
+        let meta = serde_json::to_value(&self.metadata).expect("Kubernetes types serialise to JSON");
+        whole.insert("apiVersion".to_owned(), Value::String((*self.api_version).to_owned()));
+        whole.insert("kind".to_owned(), Value::String(self.kind.resource().name.to_owned()));
+        whole.insert("metadata".to_owned(), meta);
+        whole.extend(self.body.iter().map(|(name, part)| (name.to_owned(), part.clone())));
+        Value::Object(whole)
     }
 }
 
@@ -157,10 +261,20 @@ impl Object {
     }
     /// The document as the API serves it, `apiVersion` and `kind` included.
     pub fn to_value(&self) -> Value {
-        if let Object::Pod(pod) = self {
-            return serde_json::to_value(&*token::shown(pod)).expect("Kubernetes types serialise to JSON");
+        match self {
+            Object::Pod(pod) => {
+                serde_json::to_value(&*token::shown(pod)).expect("Kubernetes types serialise to JSON")
+            }
+            Object::Document(document) => document.to_value(),
+            typed => serde_json::to_value(typed).expect("Kubernetes types serialise to JSON"),
         }
-        each!(self, o => serde_json::to_value(o)).expect("Kubernetes types serialise to JSON")
+    }
+    /// The same as [`Object::from_value`], without a copy of what is kept as it comes; the error gives the document back.
+    pub(crate) fn from_whole(kind: Kind, whole: Value) -> Result<Object, (DecodeError, Value)> {
+        if kind.stored().is_typed() {
+            return Object::from_value(kind, &whole).map_err(|error| (error, whole));
+        }
+        Document::from_whole(kind, whole).map(|document| Object::Document(Box::new(document)))
     }
     /// Reads a document of `kind`; its `apiVersion` and `kind` must be those of the kind.
     pub fn from_value(kind: Kind, value: &Value) -> Result<Object, DecodeError> {
@@ -182,7 +296,10 @@ impl Object {
             Kind::Job => Object::Job(decode(value)?),
             Kind::Lease => Object::Lease(decode(value)?),
             Kind::PriorityClass => Object::PriorityClass(decode(value)?),
-            Kind::Document(_) => Object::Document(Box::new(Document::from_value(kind, value)?)),
+            Kind::Document(_) => {
+                let document = Document::from_whole(kind, value.clone()).map_err(|(error, _)| error)?;
+                Object::Document(Box::new(document))
+            }
         })
     }
     /// The bytes the API serves.

@@ -1,7 +1,7 @@
 //! The objects of one cluster: one increasing resource version, and a bounded history for watches.
 //!
 //! Invariants: every write gives a new version; an object's `metadata.resourceVersion` is the version
-//! of the write that put it there; a deletion has a version of its own. Objects are shared behind
+//! of the write that put it there; a deletion has a version of its own, under which its last state is told. Objects are shared behind
 //! [`Arc`] and never changed in place, so a reader keeps a consistent view for nothing. Rules of the
 //! API (validation, defaults, finalizers) live in [`crate::apiserver`], not here.
 
@@ -12,7 +12,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
@@ -110,10 +109,21 @@ pub struct Change {
     pub version: u64,
     /// What happened.
     pub kind: ChangeKind,
-    /// The object after (for a deletion: at the end).
+    /// The object after; for a deletion, the one before.
     pub object: Arc<Stored>,
     /// The object before; `None` when added.
     pub previous: Option<Arc<Stored>>,
+    /// The last state under the version of the deletion, made once somebody asks.
+    ended: Option<Arc<OnceLock<Arc<Stored>>>>,
+}
+
+impl Change {
+    /// The object as watches are told of it: of a deletion, its last state under the version of the deletion.
+    pub fn told(&self) -> Arc<Stored> {
+        let Some(ended) = &self.ended else { return self.object.clone() };
+        let last = || Stored::at(self.object.object.clone(), self.version);
+        ended.get_or_init(|| Arc::new(last().with_managed(self.object.managed.clone()))).clone()
+    }
 }
 
 /// The version asked for is older than the history kept.
@@ -222,6 +232,10 @@ impl Objects {
     pub(crate) fn has_metrics(&self) -> bool {
         !self.unmeasured
     }
+    /// Whether anything says what a pod uses for the requests of a Service.
+    pub(crate) fn is_any_borne(&self) -> bool {
+        !self.borne.is_empty()
+    }
     /// Version of the last write.
     pub fn version(&self) -> u64 {
         self.version
@@ -289,37 +303,42 @@ impl Objects {
         self.version += 1;
         object.meta_mut().resource_version = Some(self.version.to_string());
         let (kind, version) = (object.kind(), self.version);
-        let key: Key = (Arc::from(object.namespace()), Arc::from(object.name()));
-        let stored = |managed| Arc::new(Stored { object, version, managed, bytes: OnceLock::new() });
-        let (stored, previous) = match self.kinds.entry(kind).or_default().entry(key) {
-            Entry::Vacant(slot) => (slot.insert(stored(managed.flatten())).clone(), None),
-            Entry::Occupied(mut slot) => {
-                let stored = stored(managed.unwrap_or_else(|| slot.get().managed.clone()));
-                let previous = slot.insert(stored.clone());
+        let all = self.kinds.entry(kind).or_default();
+        let slot = all.get_mut(&(object.namespace(), object.name()) as &dyn Place);
+        let (stored, previous) = match slot {
+            Some(slot) => {
+                let managed = managed.unwrap_or_else(|| slot.managed.clone());
+                let stored = Arc::new(Stored { object, version, managed, bytes: OnceLock::new() });
+                let previous = std::mem::replace(slot, stored.clone());
                 (stored, Some(previous))
+            }
+            None => {
+                let key: Key = (Arc::from(object.namespace()), Arc::from(object.name()));
+                let managed = managed.flatten();
+                let stored = Arc::new(Stored { object, version, managed, bytes: OnceLock::new() });
+                all.insert(key, stored.clone());
+                (stored, None)
             }
         };
         let change = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        self.record(kind, Change { version, kind: change, object: stored.clone(), previous });
+        let change = Change { version, kind: change, object: stored.clone(), previous, ended: None };
+        self.record(kind, change);
         stored
     }
-    /// Takes an object away; returns its last state under the version of the deletion.
-    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+    /// Takes an object away. A deletion has a version of its own, which its last state is [told](Change::told) under.
+    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Change> {
         let kind = kind.stored();
         let previous = self.kinds.get_mut(&kind)?.remove(&(namespace, name) as &dyn Place)?;
         self.version += 1;
-        let mut object = previous.object.clone();
-        object.meta_mut().resource_version = Some(self.version.to_string());
-        let managed = previous.managed.clone();
-        let stored = Arc::new(Stored { object, version: self.version, managed, bytes: OnceLock::new() });
         let change = Change {
             version: self.version,
             kind: ChangeKind::Deleted,
-            object: stored.clone(),
+            object: previous.clone(),
             previous: Some(previous),
+            ended: Some(Arc::default()),
         };
-        self.record(kind, change);
-        Some(stored)
+        self.record(kind, change.clone());
+        Some(change)
     }
     fn record(&mut self, kind: Kind, change: Change) {
         self.last.insert(kind, self.version);

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use twin::apiserver::quantity::{NANO, Quantity};
-use twin::horizontal::{Memory, Metrics, Sample, Scale, Seen, Usage, look};
+use twin::horizontal::{ByPod, Memory, Metrics, Sample, Scale, Seen, Sighted, Usage, look};
 
 fn at(value: &Value) -> Instant {
     Instant::parse(value.as_str().unwrap()).unwrap()
@@ -36,20 +36,20 @@ fn milli(value: &Value) -> i64 {
 struct Step<'a>(&'a Value);
 
 impl Metrics for Step<'_> {
-    fn usage(&self) -> Cow<'_, [Usage]> {
+    fn usage(&self, pods: &[Sighted<'_>]) -> Cow<'_, ByPod<Usage>> {
         let one = |metric: &Value| {
             let used = |usage: &Value| {
                 usage.as_object().unwrap().iter().map(|(k, v)| (k.clone(), milli(v))).collect()
             };
             let containers = metric["containers"].as_object().unwrap();
-            Usage {
-                pod: metric["pod"].as_str().unwrap().to_owned(),
+            let usage = Usage {
                 at: at(&metric["timestamp"]),
                 window: Span::parse(metric["window"].as_str().unwrap()).unwrap(),
                 containers: containers.iter().map(|(name, usage)| (name.clone(), used(usage))).collect(),
-            }
+            };
+            (metric["pod"].as_str().unwrap().to_owned(), usage)
         };
-        self.0["podMetrics"].as_array().unwrap().iter().map(one).collect()
+        Cow::Owned(ByPod::named(pods, self.0["podMetrics"].as_array().unwrap().iter().map(one)))
     }
     fn of_pods(&self, metric: &str, _: Option<&LabelSelector>) -> Vec<(String, Sample)> {
         let all = self.0["custom"].as_array().into_iter().flatten();
@@ -117,7 +117,7 @@ fn play(case: &Value) -> (usize, Option<String>) {
             now: at(&step["syncAt"]),
             namespace: "prod",
             scale: Ok(Scale { wanted, there, selector: "app=web".to_owned() }),
-            pods: pods.values().collect(),
+            pods: pods.values().map(Sighted::new).collect(),
             selecting: vec!["prod/web".to_owned()],
             metrics: &metrics,
         };

@@ -63,9 +63,23 @@ pub(crate) fn read(kind: Kind, mut doc: Value) -> Result<(Value, Vec<String>), S
     let value = if kind.is_typed() || resource.custom {
         read.value
     } else {
-        apply::stored(&KUBERNETES, &shape, &read.value)
+        apply::stored(&KUBERNETES, &shape, read.value)
     };
     Ok((value, read.unknown))
+}
+
+/// A document's length in bytes of JSON, or somewhat more: every byte of a text may take six.
+fn bytes_at_most(doc: &Value) -> usize {
+    let text = |text: &str| 6 * text.len() + 2;
+    match doc {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 24,
+        Value::String(own) => text(own),
+        Value::Array(list) => list.iter().map(|item| bytes_at_most(item) + 1).sum::<usize>() + 2,
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| text(key) + bytes_at_most(value) + 2).sum::<usize>() + 2
+        }
+    }
 }
 
 /// A document of a kind as it is stored, from one that was read as that kind.
@@ -75,7 +89,8 @@ pub(crate) fn typed(kind: Kind, mut doc: Value) -> Result<Object, Status> {
     if let Some(meta) = doc.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
     }
-    let object = Object::from_value(kind, &doc).map_err(|error| {
+    let small = bytes_at_most(&doc) <= OBJECT_BYTES_MAX;
+    let object = Object::from_whole(kind, doc).map_err(|(error, doc)| {
         let found = at(&doc, &error.path).map_or("value", schema::json_name);
         let why = format!(
             "json: cannot unmarshal {found} into Go struct field {}.{}: {}",
@@ -83,7 +98,7 @@ pub(crate) fn typed(kind: Kind, mut doc: Value) -> Result<Object, Status> {
         );
         unreadable(resource, &why)
     })?;
-    if object.to_bytes().len() > OBJECT_BYTES_MAX {
+    if !small && object.to_bytes().len() > OBJECT_BYTES_MAX {
         return Err(Status::new(
             413,
             "RequestEntityTooLarge",

@@ -60,7 +60,7 @@ pub fn remove_if_unheld(
 
 /// Takes an object away, and with it every owner that only waited for it (foreground deletion).
 fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
-    let removed = ctx.objects.remove(kind, namespace, name)?;
+    let removed = ctx.objects.remove(kind, namespace, name)?.told();
     undefine(ctx, &removed.object);
     let mut owners = waiting_owners(ctx, &removed.object);
     for _ in 0..OWNERS_MAX {
@@ -73,7 +73,7 @@ fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Opt
         let gone = !is_held(&object);
         ctx.objects.put(object);
         if gone && let Some(removed) = ctx.objects.remove(kind, &namespace, &name) {
-            owners.extend(waiting_owners(ctx, &removed.object));
+            owners.extend(waiting_owners(ctx, &removed.object.object));
         }
     }
     Some(removed)

@@ -6,6 +6,7 @@ use super::quantity::Quantity;
 use super::quota::{Usage, amounts, of_pod};
 use super::status::Status;
 use crate::kind::Kind;
+use crate::object::Body;
 use crate::store::Objects;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
@@ -22,7 +23,7 @@ pub(super) fn any(objects: &Objects) -> bool {
 
 /// The limits of a namespace, a list for each LimitRange.
 fn limits(objects: &Objects, namespace: &str) -> Vec<Vec<Value>> {
-    let of = |body: &Map<String, Value>| body.get("spec")?.get("limits")?.as_array().cloned();
+    let of = |body: &Body| body.get("spec")?.get("limits")?.as_array().cloned();
     let documents = objects.list(*LIMIT_RANGES, Some(namespace)).filter_map(|s| s.object.as_document());
     documents.filter_map(|document| of(&document.body)).collect()
 }

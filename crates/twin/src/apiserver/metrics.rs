@@ -157,17 +157,28 @@ fn containers<'a>(
     pod: &'a Pod,
     now: Instant,
 ) -> Option<Vec<(&'a str, Resources)>> {
-    let (spec, since) = (pod.spec.as_ref()?, measured_since(pod, now)?);
+    let since = measured_since(pod, now)?;
+    containers_after(objects, bearers, pod, now - since)
+}
+
+/// The same for one that has run for so long.
+fn containers_after<'a>(
+    objects: &Objects,
+    bearers: &Bearers,
+    pod: &'a Pod,
+    age: Span,
+) -> Option<Vec<(&'a str, Resources)>> {
+    let spec = pod.spec.as_ref()?;
     let runs = |name: &str| running(pod).find(|(own, _)| *own == name).is_some_and(|(_, runs)| runs);
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let running: Vec<&Container> = all.filter(|container| runs(&container.name)).collect();
     let mut used = bearers.used(objects, pod, &running);
     for (container, used) in running.iter().zip(&mut used) {
         if let Some(profile) = work::memory(pod, container) {
-            used.memory = Bytes::from_bytes(profile.at(now - since));
+            used.memory = Bytes::from_bytes(profile.at(age));
         }
         if let Some(profile) = work::cpu(pod, container) {
-            used.cpu = Cpu::from_nanos(profile.at(now - since));
+            used.cpu = Cpu::from_nanos(profile.at(age));
         }
     }
     Some(running.iter().map(|container| container.name.as_str()).zip(used).collect())
@@ -178,7 +189,7 @@ fn containers<'a>(
 pub(crate) struct Last<'a>(Option<(&'a Pod, Used)>);
 
 /// Whether the containers of two pods are called the same and ask for the same.
-pub(crate) fn ask_alike(a: &PodSpec, b: &PodSpec) -> bool {
+fn ask_alike(a: &PodSpec, b: &PodSpec) -> bool {
     let asks = |a: &Container, b: &Container| {
         a.name == b.name && a.resources == b.resources && a.restart_policy == b.restart_policy
     };
@@ -190,20 +201,26 @@ pub(crate) fn ask_alike(a: &PodSpec, b: &PodSpec) -> bool {
         && a.resources == b.resources
 }
 
+/// Whether what a pod uses goes with time.
+pub(crate) fn is_timed(pod: &Pod) -> bool {
+    let mut said = pod.metadata.annotations.iter().flatten();
+    said.any(|(key, value)| work::varies(key, value))
+}
+
+/// Whether there may be pods of which it is sure that they use what this one does.
+pub(crate) fn is_like_any(pod: &Pod) -> bool {
+    controller(&pod.metadata).is_some() && !is_timed(pod)
+}
+
 /// Whether two pods surely use the same: one controller, one template, the same containers running, both ready or neither,
 /// and nothing that is said of one alone or goes with time.
-fn are_alike(a: &Pod, b: &Pod) -> bool {
+pub(crate) fn are_alike(a: &Pod, b: &Pod) -> bool {
     fn owner(pod: &Pod) -> Option<&str> {
         controller(&pod.metadata).map(|owner| owner.uid.as_str())
     }
-    let timed = |pod: &Pod| {
-        let mut said = pod.metadata.annotations.iter().flatten();
-        said.any(|(key, value)| work::varies(key, value))
-    };
     let (Some(one), Some(other)) = (&a.spec, &b.spec) else { return false };
     a.metadata.annotations == b.metadata.annotations
-        && !timed(a)
-        && owner(a).is_some()
+        && is_like_any(a)
         && owner(a) == owner(b)
         && ready_since(a).is_some() == ready_since(b).is_some()
         && ask_alike(one, other)
@@ -219,24 +236,37 @@ pub(crate) fn usage_of<'a>(
     last: &mut Last<'a>,
 ) -> Option<Usage> {
     measured_since(pod, now).filter(|_| objects.has_metrics())?;
-    let told =
-        |used| Some(Usage { pod: pod.metadata.name.clone()?, at: now, window: WINDOW, containers: used });
+    let told = |containers| Some(Usage { at: now, window: WINDOW, containers });
     // Requests of Services come to some pods and not to others.
     let borne = |pod: &Pod| pod.metadata.uid.as_deref().and_then(|uid| objects.borne(uid));
     let alike = |like: &Pod| borne(like) == borne(pod) && are_alike(like, pod);
     if let Some((_, used)) = last.0.as_ref().filter(|(like, _)| alike(like)) {
         return told(used.clone());
     }
-    let used = containers(objects, bearers, pod, now)?;
+    let used = in_milli(containers(objects, bearers, pod, now)?);
+    last.0 = Some((pod, used.clone()));
+    told(used)
+}
+
+/// What an autoscaler is told of a pod that runs.
+pub(crate) fn used_by(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Used> {
+    containers(objects, bearers, pod, now).map(in_milli)
+}
+
+/// What it is told of a pod that runs and is [alike](are_alike) to this one, for which nobody sends requests.
+pub(crate) fn used_like(objects: &Objects, bearers: &Bearers, pod: &Pod) -> Option<Used> {
+    // It does not matter for how long: nothing goes with time.
+    containers_after(objects, bearers, pod, Span::ZERO).map(in_milli)
+}
+
+fn in_milli(used: Vec<(&str, Resources)>) -> Used {
     let milli = |used: Resources| {
         let cpu = used.cpu.as_nanos();
         let cpu = cpu / 1_000_000 + i64::from(cpu % 1_000_000 != 0);
         let memory = used.memory.as_bytes().saturating_mul(1000);
         BTreeMap::from([("cpu".to_owned(), cpu), ("memory".to_owned(), memory)])
     };
-    let used: Used = used.into_iter().map(|(name, used)| (name.to_owned(), milli(used))).collect();
-    last.0 = Some((pod, used.clone()));
-    told(used)
+    used.into_iter().map(|(name, used)| (name.to_owned(), milli(used))).collect()
 }
 
 fn pod_metrics(objects: &Objects, bearers: &Bearers, pod: &Pod, now: Instant) -> Option<Value> {

@@ -50,6 +50,7 @@ use crate::random::Stream;
 use crate::store::Objects;
 use fleet::Instant;
 
+pub(crate) use admission::is_anybody_asked;
 pub use admission::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;

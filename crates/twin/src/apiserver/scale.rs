@@ -63,17 +63,14 @@ pub fn scale(objects: &Objects, kind: Kind, stored: &Stored) -> Option<Value> {
 /// Replicas wanted and there, and the selector, as a Scale tells them; `None`: the kind has none.
 pub(crate) fn replicas(objects: &Objects, kind: Kind, stored: &Stored) -> Option<(i64, i64, String)> {
     let paths = paths(objects, kind)?;
-    let whole;
-    let body = match stored.object.as_document() {
-        Some(document) => &document.body,
-        None => {
-            whole = stored.to_value();
-            whole.as_object()?
+    let document = stored.object.as_document();
+    let whole = if document.is_some() { Value::Null } else { stored.to_value() };
+    let find = |path: &[String]| match (path, document) {
+        ([first, rest @ ..], Some(document)) => {
+            document.body.get(first).map_or(&Value::Null, |part| at(part, rest))
         }
-    };
-    let find = |path: &[String]| match path {
-        [first, rest @ ..] => body.get(first).map_or(&Value::Null, |part| at(part, rest)),
-        [] => &Value::Null,
+        ([], Some(_)) => &Value::Null,
+        (path, None) => at(&whole, path),
     };
     let number = |path: &[String]| find(path).as_i64().unwrap_or(0);
     let selector = paths.selector.as_ref().map(|path| selector_text(find(path))).unwrap_or_default();

@@ -71,12 +71,11 @@ fn has_generation(kind: Kind) -> bool {
 
 /// Whether what is counted differs: all but metadata and status.
 fn counted_differs(old: &Value, new: &Value) -> bool {
-    let parts = |doc: &Value| -> Vec<(String, Value)> {
+    fn parts(doc: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let counted = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata" | "status");
-        let map = doc.as_object().into_iter().flatten();
-        map.filter(|(key, _)| counted(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
-    parts(old) != parts(new)
+        doc.as_object().into_iter().flatten().filter(move |(key, _)| counted(key))
+    }
+    !parts(old).eq(parts(new))
 }
 
 /// Refuses a create in a namespace that is not there or going.
@@ -162,6 +161,22 @@ fn set_aside(
     status
 }
 
+/// A document without the members that are what is stored already, and those: they need not be read once more.
+fn set_aside_same(kind: Kind, mut body: Value, old: Option<&Value>) -> (Value, Map<String, Value>) {
+    let mut same = Map::new();
+    let as_stored = !kind.is_typed() && kind == kind.stored() && !kind.resource().custom;
+    if let (true, Some(parts), Some(old)) = (as_stored, body.as_object_mut(), old) {
+        let keys: Vec<String> = parts
+            .iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata"))
+            .filter(|(key, part)| old.get(key.as_str()) == Some(part))
+            .map(|(key, _)| key.clone())
+            .collect();
+        same.extend(keys.into_iter().filter_map(|key| parts.remove_entry(&key)));
+    }
+    (body, same)
+}
+
 /// A document somebody sent, as it is stored, and warnings about it.
 fn received(
     ctx: &Context<'_>,
@@ -170,7 +185,11 @@ fn received(
     old: Option<&Value>,
 ) -> Result<(Value, Vec<String>), Status> {
     let resource = request.kind.resource();
+    let (body, kept) = set_aside_same(request.kind, body, old);
     let (mut doc, mut unknown) = decode::read(request.kind, body)?;
+    if let Some(doc) = doc.as_object_mut() {
+        doc.extend(kept);
+    }
     let mut warnings = Vec::new();
     if resource.custom {
         let (schema, preserves) = schema_of(ctx, request.kind).ok_or_else(|| {

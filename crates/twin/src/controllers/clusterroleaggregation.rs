@@ -59,6 +59,6 @@ fn gathered(objects: &Objects, role: &Document) -> Option<Document> {
         return None;
     }
     let mut role = role.clone();
-    role.body.insert("rules".to_owned(), json!(rules));
+    role.body.insert("rules", json!(rules));
     Some(role)
 }

@@ -48,10 +48,10 @@ impl Disruption {
     }
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
         let object = &change.object.object;
-        let (namespace, name) = place(object);
         if object.kind() == Kind::Pod {
-            self.observe_pod(&namespace, &name, change);
+            self.observe_pod(change);
         } else if object.kind() == KINDS.budget {
+            let (namespace, name) = place(object);
             if change.kind == ChangeKind::Deleted {
                 if let Some(budgets) = self.budgets.get_mut(&namespace) {
                     budgets.remove(&name);
@@ -75,17 +75,17 @@ impl Disruption {
         let pods = pods.map(|stored| (stored.object.name().into(), stored.clone())).collect();
         budgets.insert(name, Budget { selector, pods });
     }
-    fn observe_pod(&mut self, namespace: &Arc<str>, pod: &Arc<str>, change: &Change) {
-        for (name, budget) in self.budgets.get_mut(namespace).into_iter().flatten() {
-            let selected =
-                change.kind != ChangeKind::Deleted && selects(&budget.selector, &change.object.object);
+    fn observe_pod(&mut self, change: &Change) {
+        let pod = &change.object.object;
+        for (name, budget) in self.budgets.get_mut(pod.namespace()).into_iter().flatten() {
+            let selected = change.kind != ChangeKind::Deleted && selects(&budget.selector, pod);
             let before = if selected {
-                budget.pods.insert(pod.clone(), change.object.clone())
+                budget.pods.insert(pod.name().into(), change.object.clone())
             } else {
-                budget.pods.remove(pod)
+                budget.pods.remove(pod.name())
             };
             if selected || before.is_some() {
-                self.dirty.insert((namespace.clone(), name.clone()));
+                self.dirty.insert((pod.namespace().into(), name.clone()));
             }
         }
     }

@@ -26,16 +26,16 @@ pub(crate) fn annotation<'a>(doc: &'a Document, key: &str) -> &'a str {
 /// Sets the value at a path, and makes the objects on the way there.
 pub(crate) fn set(doc: &mut Document, path: &[&str], value: Value) {
     let Some((last, way)) = path.split_last() else { return };
-    let mut map = &mut doc.body;
-    for key in way {
-        let next = map.entry((*key).to_owned()).or_insert_with(|| Value::Object(Map::new()));
-        if !next.is_object() {
-            *next = Value::Object(Map::new());
+    let Some((first, way)) = way.split_first() else { return doc.body.insert(last, value) };
+    let mut at = doc.body.at_mut(first);
+    for key in way.iter().chain([last]) {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
         }
-        let Value::Object(inner) = next else { return };
-        map = inner;
+        let Value::Object(map) = at else { return };
+        at = map.entry((*key).to_owned()).or_insert(Value::Null);
     }
-    map.insert((*last).to_owned(), value);
+    *at = value;
 }
 
 /// Sets an annotation.
@@ -73,7 +73,7 @@ impl Cx<'_> {
     ) -> Option<Arc<Stored>> {
         self.rewrite(place, |doc, old| {
             change(doc);
-            if doc.body.get("spec") != old.body.get("spec") {
+            if !doc.body.is_same(&old.body, "spec") {
                 doc.metadata.generation = Some(doc.metadata.generation.unwrap_or(0) + 1);
             }
         })
@@ -100,7 +100,7 @@ impl Cx<'_> {
             return false;
         }
         let mut new = old.clone();
-        new.body.insert(part.to_owned(), value);
+        new.body.insert(part, value);
         self.objects.put(Object::Document(Box::new(new)));
         true
     }

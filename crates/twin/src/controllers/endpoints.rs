@@ -8,7 +8,7 @@ use super::document::{annotate, annotation};
 use super::podcontrol::ready_since;
 use super::services::{self, KINDS, Pods, TRIGGERED};
 use super::{Cx, Place, is_deleting, time};
-use crate::object::{Document, Object};
+use crate::object::{Body, Document, Object};
 use crate::random::Stream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -165,7 +165,7 @@ pub(crate) fn reconcile(cx: &mut Cx<'_>, service: &Document, pods: &Pods) -> Opt
                 ..ObjectMeta::default()
             };
             let api_version = KINDS.endpoints.resource().api_version().into();
-            Document { kind: KINDS.endpoints, api_version, metadata, body: Map::new() }
+            Document { kind: KINDS.endpoints, api_version, metadata, body: Body::default() }
         }
     };
     new.metadata.labels = Some(labels(service));
@@ -179,7 +179,7 @@ pub(crate) fn reconcile(cx: &mut Cx<'_>, service: &Document, pods: &Pods) -> Opt
     if subsets.is_empty() {
         new.body.remove("subsets");
     } else {
-        new.body.insert("subsets".to_owned(), Value::Array(subsets));
+        new.body.insert("subsets", Value::Array(subsets));
     }
     if old == Some(&new) {
         return None;

@@ -10,7 +10,7 @@ use super::document::{annotate, at, text};
 use super::podcontrol::ready_since;
 use super::services::{self, KINDS, Pods, SERVICE_NAME, TRIGGERED};
 use super::{Cx, is_deleting, owned, time};
-use crate::object::{Document, Object};
+use crate::object::{Body, Document, Object};
 use crate::random::Stream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -300,10 +300,10 @@ impl Group<'_> {
 
     /// Puts a slice in place, if anything of it differs.
     fn put(&self, cx: &mut Cx<'_>, number: usize, ports: Value, slice: Slice) -> Option<u64> {
-        let mut body = Map::new();
-        body.insert("addressType".to_owned(), json!(self.address_type));
-        body.insert("endpoints".to_owned(), Value::Array(slice.endpoints));
-        body.insert("ports".to_owned(), ports);
+        let mut body = Body::default();
+        body.insert("addressType", json!(self.address_type));
+        body.insert("endpoints", Value::Array(slice.endpoints));
+        body.insert("ports", ports);
         let mut metadata = match &slice.old {
             Some(old) => old.metadata.clone(),
             None if is_deleting(&self.owner.metadata) => return None,
@@ -357,8 +357,8 @@ impl Group<'_> {
 }
 
 /// Whether two slices say the same; one without endpoints or ports may say so by `null`.
-fn same(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
-    let list = |map: &Map<String, Value>, key: &str| {
+fn same(old: &Body, new: &Body) -> bool {
+    let list = |map: &Body, key: &str| {
         map.get(key).filter(|value| !value.is_null()).cloned().unwrap_or_else(|| json!([]))
     };
     list(old, "endpoints") == list(new, "endpoints")

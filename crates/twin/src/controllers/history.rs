@@ -5,9 +5,9 @@
 use super::Cx;
 use super::owned::{KINDS, Owned, reference};
 use super::podcontrol::number;
-use crate::object::{Document, Object};
+use crate::object::{Body, Document, Object};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Label of a pod: the revision it is of.
@@ -47,7 +47,7 @@ pub(crate) fn revisions(cx: &mut Cx<'_>, owned: &Owned, object: &Object) -> Vec<
     let children = owned.children(object.uid(), KINDS.revision);
     let current = |name: &str| cx.objects.get(KINDS.revision, object.namespace(), name).cloned();
     let mut all: Vec<Revision> =
-        children.iter().filter_map(|stored| Revision::read(&current(stored.object.name())?.object)).collect();
+        children.filter_map(|stored| Revision::read(&current(stored.object.name())?.object)).collect();
     all.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
     let spec = object.as_document().and_then(|d| d.body.get("spec"));
     let mut template = spec.and_then(|s| s.get("template")).cloned().unwrap_or_default();
@@ -62,7 +62,7 @@ pub(crate) fn revisions(cx: &mut Cx<'_>, owned: &Owned, object: &Object) -> Vec<
             let mut back = all.remove(at);
             back.number = next;
             cx.edit((KINDS.revision, object.namespace(), &back.name), |doc| {
-                doc.body.insert("revision".to_owned(), json!(next));
+                doc.body.insert("revision", json!(next));
             });
             all.push(back);
         }
@@ -88,9 +88,9 @@ fn make(cx: &mut Cx<'_>, object: &Object, data: Value, number: i64) -> Revision 
     metadata.labels = Some(labels);
     metadata.annotations = object.meta().annotations.clone();
     metadata.owner_references = Some(vec![reference(object)]);
-    let mut body = Map::new();
-    body.insert("data".to_owned(), data.clone());
-    body.insert("revision".to_owned(), json!(number));
+    let mut body = Body::default();
+    body.insert("data", data.clone());
+    body.insert("revision", json!(number));
     let api_version = KINDS.revision.resource().api_version().into();
     cx.objects.put(Object::Document(Box::new(Document {
         kind: KINDS.revision,

@@ -105,7 +105,7 @@ fn make(cx: &mut Cx<'_>) -> bool {
             generation: (plural == "endpointslices").then_some(1),
             ..ObjectMeta::default()
         };
-        let body = body.as_object().cloned().unwrap_or_default();
+        let body = body.as_object().cloned().unwrap_or_default().into();
         let api_version = kind.resource().api_version().into();
         cx.objects.put(Object::Document(Box::new(Document { kind, api_version, metadata, body })));
         acted = true;

@@ -4,12 +4,18 @@
 //! one workload costs what it owns. It follows from the objects: it is not saved, and is read anew after loading.
 //! Within a round it shows what the controllers have heard of, as an informer does.
 
+mod tally;
+
+pub(crate) use tally::Tally;
+
+use super::scheduler::Labels;
 use super::{Cx, Place, is_deleting};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind, Stored};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 /// The kinds that make or manage pods, and what they keep beside them.
@@ -40,14 +46,24 @@ pub(crate) static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds {
     budget: Kind::document("policy", "poddisruptionbudgets"),
 });
 
-type Children = BTreeMap<(Kind, Arc<str>), Arc<Stored>>;
+/// Objects of one kind, by name.
+type Children = BTreeMap<Arc<str>, Arc<Stored>>;
 
-/// The index.
+/// What belongs to one owner, or to nobody in one namespace.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// By kind, as [`slot`] says.
+    kinds: [Children; 4],
+    /// Of the pods of an owner.
+    tally: Tally,
+}
+
+/// The index. Looked up by key alone, so that its order does not matter.
 #[derive(Debug, Default)]
 pub(crate) struct Owned {
-    by_owner: BTreeMap<Arc<str>, Children>,
+    by_owner: HashMap<Arc<str>, Shelf>,
     /// Objects without a controller, by namespace.
-    orphans: BTreeMap<Arc<str>, Children>,
+    orphans: HashMap<Arc<str>, Shelf>,
     read: bool,
 }
 
@@ -74,14 +90,30 @@ pub(crate) fn place(object: &Object) -> Place {
     (object.namespace().into(), object.name().into())
 }
 
-/// Whether objects of a kind are somebody's.
-fn is_indexed(kind: Kind) -> bool {
-    matches!(kind, Kind::Pod | Kind::Job) || kind == KINDS.replica_set || kind == KINDS.revision
+/// The place on a shelf of a kind whose objects are somebody's.
+fn slot(kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Pod => Some(0),
+        Kind::Job => Some(1),
+        Kind::Document(_) if kind == KINDS.replica_set => Some(2),
+        Kind::Document(_) if kind == KINDS.revision => Some(3),
+        _ => None,
+    }
 }
 
 /// Jobs follow their pods themselves.
 fn is_followed(meta: &ObjectMeta) -> bool {
     controller(meta).is_none_or(|owner| owner.kind != "Job")
+}
+
+fn owner(object: &Object) -> Option<&str> {
+    controller(object.meta()).map(|owner| owner.uid.as_str())
+}
+
+impl Shelf {
+    fn is_empty(&self) -> bool {
+        self.kinds.iter().all(BTreeMap::is_empty)
+    }
 }
 
 impl Owned {
@@ -92,54 +124,83 @@ impl Owned {
         }
         for kind in [Kind::Pod, Kind::Job, KINDS.replica_set, KINDS.revision] {
             for stored in cx.objects.list(kind, None) {
-                self.insert(stored);
+                self.insert(slot(kind), stored);
             }
         }
         true
     }
     /// Keeps up with a change.
     pub(crate) fn observe(&mut self, change: &Change) {
-        if !is_indexed(change.object.object.kind()) {
-            return;
-        }
+        let object = &change.object.object;
+        let Some(at) = slot(object.kind()) else { return };
+        let gone = change.kind == ChangeKind::Deleted;
         if let Some(previous) = &change.previous {
-            self.remove(&previous.object);
-        }
-        if change.kind != ChangeKind::Deleted {
-            self.insert(&change.object);
-        }
-    }
-    fn shelf(&mut self, object: &Object) -> (&mut BTreeMap<Arc<str>, Children>, Arc<str>) {
-        match controller(object.meta()) {
-            Some(owner) => (&mut self.by_owner, owner.uid.as_str().into()),
-            None => (&mut self.orphans, object.namespace().into()),
-        }
-    }
-    fn insert(&mut self, stored: &Arc<Stored>) {
-        let object = &stored.object;
-        if !is_followed(object.meta()) {
-            return;
-        }
-        let (shelf, key) = self.shelf(object);
-        shelf.entry(key).or_default().insert((object.kind(), object.name().into()), stored.clone());
-    }
-    fn remove(&mut self, object: &Object) {
-        let (shelf, key) = self.shelf(object);
-        if let Some(children) = shelf.get_mut(&key) {
-            children.remove(&(object.kind(), object.name().into()));
-            if children.is_empty() {
-                shelf.remove(&key);
+            let shelf =
+                if gone || owner(&previous.object) != owner(object) { None } else { self.shelf_mut(object) };
+            if let Some(shelf) = shelf
+                && let Some(own) = shelf.kinds[at].get_mut(object.name())
+            {
+                if owner(object).is_some() {
+                    shelf.tally.change(own.object.as_pod(), object.as_pod());
+                }
+                own.clone_from(&change.object);
+                return;
             }
+            self.remove(at, &previous.object);
+        }
+        if !gone {
+            self.insert(Some(at), &change.object);
         }
     }
-    fn of(shelf: &BTreeMap<Arc<str>, Children>, key: &str, kind: Kind) -> Vec<Arc<Stored>> {
-        let from = (kind, Arc::from(""));
-        let children = shelf.get(key).into_iter().flat_map(|children| children.range(from.clone()..));
-        children.take_while(|((k, _), _)| *k == kind).map(|(_, stored)| stored.clone()).collect()
+    fn shelf_mut(&mut self, object: &Object) -> Option<&mut Shelf> {
+        match owner(object) {
+            Some(owner) => self.by_owner.get_mut(owner),
+            None => self.orphans.get_mut(object.namespace()),
+        }
+    }
+    fn insert(&mut self, at: Option<usize>, stored: &Arc<Stored>) {
+        let object = &stored.object;
+        let Some(at) = at.filter(|_| is_followed(object.meta())) else { return };
+        let shelf = match owner(object) {
+            Some(owner) => {
+                let shelf = self.by_owner.entry(owner.into()).or_default();
+                shelf.tally.change(None, object.as_pod());
+                shelf
+            }
+            None => self.orphans.entry(object.namespace().into()).or_default(),
+        };
+        shelf.kinds[at].insert(object.name().into(), stored.clone());
+    }
+    fn remove(&mut self, at: usize, object: &Object) {
+        let Some(shelf) = self.shelf_mut(object) else { return };
+        let Some(own) = shelf.kinds[at].remove(object.name()) else { return };
+        if owner(object).is_some() {
+            shelf.tally.change(own.object.as_pod(), None);
+        }
+        if shelf.is_empty() {
+            match owner(object) {
+                Some(owner) => self.by_owner.remove(owner),
+                None => self.orphans.remove(object.namespace()),
+            };
+        }
+    }
+    fn of(shelf: Option<&Shelf>, kind: Kind) -> impl Iterator<Item = &Arc<Stored>> {
+        shelf.zip(slot(kind)).into_iter().flat_map(|(shelf, at)| shelf.kinds[at].values())
     }
     /// What an owner controls, of one kind, by name.
-    pub(crate) fn children(&self, uid: &str, kind: Kind) -> Vec<Arc<Stored>> {
-        Owned::of(&self.by_owner, uid, kind)
+    pub(crate) fn children(&self, uid: &str, kind: Kind) -> impl Iterator<Item = &Arc<Stored>> {
+        Owned::of(self.by_owner.get(uid), kind)
+    }
+    /// What the pods of an owner come to, where all are selected and nobody's pods stand in its namespace: then claiming
+    /// would change nothing.
+    pub(crate) fn tally(&self, owner: &Object, selects: impl Fn(&Labels) -> bool) -> Option<Cow<'_, Tally>> {
+        if Owned::of(self.orphans.get(owner.namespace()), Kind::Pod).next().is_some() {
+            return None;
+        }
+        let Some(shelf) = self.by_owner.get(owner.uid()) else { return Some(Cow::default()) };
+        let pods = || shelf.kinds[0].values().filter_map(|stored| stored.object.as_pod());
+        debug_assert!(shelf.tally == Tally::of(pods()), "pods of {} {}", owner.namespace(), owner.name());
+        shelf.tally.groups().all(|(labels, _)| selects(labels)).then(|| Cow::Borrowed(&shelf.tally))
     }
     /// What an owner controls of one kind and selects, after taking in what nobody controls and letting go what it no
     /// longer selects, by name. An owner that is being deleted does neither.
@@ -154,7 +215,7 @@ impl Owned {
         let mut claimed = Vec::new();
         for stored in self.children(owner.uid(), kind) {
             if selects(&stored.object) {
-                claimed.push(stored);
+                claimed.push(stored.clone());
             } else if !going && !is_deleting(stored.object.meta()) {
                 release(cx, &stored.object, owner.uid());
             }
@@ -162,7 +223,7 @@ impl Owned {
         if going {
             return claimed;
         }
-        for stored in Owned::of(&self.orphans, owner.namespace(), kind) {
+        for stored in Owned::of(self.orphans.get(owner.namespace()), kind) {
             if !is_deleting(stored.object.meta()) && selects(&stored.object) {
                 claimed.extend(adopt(cx, &stored.object, owner));
             }

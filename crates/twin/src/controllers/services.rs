@@ -109,10 +109,14 @@ impl Services {
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
         self.read(cx);
         let object = &change.object.object;
+        match object {
+            Object::Pod(_) => return self.observe_pod(change),
+            Object::Node(_) if change.kind == ChangeKind::Added => return self.look_at_all(),
+            Object::Document(_) => {}
+            _ => return,
+        }
         let place: Place = (object.namespace().into(), object.name().into());
         match object {
-            Object::Pod(_) => self.observe_pod(&place, change),
-            Object::Node(_) if change.kind == ChangeKind::Added => self.look_at_all(),
             Object::Document(document) if document.kind == KINDS.service => {
                 let gone = change.kind == ChangeKind::Deleted;
                 self.know(cx, place.clone(), (!gone).then_some(document));
@@ -184,18 +188,19 @@ impl Services {
         selected.pods = pods.map(|stored| (stored.object.name().into(), stored.clone())).collect();
         services.insert(name, selected);
     }
-    fn observe_pod(&mut self, (namespace, pod): &Place, change: &Change) {
-        let Some(services) = self.selecting.get_mut(namespace) else { return };
+    fn observe_pod(&mut self, change: &Change) {
+        let pod = &change.object.object;
+        let Some(services) = self.selecting.get_mut(pod.namespace()) else { return };
         let matters = matters(change);
         for (name, selected) in services {
-            let selects = change.kind != ChangeKind::Deleted && selected.selects(change.object.object.meta());
+            let selects = change.kind != ChangeKind::Deleted && selected.selects(pod.meta());
             let before = if selects {
-                selected.pods.insert(pod.clone(), change.object.clone())
+                selected.pods.insert(pod.name().into(), change.object.clone())
             } else {
-                selected.pods.remove(pod)
+                selected.pods.remove(pod.name())
             };
             if matters && (selects || before.is_some()) {
-                self.dirty.insert((namespace.clone(), name.clone()));
+                self.dirty.insert((pod.namespace().into(), name.clone()));
             }
         }
     }

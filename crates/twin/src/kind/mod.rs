@@ -51,7 +51,7 @@ impl DocumentKind {
 
 impl PartialEq for DocumentKind {
     fn eq(&self, other: &DocumentKind) -> bool {
-        self.key() == other.key()
+        std::ptr::eq(self.0, other.0) || self.key() == other.key()
     }
 }
 impl Eq for DocumentKind {}
@@ -62,7 +62,7 @@ impl PartialOrd for DocumentKind {
 }
 impl Ord for DocumentKind {
     fn cmp(&self, other: &DocumentKind) -> Ordering {
-        self.key().cmp(&other.key())
+        if std::ptr::eq(self.0, other.0) { Ordering::Equal } else { self.key().cmp(&other.key()) }
     }
 }
 impl Hash for DocumentKind {

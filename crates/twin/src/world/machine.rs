@@ -113,7 +113,7 @@ fn storage_class(spec: &ClusterSpec, now: Instant) -> Object {
         kind: Kind::document("storage.k8s.io", "storageclasses"),
         api_version: "storage.k8s.io/v1".into(),
         metadata,
-        body: body.as_object().cloned().unwrap_or_default(),
+        body: body.as_object().cloned().unwrap_or_default().into(),
     }))
 }
 

@@ -81,6 +81,38 @@ fn an_autoscaler_with_nothing_to_do_costs_nothing_and_misses_nothing() {
     assert_eq!(serde_json::to_string(&world).unwrap(), serde_json::to_string(&loaded).unwrap());
 }
 
+/// Where somebody could be asked about its Scale, an autoscaler sends a request; what comes of it is the same.
+#[test]
+fn a_workload_is_scaled_the_same_with_and_without_policies() {
+    let after = |asked: bool| -> Vec<Value> {
+        let mut world = scaled();
+        if asked {
+            let kind =
+                Kind::of_object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy").unwrap();
+            let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["nodes"]}]);
+            create(
+                &mut world,
+                kind,
+                json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+                    "metadata": {"name": "nodes.example.com"},
+                    "spec": {"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "true"}]}}),
+            );
+        }
+        let loads = ["1", "400m", "2400m"].into_iter().flat_map(|cpu| {
+            load(&mut world, cpu);
+            pass(&mut world, 400);
+            let mut web = get(&world, deployments(), "web");
+            let meta = web["metadata"].as_object_mut().unwrap();
+            ["resourceVersion", "uid"].iter().for_each(|key| drop(meta.remove(*key)));
+            [web, get(&world, autoscalers(), "web")["status"].clone()]
+        });
+        loads.collect()
+    };
+    let plain = after(false);
+    assert_eq!(plain, after(true));
+    assert_eq!(plain[4]["spec"]["replicas"], 10);
+}
+
 #[test]
 fn one_that_cannot_measure_says_so_and_not_too_often() {
     let mut world = scaled();

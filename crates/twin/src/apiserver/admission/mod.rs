@@ -148,6 +148,11 @@ static POLICIES: LazyLock<[Kind; 2]> = LazyLock::new(|| {
     ["validatingadmissionpolicies", "mutatingadmissionpolicies"].map(|plural| Kind::document(GROUP, plural))
 });
 
+/// Whether there are policies or webhooks that may be asked about a write.
+pub(crate) fn is_anybody_asked(objects: &Objects) -> bool {
+    any(objects) || has_webhooks(objects)
+}
+
 /// Whether a cluster has policies.
 pub(super) fn any(objects: &Objects) -> bool {
     POLICIES.iter().any(|kind| objects.count(*kind) > 0)

@@ -100,11 +100,11 @@ pub fn unmanaged(object: &Value) -> Value {
 /// The object as Kubernetes stores it: nulls, and lists and maps of nothing, are not written down in its own types.
 /// [`apply`] and [`update`] compare before that: who asks for an empty map owns it.
 pub fn as_stored(object: &Value, writer: &Writer<'_>) -> Value {
-    writer.root().stored(object)
+    writer.root().stored(object.clone())
 }
 
 /// A document of this shape without what is not written down.
-pub(crate) fn stored(schema: &Schema, shape: &Shape, object: &Value) -> Value {
+pub(crate) fn stored(schema: &Schema, shape: &Shape, object: Value) -> Value {
     At::root(schema, shape).stored(object)
 }
 

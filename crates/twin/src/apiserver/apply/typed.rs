@@ -492,10 +492,9 @@ impl<'a> At<'a> {
 
     /// The value as it is stored: without nulls, and without lists and maps of nothing that need not be there. What
     /// is known by its fields stays though it has none (`emptyDir: {}` says something), but for an object's parts.
-    pub fn stored(self, object: &Value) -> Value {
-        let Value::Object(parts) = object else { return object.clone() };
+    pub fn stored(self, object: Value) -> Value {
         let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-        match self.stored_at(&Value::Object(parts.clone())) {
+        match self.stored_at(object) {
             Value::Object(parts) => {
                 Value::Object(parts.into_iter().filter(|(_, part)| !empty(part)).collect())
             }
@@ -503,29 +502,29 @@ impl<'a> At<'a> {
         }
     }
 
-    fn stored_at(self, value: &Value) -> Value {
-        match (self.atom(Some(value)), value) {
+    fn stored_at(self, value: Value) -> Value {
+        let atom = self.atom(Some(&value));
+        match (atom, value) {
             (Atom::Map { fields, entries, .. }, Value::Object(map)) => {
-                let mut kept = Map::new();
-                for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
-                    let at = self.entry(fields, entries, name).unwrap_or(self.element(&ANY));
-                    let field = fields.and_then(|fields| fields.field(name));
-                    let of_nothing = match value {
+                let keep = |(name, value): (String, Value)| {
+                    let at = self.entry(fields, entries, &name).unwrap_or(self.element(&ANY));
+                    let field = fields.and_then(|fields| fields.field(&name));
+                    let of_nothing = match &value {
+                        Value::Null => return None,
                         Value::Array(list) => list.is_empty(),
                         Value::Object(map) => map.is_empty() && matches!(at.shape, Shape::Map(_)),
                         _ => false,
                     };
-                    if !of_nothing || field.is_none_or(|field| field.required) {
-                        kept.insert(name.clone(), at.stored_at(value));
-                    }
-                }
-                Value::Object(kept)
+                    let kept = !of_nothing || field.is_none_or(|field| field.required);
+                    kept.then(|| (name, at.stored_at(value)))
+                };
+                Value::Object(map.into_iter().filter_map(keep).collect())
             }
             (Atom::List(of, _), Value::Array(list)) => {
                 let at = self.element(of.unwrap_or(&ANY));
-                Value::Array(list.iter().map(|item| at.stored_at(item)).collect())
+                Value::Array(list.into_iter().map(|item| at.stored_at(item)).collect())
             }
-            _ => value.clone(),
+            (_, value) => value,
         }
     }
 

@@ -189,7 +189,7 @@ pub(crate) fn read(schema: &Value, preserves: bool, mut doc: Value) -> Result<(V
         if let Some(shape) = shape {
             let read = super::schema::read(&super::schema::KUBERNETES, shape, taken)?;
             gone.extend(read.unknown.into_iter().map(|path| format!("metadata.{path}")));
-            *meta = super::apply::stored(&super::schema::KUBERNETES, shape, &read.value);
+            *meta = super::apply::stored(&super::schema::KUBERNETES, shape, read.value);
         }
     }
     Ok((doc, gone))

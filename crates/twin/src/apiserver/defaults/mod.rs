@@ -32,9 +32,10 @@ type Doc = Map<String, Value>;
 
 /// Sets `key` where it is missing or null.
 fn set(map: &mut Doc, key: &str, value: Value) {
-    let slot = map.entry(key).or_insert(Value::Null);
-    if slot.is_null() {
-        *slot = value;
+    match map.get_mut(key) {
+        Some(slot) if slot.is_null() => *slot = value,
+        Some(_) => {}
+        None => drop(map.insert(key.to_owned(), value)),
     }
 }
 

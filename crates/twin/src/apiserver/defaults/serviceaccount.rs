@@ -102,18 +102,17 @@ fn admit_as(objects: &Objects, doc: &mut Value) -> Result<(), String> {
     spec.insert("serviceAccountName".to_owned(), json!(wanted));
     spec.insert("serviceAccount".to_owned(), json!(wanted));
     let account = account_of(objects, &namespace, &wanted)?;
-    let empty = Map::new();
-    let says = account.map_or(&empty, |account| &account.body);
-    let flag = |map: &Map<String, Value>| map.get("automountServiceAccountToken").and_then(Value::as_bool);
-    if flag(spec).or_else(|| flag(says)).unwrap_or(true) {
+    let said = |name: &str| account.and_then(|account| account.body.get(name));
+    let flag = |value: Option<&Value>| value.and_then(Value::as_bool);
+    const MOUNTS: &str = "automountServiceAccountToken";
+    if flag(spec.get(MOUNTS)).or_else(|| flag(said(MOUNTS))).unwrap_or(true) {
         mount(spec, &uid);
     }
-    let pulls = |map: &Map<String, Value>| {
-        map.get("imagePullSecrets")
-            .filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
-            .cloned()
+    let pulls = |value: Option<&Value>| {
+        value.filter(|list| list.as_array().is_some_and(|list| !list.is_empty())).cloned()
     };
-    if let (None, Some(secrets)) = (pulls(spec), pulls(says)) {
+    const PULLS: &str = "imagePullSecrets";
+    if let (None, Some(secrets)) = (pulls(spec.get(PULLS)), pulls(said(PULLS))) {
         spec.insert("imagePullSecrets".to_owned(), secrets);
     }
     match account.filter(|account| is_strict(account)) {

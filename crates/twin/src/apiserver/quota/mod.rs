@@ -161,7 +161,7 @@ pub(crate) fn set_status(objects: &mut Objects, quota: &Stored, used: &Usage) ->
         return false;
     }
     let mut document = document.clone();
-    document.body.insert("status".to_owned(), status);
+    document.body.insert("status", status);
     objects.put(Object::Document(document));
     true
 }

@@ -90,7 +90,7 @@ impl<'a, 'b> Sync<'a, 'b> {
         // As they are now: this controller may have deleted one in this round.
         let current =
             |name: &str| cx.objects.get(Kind::Job, object.namespace(), name)?.object.as_job().cloned();
-        let jobs = jobs.iter().filter_map(|s| current(s.object.name())).collect();
+        let jobs = jobs.filter_map(|s| current(s.object.name())).collect();
         let status = part(object, "status").unwrap_or_default();
         Some(Sync { about: About::new(object), cx, wakes, object, spec, status, jobs })
     }

@@ -262,10 +262,8 @@ impl Sync<'_, '_> {
             return true;
         }
         self.old().iter().any(|at| {
-            let pods = self.owned.children(self.sets[*at].object().uid(), Kind::Pod);
-            pods.iter()
-                .filter_map(|s| s.object.as_pod())
-                .any(|pod| !super::is_terminal(pod) || is_active(pod))
+            let mut pods = self.owned.children(self.sets[*at].object().uid(), Kind::Pod);
+            pods.any(|s| s.object.as_pod().is_some_and(|pod| !super::is_terminal(pod) || is_active(pod)))
         })
     }
     /// Writes status and revision, if they differ.
@@ -278,7 +276,7 @@ impl Sync<'_, '_> {
             return;
         };
         self.cx.edit(place, |doc| {
-            doc.body.insert("status".to_owned(), status);
+            doc.body.insert("status", status);
             doc.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), revision);
         });
     }

@@ -5,7 +5,7 @@ use crate::controllers::is_deleting;
 use crate::controllers::owned::{KINDS, controller, reference};
 use crate::controllers::podcontrol::annotation;
 use crate::kind::Kind;
-use crate::object::{Document, Object};
+use crate::object::{Body, Document, Object};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,21 @@ fn set_label(value: &mut Value, path: &[&str], hash: &str) {
     at[HASH] = json!(hash);
 }
 
+/// What of a Deployment's annotations its ReplicaSets have as well.
+fn copied(deployment: &Object) -> impl Iterator<Item = (&String, &String)> {
+    deployment.meta().annotations.iter().flatten().filter(|(key, _)| !OWN.contains(&key.as_str()))
+}
+
+/// The revision that a ReplicaSet's annotations say.
+fn number(own: &BTreeMap<String, String>) -> i64 {
+    own.get(REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a ReplicaSet's annotations are what [`annotations`] would make of them.
+fn is_marked(deployment: &Object, own: &BTreeMap<String, String>, revision: i64) -> bool {
+    number(own) >= revision && copied(deployment).all(|(key, value)| own.get(key) == Some(value))
+}
+
 /// What a ReplicaSet's annotations become when it is the one of the current template.
 fn annotations(
     deployment: &Object,
@@ -66,12 +81,9 @@ fn annotations(
     exists: bool,
 ) -> BTreeMap<String, String> {
     let mut all = own.clone();
-    let copied =
-        deployment.meta().annotations.iter().flatten().filter(|(key, _)| !OWN.contains(&key.as_str()));
-    all.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
+    all.extend(copied(deployment).map(|(key, value)| (key.clone(), value.clone())));
     let before = own.get(REVISION).cloned();
-    let number = before.as_deref().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
-    if number >= revision {
+    if number(own) >= revision {
         return all;
     }
     all.insert(REVISION.to_owned(), revision.to_string());
@@ -153,8 +165,8 @@ impl Sync<'_, '_> {
         let written = self.cx.edit_if(
             (KINDS.replica_set, &namespace, &name),
             |doc| {
-                let own = doc.metadata.annotations.as_ref();
-                let same = own.is_some_and(|own| annotations(deployment, own, revision, true) == *own);
+                let same =
+                    doc.metadata.annotations.as_ref().is_some_and(|own| is_marked(deployment, own, revision));
                 let ready = doc.body.get("spec").and_then(|spec| spec.get("minReadySeconds"));
                 !same || ready.map(Value::as_i64) != min_ready.map(|seconds| Some(i64::from(seconds)))
             },
@@ -222,13 +234,13 @@ impl Sync<'_, '_> {
         let mut selector = spec.and_then(|s| s.get("selector")).cloned().unwrap_or_default();
         set_label(&mut selector, &["matchLabels"], hash);
         let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
-        let mut body = Map::new();
+        let mut body = Body::default();
         let mut spec = json!({"replicas": wanted, "selector": selector, "template": template});
         if let Some(seconds) = self.spec.min_ready_seconds.filter(|seconds| *seconds != 0) {
             spec["minReadySeconds"] = json!(seconds);
         }
-        body.insert("spec".to_owned(), spec);
-        body.insert("status".to_owned(), json!({"replicas": 0}));
+        body.insert("spec", spec);
+        body.insert("status", json!({"replicas": 0}));
         let mut metadata = self.cx.new_meta(self.object.namespace(), name.to_owned());
         metadata.generation = Some(1);
         metadata.labels = serde_json::from_value(labels).ok();
@@ -245,6 +257,30 @@ impl Sync<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether anything is to be written is found as by writing it.
+    #[test]
+    fn marked_is_what_marking_would_not_change() {
+        let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let kind = KINDS.deployment;
+        let theirs = [map(&[]), map(&[("a", "b")]), map(&[("a", "c"), (REVISION, "7"), (MAX, "9")])];
+        let own = [
+            map(&[]),
+            map(&[(REVISION, "2")]),
+            map(&[(REVISION, "3"), ("a", "b"), ("d", "e")]),
+            map(&[(REVISION, "x")]),
+        ];
+        for (theirs, own) in theirs.iter().flat_map(|theirs| own.iter().map(move |own| (theirs, own))) {
+            let doc = json!({"metadata": {"name": "d", "namespace": "a", "annotations": theirs}});
+            let deployment = Object::from_value(kind, &doc).unwrap();
+            for revision in 0..5 {
+                let same = annotations(&deployment, own, revision, true) == *own;
+                assert_eq!(is_marked(&deployment, own, revision), same, "{theirs:?} {own:?} {revision}");
+            }
+        }
+    }
 
     /// Comparing in place gives what comparing bare copies does.
     #[test]

@@ -1,10 +1,10 @@
 //! A Deployment's status and conditions, and the clock of its progress.
 
 use super::{NO_DEADLINE, Sync};
-use crate::controllers::podcontrol::part;
 use crate::controllers::time;
 use fleet::{Instant, Span};
-use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus, ReplicaSetCondition};
+use serde::Deserialize;
 
 pub(super) const PROGRESSING: &str = "Progressing";
 const AVAILABLE: &str = "Available";
@@ -91,24 +91,20 @@ impl Sync<'_, '_> {
     }
     /// Counters and `Available`; everything else as it was.
     fn counted(&self) -> DeploymentStatus {
-        let statuses: Vec<ReplicaSetStatus> =
-            self.sets.iter().map(|set| part(set.object(), "status").unwrap_or_default()).collect();
-        let sum = |count: &dyn Fn(&ReplicaSetStatus) -> Option<i32>| -> i32 {
-            statuses.iter().filter_map(count).sum()
-        };
+        let sum = |field: &str| -> i32 { self.sets.iter().map(|set| set.counted(field)).sum() };
         let some = |number: i32| (number != 0).then_some(number);
-        let available = sum(&|s| s.available_replicas);
+        let available = sum("availableReplicas");
         let total: i32 = self.sets.iter().map(|set| set.wanted).sum();
         let mut status = DeploymentStatus {
             available_replicas: some(available),
             collision_count: self.status.collision_count,
             conditions: self.status.conditions.clone(),
             observed_generation: self.object.meta().generation,
-            ready_replicas: some(sum(&|s| s.ready_replicas)),
-            replicas: some(sum(&|s| Some(s.replicas))),
-            terminating_replicas: Some(sum(&|s| s.terminating_replicas)),
+            ready_replicas: some(sum("readyReplicas")),
+            replicas: some(sum("replicas")),
+            terminating_replicas: Some(sum("terminatingReplicas")),
             unavailable_replicas: some((total - available).max(0)),
-            updated_replicas: some(self.current.and_then(|at| statuses.get(at)).map_or(0, |s| s.replicas)),
+            updated_replicas: some(self.newest().map_or(0, |set| set.counted("replicas"))),
         };
         let new = if available >= self.min_available() {
             let text = "Deployment has minimum availability.".to_owned();
@@ -201,8 +197,9 @@ impl Sync<'_, '_> {
     fn failure(&self) -> Option<DeploymentCondition> {
         let order = self.current.into_iter().chain(self.old());
         order.into_iter().find_map(|at| {
-            let status: ReplicaSetStatus = part(self.sets[at].object(), "status")?;
-            let found = status.conditions?.into_iter().find(|c| c.type_ == FAILURE)?;
+            let all = self.sets[at].object().as_document()?.body.get("status")?.get("conditions")?;
+            let found = all.as_array()?.iter().find(|c| c.get("type").is_some_and(|kind| kind == FAILURE))?;
+            let found = ReplicaSetCondition::deserialize(found).ok()?;
             Some(DeploymentCondition {
                 type_: found.type_,
                 status: found.status,

@@ -3,14 +3,14 @@
 
 use super::limits::{Bounds, Memory};
 use super::metric::{self, Found};
-use super::replicas::{Sample, Tolerance};
+use super::replicas::{ByPod, Sample, Tolerance};
+use super::sight::Sighted;
 use crate::apiserver::quantity::{NANO, Quantity};
 use fleet::Instant;
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingRules, HorizontalPodAutoscalerCondition as Condition,
     HorizontalPodAutoscalerSpec as Spec, HorizontalPodAutoscalerStatus as Status, MetricStatus,
 };
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use std::borrow::Cow;
@@ -26,8 +26,6 @@ pub type Used = Arc<[(String, BTreeMap<String, i64>)]>;
 /// What a pod used, container by container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Of which pod.
-    pub pod: String,
     /// When, and over how long.
     pub at: Instant,
     /// Length of the window.
@@ -43,7 +41,7 @@ pub trait Metrics {
         None
     }
     /// What the selected pods use.
-    fn usage(&self) -> Cow<'_, [Usage]>;
+    fn usage(&self, pods: &[Sighted<'_>]) -> Cow<'_, ByPod<Usage>>;
     /// A metric of the selected pods.
     fn of_pods(&self, metric: &str, selector: Option<&LabelSelector>) -> Vec<(String, Sample)>;
     /// A metric of an object; the error is the API's text.
@@ -77,7 +75,7 @@ pub struct Seen<'a> {
     /// The target; the error is the API's text.
     pub scale: Result<Scale, String>,
     /// The pods its selector selects.
-    pub pods: Vec<&'a Pod>,
+    pub pods: Vec<Sighted<'a>>,
     /// All autoscalers that select some of these pods, as `NAMESPACE/NAME`.
     pub selecting: Vec<String>,
     /// The metrics APIs.

@@ -2,13 +2,13 @@
 
 use super::decide::{Look, Scale, milli, quantity};
 use super::replicas::{self, Sample, Samples, Target};
-use crate::apiserver::metrics::ask_alike;
+use super::sight::Sighted;
 use k8s_openapi::api::autoscaling::v2::{
     ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus, MetricIdentifier, MetricSpec,
     MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricSource, ObjectMetricStatus, PodsMetricSource,
     PodsMetricStatus, ResourceMetricStatus,
 };
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -125,7 +125,7 @@ fn resource(
     let mut status = MetricValueStatus::default();
     if let Some(average) = &target.average_value {
         let target = Target::Average(milli(average));
-        let found = replicas::of_pods(current, pods, samples, (&target, is_cpu), look.tolerance, now)
+        let found = replicas::of_pods(current, pods, &samples, (&target, is_cpu), look.tolerance, now)
             .map_err(failed)?;
         status.average_value = Some(quantity(found.average, binary));
         return Ok((found.replicas, format!("{name} resource"), status));
@@ -136,7 +136,7 @@ fn resource(
     let requests = requests(pods, name, container).map_err(failed)?;
     let target = Target::Utilization(percent, &requests);
     let found =
-        replicas::of_pods(current, pods, samples, (&target, is_cpu), look.tolerance, now).map_err(failed)?;
+        replicas::of_pods(current, pods, &samples, (&target, is_cpu), look.tolerance, now).map_err(failed)?;
     status.average_utilization = Some(found.utilization);
     status.average_value = Some(quantity(found.average, binary));
     let of = if container.is_empty() { "" } else { " container" };
@@ -150,43 +150,50 @@ fn usage(look: &Look<'_>, name: &str, container: &str) -> Result<Samples, String
             format!("unable to fetch metrics from resource metrics API: {why} (get pods.metrics.k8s.io)");
         return Err(format!("unable to get metrics for resource {name}: {why}"));
     }
-    let all = look.seen.metrics.usage();
+    let all = look.seen.metrics.usage(&look.seen.pods);
     if all.is_empty() {
         return Err(format!(
             "unable to get metrics for resource {name}: no metrics returned from resource metrics API"
         ));
     }
-    let mut samples = Samples::new();
-    for usage in all.iter() {
+    Ok(all.map(|usage| {
         let mut own = usage.containers.iter().filter(|(own, _)| container.is_empty() || own == container);
         let value: Option<i64> = if container.is_empty() {
             own.try_fold(0i64, |sum, (_, used)| Some(sum.saturating_add(used.get(name).copied()?)))
         } else {
             own.next().and_then(|(_, used)| used.get(name).copied())
         };
-        if let Some(value) = value.filter(|_| !usage.containers.is_empty()) {
-            samples.insert(usage.pod.clone(), Sample { at: usage.at, window: usage.window, value });
-        }
-    }
-    Ok(samples)
+        let value = value.filter(|_| !usage.containers.is_empty())?;
+        Some(Sample { at: usage.at, window: usage.window, value })
+    }))
 }
 
-/// What each pod requests of a resource.
-fn requests<'a>(pods: &[&'a Pod], name: &str, container: &str) -> Result<BTreeMap<&'a str, i64>, String> {
-    let mut all = BTreeMap::new();
-    let mut last: Option<(&PodSpec, i64)> = None;
+/// What each pod requests of a resource, by their places; the error is that of the first by name.
+fn requests(pods: &[Sighted<'_>], name: &str, container: &str) -> Result<Vec<i64>, String> {
+    let mut all = Vec::with_capacity(pods.len());
+    // Pods of one sort ask for the same.
+    let mut sorts: BTreeMap<usize, i64> = BTreeMap::new();
+    let mut wrong: Option<(&str, String)> = None;
     for pod in pods {
-        let own = pod.metadata.name.as_deref().unwrap_or_default();
-        // Pods of one template ask for the same.
-        let known = last.filter(|(spec, _)| pod.spec.as_ref().is_some_and(|own| ask_alike(spec, own)));
+        let known = pod.sort.and_then(|sort| sorts.get(&sort).copied());
         let asked = match known {
-            Some((_, asked)) => asked,
-            None => request(pod, own, name, container)?,
+            Some(asked) => asked,
+            None => match request(pod.pod, pod.name(), name, container) {
+                Ok(asked) => asked,
+                Err(why) => {
+                    if wrong.as_ref().is_none_or(|(first, _)| pod.name() < *first) {
+                        wrong = Some((pod.name(), why));
+                    }
+                    continue;
+                }
+            },
         };
-        last = pod.spec.as_ref().map(|spec| (spec, asked));
-        all.insert(own, asked);
+        if let Some(sort) = pod.sort {
+            sorts.insert(sort, asked);
+        }
+        all.push(asked);
     }
-    Ok(all)
+    wrong.map_or(Ok(all), |(_, why)| Err(why))
 }
 
 fn request(pod: &Pod, own: &str, name: &str, container: &str) -> Result<i64, String> {
@@ -220,13 +227,13 @@ fn request(pod: &Pod, own: &str, name: &str, container: &str) -> Result<i64, Str
 
 fn of_pods(look: &Look<'_>, current: i32, source: &PodsMetricSource) -> Result<Value, String> {
     let MetricIdentifier { name, selector } = &source.metric;
-    let samples: Samples = look.seen.metrics.of_pods(name, selector.as_ref()).into_iter().collect();
     if let Some(why) = look.seen.metrics.unavailable() {
         let why = format!(
             "unable to fetch metrics from custom metrics API: {why} (get pods.custom.metrics.k8s.io *)"
         );
         return Err(format!("unable to get metric {name}: {why}"));
     }
+    let samples = Samples::named(&look.seen.pods, look.seen.metrics.of_pods(name, selector.as_ref()));
     if samples.is_empty() {
         return Err(format!("unable to get metric {name}: no metrics returned from custom metrics API"));
     }
@@ -235,7 +242,7 @@ fn of_pods(look: &Look<'_>, current: i32, source: &PodsMetricSource) -> Result<V
     }
     let target = Target::Average(source.target.average_value.as_ref().map_or(0, milli));
     let (pods, now) = (&look.seen.pods, look.seen.now);
-    let found = replicas::of_pods(current, pods, samples, (&target, false), look.tolerance, now)?;
+    let found = replicas::of_pods(current, pods, &samples, (&target, false), look.tolerance, now)?;
     let status =
         MetricValueStatus { average_value: Some(quantity(found.average, false)), ..Default::default() };
     Ok((found.replicas, format!("pods metric {name}"), status))

@@ -10,10 +10,11 @@ mod decide;
 mod limits;
 mod metric;
 mod replicas;
+mod sight;
 
 use super::events::{About, Source};
 use super::owned::{KINDS, Owned, controller};
-use super::podcontrol::{self, part, to_part};
+use super::podcontrol::{part, to_part};
 use super::workloads::Look;
 use super::{Cx, Place};
 use crate::apiserver::selector::LabelSelector as Selector;
@@ -22,7 +23,6 @@ use crate::kind::Kind;
 use crate::load::{self, Bearers};
 use crate::object::Object;
 use crate::store::{Change, ChangeKind, Objects, Stored};
-use crate::work;
 use fleet::{Instant, Span};
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HorizontalPodAutoscalerBehavior,
@@ -32,13 +32,15 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize};
+use sight::{Known, Ready};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use decide::{Metrics, Outcome, Scale, Seen, Told, Usage, Used, look};
 pub use limits::Memory;
-pub use replicas::Sample;
+pub use replicas::{ByPod, Sample};
+pub use sight::Sighted;
 
 /// How often an autoscaler is looked at (`--horizontal-pod-autoscaler-sync-period`).
 const PERIOD: Span = Span::from_seconds(15);
@@ -130,16 +132,6 @@ fn is_workload(kind: Kind) -> bool {
     known.contains(&kind)
 }
 
-/// Whether what a pod uses may change by time alone, or how it is counted.
-fn is_unsteady(pod: &Pod, now: Instant) -> bool {
-    let start = pod.status.as_ref().and_then(|s| s.start_time.as_ref());
-    let young = start.is_some_and(|start| Instant::from_jiff(start.0) + STARTED > now);
-    let measured =
-        podcontrol::ready_since(pod).is_some_and(|since| since + apiserver::metrics::WINDOW <= now);
-    let mut said = pod.metadata.annotations.iter().flatten();
-    (young && !measured) || said.any(|(key, value)| work::varies(key, value))
-}
-
 /// The controller's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Horizontal {
@@ -157,6 +149,9 @@ pub(crate) struct Horizontal {
     /// Autoscalers of which something changed while they slept; empty at rest.
     #[serde(skip)]
     woken: BTreeSet<Arc<str>>,
+    /// What is known of their pods, by the uid of the autoscaler.
+    #[serde(skip)]
+    known: BTreeMap<Arc<str>, Known>,
 }
 
 impl Horizontal {
@@ -180,6 +175,7 @@ impl Horizontal {
             ChangeKind::Added => self.look(super::owned::place(object)),
             ChangeKind::Deleted => {
                 self.watched.remove(object.uid());
+                self.known.remove(object.uid());
             }
             ChangeKind::Modified => {}
         }
@@ -272,15 +268,16 @@ impl Horizontal {
         let status: Status = part(object, "status").unwrap_or_default();
         let target = target(cx.objects, namespace, &spec.scale_target_ref);
         let scale = target.as_ref().map(|(_, _, scale)| scale.clone()).map_err(Clone::clone);
-        let pods = match &target {
-            Ok((kind, stored, scale)) => selected(cx.objects, owned, (*kind, stored), &scale.selector),
-            Err(_) => Vec::new(),
+        let (pods, selector) = match &target {
+            Ok((kind, stored, scale)) => (candidates(cx.objects, owned, (*kind, stored)), &*scale.selector),
+            Err(_) => (Vec::new(), ""),
         };
-        let all: Vec<&Pod> = podcontrol::pods(&pods).collect();
-        let metrics = Measured::of(cx.objects, &spec, &all, (namespace, cx.now));
+        let known = self.known.entry(object.uid().into()).or_default();
+        let all = known.sight(&pods, selector);
+        let metrics = Measured::of(cx.objects, &spec, (&all, known), (namespace, cx.now));
         let selecting = selecting(cx.objects, namespace, &spec.scale_target_ref);
         let seen = Seen { now: cx.now, namespace, scale, pods: all, selecting, metrics: &metrics };
-        let unsteady = seen.pods.iter().any(|pod| is_unsteady(pod, cx.now));
+        let unsteady = seen.pods.iter().any(|pod| pod.facts.is_unsteady(cx.now));
         let own = self.watched.entry(object.uid().into()).or_insert_with(|| Watched {
             place: (namespace.clone(), name.clone()),
             memory: Memory::default(),
@@ -371,6 +368,30 @@ fn rescale(
     (namespace, name): (&str, &str),
     replicas: i32,
 ) -> Result<(), String> {
+    if replicas >= 0 && scales_plainly(cx, kind, (namespace, name)) {
+        cx.edit((kind, namespace, name), |doc| {
+            super::document::set(doc, &["spec", "replicas"], replicas.into())
+        });
+        return Ok(());
+    }
+    rescale_by_request(cx, kind, (namespace, name), replicas)
+}
+
+/// Whether a change of a workload's Scale comes to nothing but a change of its replicas: nobody is to be asked about it,
+/// and nobody waits for it to end.
+fn scales_plainly(cx: &Cx<'_>, kind: Kind, (namespace, name): (&str, &str)) -> bool {
+    let known = kind == KINDS.deployment || kind == KINDS.stateful_set;
+    known
+        && !apiserver::is_anybody_asked(cx.objects)
+        && cx.document(kind, namespace, name).is_some_and(|doc| !super::is_deleting(&doc.metadata))
+}
+
+fn rescale_by_request(
+    cx: &mut Cx<'_>,
+    kind: Kind,
+    (namespace, name): (&str, &str),
+    replicas: i32,
+) -> Result<(), String> {
     let scale = serde_json::json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
         "metadata": {"name": name, "namespace": namespace}, "spec": {"replicas": replicas}});
     let request = Request {
@@ -386,28 +407,17 @@ fn rescale(
     apiserver::write(&mut context, &request).map(|_| ()).map_err(|status| status.message)
 }
 
-/// The pods a target owns and selects, by name.
-fn selected(
-    objects: &Objects,
-    owned: &Owned,
-    (kind, target): (Kind, &Arc<Stored>),
-    selector: &str,
-) -> Vec<Arc<Stored>> {
-    let Ok(selector) = Selector::parse(selector) else { return Vec::new() };
+/// The pods a target owns.
+fn candidates(objects: &Objects, owned: &Owned, (kind, target): (Kind, &Arc<Stored>)) -> Vec<Arc<Stored>> {
     let object = &target.object;
-    let all: Vec<Arc<Stored>> = if kind == KINDS.deployment {
+    if kind == KINDS.deployment {
         let sets = owned.children(object.uid(), KINDS.replica_set);
-        sets.iter().flat_map(|set| owned.children(set.object.uid(), Kind::Pod)).collect()
-    } else if kind.resource().custom {
-        objects.list(Kind::Pod, Some(object.namespace())).cloned().collect()
-    } else {
-        owned.children(object.uid(), Kind::Pod)
-    };
-    let none = BTreeMap::new();
-    let mut all = all;
-    all.retain(|stored| selector.matches(stored.object.meta().labels.as_ref().unwrap_or(&none)));
-    all.sort_by(|a, b| a.object.name().cmp(b.object.name()));
-    all
+        return sets.flat_map(|set| owned.children(set.object.uid(), Kind::Pod)).cloned().collect();
+    }
+    if kind.resource().custom {
+        return objects.list(Kind::Pod, Some(object.namespace())).cloned().collect();
+    }
+    owned.children(object.uid(), Kind::Pod).cloned().collect()
 }
 
 /// The autoscalers of a namespace that have the same target.
@@ -426,7 +436,7 @@ fn selecting(objects: &Objects, namespace: &str, target: &CrossVersionObjectRefe
 /// What the metrics of an autoscaler stand at.
 #[derive(Debug, Default)]
 struct Measured {
-    usage: Vec<Usage>,
+    usage: ByPod<Usage>,
     pods: BTreeMap<String, Vec<(String, Sample)>>,
     objects: BTreeMap<(String, String, String), i64>,
     external: BTreeMap<String, Vec<i64>>,
@@ -434,24 +444,26 @@ struct Measured {
 }
 
 impl Measured {
-    fn of<'a>(
+    fn of(
         objects: &Objects,
         spec: &Spec,
-        pods: &[&'a Pod],
+        (pods, known): (&[Sighted<'_>], &Known),
         (namespace, now): (&str, Instant),
     ) -> Measured {
         let mut measured = Measured { unavailable: !objects.has_metrics(), ..Measured::default() };
         if measured.unavailable {
             return measured;
         }
-        let bearers = Bearers::of(objects, pods.iter().copied());
+        let is_ready = |pod: &Sighted<'_>| pod.facts.ready.is_some_and(|(says, _)| says == Ready::Yes);
+        let each = pods.iter().map(|pod| (pod.pod, is_ready(pod), pod.sort));
+        let bearers = Bearers::counted(objects, each);
         for metric in spec.metrics.iter().flatten() {
             if let Some(source) = &metric.pods {
                 let name = &source.metric.name;
                 let sample = |value| Sample { at: now, window: apiserver::metrics::WINDOW, value };
-                let of = |pod: &&Pod| {
-                    let value = bearers.metric(objects, pod, name)?;
-                    Some((pod.metadata.name.clone()?, sample(value)))
+                let of = |pod: &Sighted<'_>| {
+                    let value = bearers.metric(objects, pod.pod, name)?;
+                    Some((pod.pod.metadata.name.clone()?, sample(value)))
                 };
                 measured.pods.insert(name.clone(), pods.iter().filter_map(of).collect());
             }
@@ -472,23 +484,46 @@ impl Measured {
                 let series = meta.map(|meta| load::series(meta, name)).unwrap_or_default();
                 measured.external.insert(name.clone(), series);
             }
-            if (metric.resource.is_some() || metric.container_resource.is_some()) && measured.usage.is_empty()
-            {
-                let mut last = apiserver::metrics::Last::default();
-                let of = |pod: &&'a Pod| apiserver::metrics::usage_of(objects, &bearers, pod, now, &mut last);
-                measured.usage.reserve(pods.len());
-                measured.usage.extend(pods.iter().filter_map(of));
+            let of_containers = metric.resource.is_some() || metric.container_resource.is_some();
+            if of_containers && measured.usage.own.is_empty() {
+                measured.usage.own = usage(objects, &bearers, (pods, known), now);
             }
         }
         measured
     }
 }
 
+/// What the containers of each pod use; of pods of one sort it is worked out once.
+fn usage(
+    objects: &Objects,
+    bearers: &Bearers,
+    (pods, known): (&[Sighted<'_>], &Known),
+    now: Instant,
+) -> Vec<Option<Usage>> {
+    // Requests of Services come to some pods and not to others.
+    let borne = |pod: &Pod| {
+        objects.is_any_borne() && pod.metadata.uid.as_deref().is_some_and(|uid| objects.borne(uid).is_some())
+    };
+    let mut sorts: BTreeMap<usize, Option<Used>> = BTreeMap::new();
+    let of = |pod: &Sighted<'_>| {
+        let containers = match pod.sort.filter(|_| pod.facts.is_measured(now) && !borne(pod.pod)) {
+            Some(sort) => {
+                let like = known.one_of(sort).unwrap_or(pod.pod);
+                let used = || apiserver::metrics::used_like(objects, bearers, like);
+                sorts.entry(sort).or_insert_with(used).clone()
+            }
+            None => apiserver::metrics::used_by(objects, bearers, pod.pod, now),
+        };
+        Some(Usage { at: now, window: apiserver::metrics::WINDOW, containers: containers? })
+    };
+    pods.iter().map(of).collect()
+}
+
 impl Metrics for Measured {
     fn unavailable(&self) -> Option<&str> {
         self.unavailable.then_some(apiserver::metrics::UNAVAILABLE)
     }
-    fn usage(&self) -> Cow<'_, [Usage]> {
+    fn usage(&self, _: &[Sighted<'_>]) -> Cow<'_, ByPod<Usage>> {
         Cow::Borrowed(&self.usage)
     }
     fn of_pods(&self, metric: &str, _: Option<&LabelSelector>) -> Vec<(String, Sample)> {

@@ -91,7 +91,7 @@ fn condition(old: &[PodCondition], kind: &str, holds: &Holds<'_>, now: Instant) 
 /// A made-up but stable hash of 64 hex digits.
 fn hex(text: &str) -> String {
     let mut stream = crate::random::Stream::new(0, text);
-    (0..4).map(|_| format!("{:016x}", stream.bits())).collect()
+    format!("{:016x}{:016x}{:016x}{:016x}", stream.bits(), stream.bits(), stream.bits(), stream.bits())
 }
 
 fn container_id(uid: &str, name: &str, restarts: i32) -> String {
@@ -388,9 +388,37 @@ pub(super) struct Shows<'a> {
     pub(super) pod_ip: &'a str,
 }
 
+/// What of a pod's status stays in the next one, or is looked at for it; what is written anew is not copied.
+fn kept(pod: &Pod) -> PodStatus {
+    let Some(old) = &pod.status else { return PodStatus::default() };
+    PodStatus {
+        allocated_resources: old.allocated_resources.clone(),
+        conditions: old.conditions.clone(),
+        container_statuses: None,
+        ephemeral_container_statuses: old.ephemeral_container_statuses.clone(),
+        extended_resource_claim_status: old.extended_resource_claim_status.clone(),
+        host_ip: None,
+        host_ips: None,
+        init_container_statuses: None,
+        message: old.message.clone(),
+        node_allocatable_resource_claim_statuses: old.node_allocatable_resource_claim_statuses.clone(),
+        nominated_node_name: old.nominated_node_name.clone(),
+        observed_generation: None,
+        phase: old.phase.clone(),
+        pod_ip: old.pod_ip.clone(),
+        pod_ips: old.pod_ips.clone(),
+        qos_class: old.qos_class.clone(),
+        reason: old.reason.clone(),
+        resize: old.resize.clone(),
+        resource_claim_statuses: old.resource_claim_statuses.clone(),
+        resources: old.resources.clone(),
+        start_time: old.start_time.clone(),
+    }
+}
+
 /// The status of a pod as it is now.
 pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: Instant) -> PodStatus {
-    let mut status = pod.status.clone().unwrap_or_default();
+    let mut status = kept(pod);
     let (inits, apps) = all(run, pod, spec, now);
     let over = run.is_over(now);
     let phase = phase(run, spec, (&inits, &apps), over);

@@ -7,11 +7,9 @@
 mod rank;
 
 use super::events::{About, Source};
-use super::owned::{KINDS, Owned, controller};
-use super::podcontrol::{
-    BURST_MAX, Refusal, available_at, integer, is_active, number, part, pods, ready_since, replicas, to_part,
-};
-use super::scheduler::Selector;
+use super::owned::{KINDS, Owned, Tally, controller};
+use super::podcontrol::{BURST_MAX, Refusal, integer, is_active, number, part, pods, replicas, to_part};
+use super::scheduler::{Labels, Selector};
 use super::workloads::{Look, Wakes, dirty_kinds};
 use super::{Cx, Place, is_terminal, time};
 use crate::kind::Kind;
@@ -22,6 +20,8 @@ use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -90,25 +90,32 @@ impl ReplicaSets {
 fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, set: &Object) -> bool {
     let selector = selector(set);
     let before = cx.objects.version();
-    // What has ended is left as it is.
-    let over = |pod: &Object| controller(pod.meta()).is_none() && pod.as_pod().is_some_and(is_terminal);
-    let claimed = owned.claim(cx, set, Kind::Pod, &|pod| selects(&selector, pod) && !over(pod));
-    let active: Vec<&Pod> = pods(&claimed).filter(|pod| is_active(pod)).collect();
+    let (tally, claimed) = match owned.tally(set, |labels| selector.matches(labels)) {
+        Some(tally) => (tally, None),
+        None => {
+            // What has ended is left as it is.
+            let over =
+                |pod: &Object| controller(pod.meta()).is_none() && pod.as_pod().is_some_and(is_terminal);
+            let claimed = owned.claim(cx, set, Kind::Pod, &|pod| selects(&selector, pod) && !over(pod));
+            (Cow::Owned(Tally::of(pods(&claimed))), Some(claimed))
+        }
+    };
+    let active = tally.sum(|counts| counts.active);
     let mut failure = None;
     if set.meta().deletion_timestamp.is_none() {
         let wanted = usize::try_from(replicas(set)).unwrap_or(0);
-        if active.len() < wanted {
+        if active < wanted {
             // The rest follows when these are heard of.
-            let missing = (wanted - active.len()).min(BURST_MAX);
+            let missing = (wanted - active).min(BURST_MAX);
             failure = create(cx, set, missing).err().map(|why| ("FailedCreate", why));
-        } else if active.len() > wanted {
-            delete(cx, owned, set, &active, (active.len() - wanted).min(BURST_MAX));
+        } else if active > wanted {
+            let claimed = claimed.unwrap_or_else(|| owned.children(set.uid(), Kind::Pod).cloned().collect());
+            let all: Vec<&Pod> = pods(&claimed).filter(|pod| is_active(pod)).collect();
+            delete(cx, owned, set, &all, (active - wanted).min(BURST_MAX));
         }
     }
-    let terminating =
-        pods(&claimed).filter(|pod| !is_terminal(pod) && pod.metadata.deletion_timestamp.is_some()).count();
     let retry = failure.is_some().then(|| retry_at(cx.now, set));
-    let (status, next) = status(cx, set, &active, terminating, failure);
+    let (status, next) = status(cx, set, &tally, failure);
     cx.put_status(set, status);
     if let Some(at) = next.into_iter().chain(retry).min() {
         wakes.set(cx, set, at);
@@ -177,43 +184,45 @@ fn delete(cx: &mut Cx<'_>, owned: &Owned, set: &Object, active: &[&Pod], count: 
 
 /// Pods of all sets with the same owner, this one included.
 fn related(owned: &Owned, set: &Object) -> Vec<Arc<Stored>> {
-    let Some(owner) = controller(set.meta()) else { return owned.children(set.uid(), Kind::Pod) };
+    let Some(owner) = controller(set.meta()) else {
+        return owned.children(set.uid(), Kind::Pod).cloned().collect();
+    };
     let sets = owned.children(&owner.uid, set.kind());
-    sets.iter().flat_map(|set| owned.children(set.object.uid(), Kind::Pod)).collect()
+    sets.flat_map(|set| owned.children(set.object.uid(), Kind::Pod)).cloned().collect()
+}
+
+/// Whether a set's template labels its pods so, or more.
+fn is_labelled(set: &Object, labels: &Labels) -> bool {
+    let template = set.as_document().and_then(|d| d.body.get("spec")?.pointer("/template/metadata/labels"));
+    let Some(all) = template.and_then(Value::as_object).filter(|all| all.values().all(Value::is_string))
+    else {
+        return true;
+    };
+    all.iter().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str())
 }
 
 /// The status as it should be, and when a pod becomes available that is ready and not available yet.
 fn status(
     cx: &Cx<'_>,
     set: &Object,
-    active: &[&Pod],
-    terminating: usize,
+    tally: &Tally,
     failure: Option<(&str, String)>,
-) -> (serde_json::Value, Option<Instant>) {
-    let min_ready = integer(set, "spec", "minReadySeconds").unwrap_or(0);
-    let labels: BTreeMap<String, String> = set
-        .as_document()
-        .and_then(|d| {
-            Deserialize::deserialize(d.body.get("spec")?.pointer("/template/metadata/labels")?).ok()
-        })
-        .unwrap_or_default();
-    let labelled = |pod: &&&Pod| {
-        let own = pod.metadata.labels.as_ref();
-        labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
-    };
-    let available =
-        active.iter().filter(|p| available_at(p, min_ready).is_some_and(|at| at <= cx.now)).count();
-    let next = active.iter().filter_map(|p| available_at(p, min_ready)).filter(|at| *at > cx.now).min();
-    let old: ReplicaSetStatus = part(set, "status").unwrap_or_default();
+) -> (Value, Option<Instant>) {
+    let min_ready = Span::from_seconds(integer(set, "spec", "minReadySeconds").unwrap_or(0).max(0));
+    let (available, next) = tally.available(min_ready, cx.now);
+    let labelled = tally.groups().filter(|(labels, _)| is_labelled(set, labels));
+    let old = set.as_document().and_then(|d| d.body.get("status")?.get("conditions"));
+    let old = old.and_then(|list| Vec::<ReplicaSetCondition>::deserialize(list).ok());
     let some = |count: usize| (count > 0).then(|| number(count));
     let new = ReplicaSetStatus {
         available_replicas: some(available),
-        conditions: conditions(cx, old.conditions, failure),
-        fully_labeled_replicas: some(active.iter().filter(labelled).count()),
+        conditions: conditions(cx, old, failure),
+        fully_labeled_replicas: some(labelled.map(|(_, counts)| counts.active).sum()),
         observed_generation: set.meta().generation,
-        ready_replicas: some(active.iter().filter(|p| ready_since(p).is_some()).count()),
-        replicas: number(active.len()),
-        terminating_replicas: (set.kind() == KINDS.replica_set).then(|| number(terminating)),
+        ready_replicas: some(tally.sum(|counts| counts.ready)),
+        replicas: number(tally.sum(|counts| counts.active)),
+        terminating_replicas: (set.kind() == KINDS.replica_set)
+            .then(|| number(tally.sum(|counts| counts.terminating))),
     };
     (to_part(&new), next)
 }

@@ -37,7 +37,7 @@ pub use capacity::{Capacity, capacity};
 pub use cluster::Cluster;
 pub use config::Config;
 pub use decision::{Decision, decide};
-pub(crate) use labels::Selector;
+pub(crate) use labels::{Labels, Selector};
 pub use plugins::defaultpreemption::{Candidate, Preemption};
 pub use pod::PodInfo;
 pub use profile::{Fit, Profile, Resource, SpreadDefault, SpreadDefaults, Strategy};

@@ -82,7 +82,7 @@ pub(super) fn write(cx: &mut Cx<'_>, autoscaler: &Object, used: &BTreeMap<String
             kind: kind.stored(),
             api_version,
             metadata,
-            body,
+            body: body.into(),
         })));
     }
 }

@@ -254,8 +254,8 @@ fn attach(cx: &mut Cx<'_>, want: &Wanted, node: &str, name: String) {
         body: Default::default(),
     };
     let from = json!({"persistentVolumeName": want.volume});
-    doc.body.insert("spec".to_owned(), json!({"attacher": want.driver, "nodeName": node, "source": from}));
-    doc.body.insert("status".to_owned(), json!({"attached": false}));
+    doc.body.insert("spec", json!({"attacher": want.driver, "nodeName": node, "source": from}));
+    doc.body.insert("status", json!({"attached": false}));
     cx.objects.put(Object::Document(Box::new(doc)));
     wait(cx, &name, &uid, ATTACH);
 }

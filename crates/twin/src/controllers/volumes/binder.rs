@@ -349,7 +349,7 @@ impl Binder {
             let within = json!([{"matchExpressions": [{"key": ZONE, "operator": "In", "values": [zone]}]}]);
             spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": within}});
         }
-        volume.body.insert("spec".to_owned(), spec);
+        volume.body.insert("spec", spec);
         set(&mut volume, &["status", "phase"], json!("Pending"));
         refer(&mut volume, claim);
         protect(&mut volume.metadata, VOLUME_FINALIZER);
