@@ -34,6 +34,8 @@ struct Variant {
 
 /// What a run is judged by.
 type Measures = [Option<f64>; Measure::ALL.len()];
+/// What a thread hands back of a run: the report of a variant's first seed alone.
+type Played = (Measures, Option<Report>);
 
 /// Text at signs that stand outside of double quotes.
 fn split(text: &str, sign: char, most: usize) -> Vec<String> {
@@ -97,7 +99,7 @@ fn play(all: &[Scenario], seeds: usize, threads: usize, quiet: bool) -> (Vec<Vec
     let runs = all.len() * seeds;
     let bar = progress::bar(quiet, &format!("{runs} runs"), seconds * runs as u64);
     let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<(Measures, Option<Report>)>>> = (0..runs).map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<Played>>> = (0..runs).map(|_| Mutex::new(None)).collect();
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +169,12 @@ fn documents(variants: &[Variant], runs: &[Vec<Measures>], compared: &[Compared]
     each.collect()
 }
 
+/// A mean; counts that are whole have no decimals.
+fn figure(measure: Measure, mean: f64) -> String {
+    let counts = matches!(measure, Measure::Late | Measure::Unmet);
+    if counts && mean.fract() == 0.0 { format!("{mean:.0}") } else { significant(mean) }
+}
+
 fn percent(difference: &Difference) -> String {
     match difference.percent {
         Some(percent) => format!("{percent:+.1} %"),
@@ -204,7 +212,7 @@ fn render(variants: &[Variant], compared: &[Compared], currency: &str, seeds: us
     for (i, (variant, own)) in variants.iter().zip(compared).enumerate() {
         let name = if wide { variant.name.clone() } else { fitted(&variant.name, NAME_MAX) };
         let mut cells = vec![(i + 1).to_string(), name];
-        cells.extend(own.means.iter().map(|(_, mean)| significant(*mean)));
+        cells.extend(own.means.iter().map(|(measure, mean)| figure(*measure, *mean)));
         table.row(cells);
     }
     let mut text = table.render();
@@ -274,7 +282,7 @@ fn grid(variants: &[Variant], compared: &[Compared], currency: &str, seeds: usiz
     let mut head = vec![("Variant".to_owned(), false)];
     head.extend(heads.iter().map(|(measure, _)| (title(*measure, currency), true)));
     let row = |(i, (variant, own)): (usize, (&Variant, &Compared))| {
-        let cell = |(at, (_, mean)): (usize, &(Measure, f64))| {
+        let cell = |(at, (measure, mean)): (usize, &(Measure, f64))| {
             let difference = own.differences.get(at);
             let verdict = difference.map(|difference| difference.verdict);
             let note = difference.map(|difference| match difference.verdict {
@@ -285,7 +293,7 @@ fn grid(variants: &[Variant], compared: &[Compared], currency: &str, seeds: usiz
                 Verdict::Worse => format!("{}: worse", percent(difference)),
             });
             Cell {
-                text: significant(*mean),
+                text: figure(*measure, *mean),
                 best: verdict == Some(Verdict::Better),
                 bad: verdict == Some(Verdict::Worse),
                 note: note.unwrap_or_default(),

@@ -18,6 +18,8 @@ pub type Variant<'a> = (&'a str, &'a Report);
 
 /// How one figure of a step is read.
 type Read<'a> = &'a dyn Fn(&CourseStep) -> Option<f64>;
+/// The same of a Service.
+type ReadService<'a> = &'a dyn Fn(&ServiceStep) -> Option<f64>;
 
 /// What plots are made of.
 struct Runs<'a> {
@@ -56,8 +58,8 @@ impl Runs<'_> {
         }
     }
     /// The same of a Service.
-    fn service(&self, at: usize, figures: &[(&str, &dyn Fn(&ServiceStep) -> Option<f64>)]) -> Vec<Line> {
-        let line = |name: &str, i: usize, report: &Report, read: &dyn Fn(&ServiceStep) -> Option<f64>| {
+    fn service(&self, at: usize, figures: &[(&str, ReadService<'_>)]) -> Vec<Line> {
+        let line = |name: &str, i: usize, report: &Report, read: ReadService<'_>| {
             let own = report.course.services.get(at)?;
             let ends = report.course.steps.iter().skip(own.first).map(|step| step.until_seconds);
             let points = shifted(own.first, &report.course.steps).chain(ends.zip(own.steps.iter().map(read)));
@@ -100,9 +102,9 @@ fn requests(runs: &Runs<'_>) -> Vec<Section> {
     let kind = SignalKind::Estimated;
     let several = runs.all.len() > 1;
     let section = |at: usize, name: &String| {
-        let load: &dyn Fn(&ServiceStep) -> Option<f64> = &|step| Some(step.requests_per_second);
-        let failed: &dyn Fn(&ServiceStep) -> Option<f64> = &|step| Some(step.errors_per_second);
-        let quantiles: [(&str, &dyn Fn(&ServiceStep) -> Option<f64>); 3] = [
+        let load: ReadService<'_> = &|step| Some(step.requests_per_second);
+        let failed: ReadService<'_> = &|step| Some(step.errors_per_second);
+        let quantiles: [(&str, ReadService<'_>); 3] = [
             ("p95", &|step| step.p95_milliseconds),
             ("p50", &|step| step.p50_milliseconds),
             ("p99", &|step| step.p99_milliseconds),
@@ -117,7 +119,7 @@ fn requests(runs: &Runs<'_>) -> Vec<Section> {
                 runs.service(at, &[("Errors", failed)]),
             ),
         ];
-        let latency = |title: &str, figures: &[(&str, &dyn Fn(&ServiceStep) -> Option<f64>)]| Plot {
+        let latency = |title: &str, figures: &[(&str, ReadService<'_>)]| Plot {
             by_magnitude: true,
             ..runs.plot(title, "ms", WORST, kind, runs.service(at, figures))
         };
@@ -127,7 +129,7 @@ fn requests(runs: &Runs<'_>) -> Vec<Section> {
         } else {
             plots.push(latency("Latency", &quantiles));
         }
-        let serving: &dyn Fn(&ServiceStep) -> Option<f64> = &|step| Some(f64::from(step.serving));
+        let serving: ReadService<'_> = &|step| Some(f64::from(step.serving));
         plots.push(runs.plot(
             "Pods that serve",
             "pods",

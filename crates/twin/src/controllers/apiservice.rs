@@ -158,7 +158,12 @@ fn make(cx: &mut Cx<'_>, name: String, label: &str, spec: Value) {
     };
     let body = Map::from_iter([("spec".to_owned(), spec), ("status".to_owned(), json!({}))]);
     let api_version = APISERVICES.resource().api_version().into();
-    cx.objects.put(Object::Document(Box::new(Document { kind: *APISERVICES, api_version, metadata, body })));
+    cx.objects.put(Object::Document(Box::new(Document {
+        kind: *APISERVICES,
+        api_version,
+        metadata,
+        body: body.into(),
+    })));
 }
 
 /// Takes away what no definition brings any more, and says of the others whether they are available.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The value at a path below the metadata; `None` where a part of the path is not there.
 pub(crate) fn at<'a>(doc: &'a Document, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(doc.body.get(*first)?, |value, key| value.get(*key))
+    rest.iter().try_fold(doc.body.get(first)?, |value, key| value.get(key))
 }
 
 /// The text at a path; empty where there is none.

@@ -200,7 +200,7 @@ impl Owned {
         let Some(shelf) = self.by_owner.get(owner.uid()) else { return Some(Cow::default()) };
         let pods = || shelf.kinds[0].values().filter_map(|stored| stored.object.as_pod());
         debug_assert!(shelf.tally == Tally::of(pods()), "pods of {} {}", owner.namespace(), owner.name());
-        shelf.tally.groups().all(|(labels, _)| selects(labels)).then(|| Cow::Borrowed(&shelf.tally))
+        shelf.tally.groups().all(|(labels, _)| selects(labels)).then_some(Cow::Borrowed(&shelf.tally))
     }
     /// What an owner controls of one kind and selects, after taking in what nobody controls and letting go what it no
     /// longer selects, by name. An owner that is being deleted does neither.

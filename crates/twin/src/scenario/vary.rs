@@ -75,7 +75,7 @@ fn parts(path: &str) -> Option<Vec<Part>> {
             rest = after;
         } else {
             let end = rest.find(['.', '[', '"']).unwrap_or(rest.len());
-            parts.push(Part::Name(rest[..end].to_owned()).clone());
+            parts.push(Part::Name(rest[..end].to_owned()));
             rest = &rest[end..];
         }
         rest = match rest.strip_prefix('.') {
