@@ -292,10 +292,7 @@ fn read(path: &Path) -> anyhow::Result<Value> {
         documents < 2,
         "{name}: {documents} documents: expected one, of a Pod or of what makes pods"
     );
-    serde_saphyr::from_str(&text).map_err(|e| {
-        let said = e.to_string();
-        anyhow::anyhow!("{name}: {}", said.strip_prefix("error: ").unwrap_or(&said))
-    })
+    serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", super::said(&e)))
 }
 
 /// How many documents of a YAML text say anything.
