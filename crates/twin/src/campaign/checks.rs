@@ -84,7 +84,9 @@ impl Checks {
             if change.version <= last {
                 return Err(format!("version {} comes after {last}", change.version));
             }
-            if object.meta().resource_version.as_deref() != Some(change.version.to_string().as_str()) {
+            if change.told().object.meta().resource_version.as_deref()
+                != Some(change.version.to_string().as_str())
+            {
                 return Err(format!("{} has another resourceVersion than its write", told(object)));
             }
             last = change.version;
