@@ -182,6 +182,24 @@ fn put(number: u16, shape: &Shape, value: &Value, out: &mut Vec<u8>, depth: usiz
     Some(())
 }
 
+/// Times that Go's types hold in place, though JSON leaves them out where they are not set (`omitzero`): written as an empty
+/// message. All others are pointers.
+const HELD_TIMES: [&str; 13] = [
+    "creationTimestamp",
+    "deprecatedFirstTimestamp",
+    "deprecatedLastTimestamp",
+    "eventTime",
+    "finishedAt",
+    "firstTimestamp",
+    "lastHeartbeatTime",
+    "lastObservedTime",
+    "lastProbeTime",
+    "lastTimestamp",
+    "lastTransitionTime",
+    "lastUpdateTime",
+    "startedAt",
+];
+
 /// What an absent field holds that Go writes all the same.
 fn unset(field: &Field) -> Option<Value> {
     if field.pointer {
@@ -192,11 +210,13 @@ fn unset(field: &Field) -> Option<Value> {
         Shape::Int32 | Shape::Int64 => Some(Value::from(0)),
         Shape::Boolean => Some(Value::from(false)),
         Shape::Number => Some(Value::from(0.0)),
-        Shape::Named(id) if field.always => Some(match KUBERNETES.get(id).alias {
-            None => Value::Object(serde_json::Map::new()),
-            Some(Shape::Time) => Value::Null,
-            Some(_) => return None,
-        }),
+        Shape::Named(id) if field.always || HELD_TIMES.contains(&field.name.as_str()) => {
+            Some(match KUBERNETES.get(id).alias {
+                None => Value::Object(serde_json::Map::new()),
+                Some(Shape::Time) => Value::Null,
+                Some(_) => return None,
+            })
+        }
         _ => None,
     }
 }
@@ -214,10 +234,14 @@ fn field(field: &Field, number: u16, value: Option<&Value>, out: &mut Vec<u8>, d
             let entry = |(key, value): (&String, &Value)| {
                 message_field(number, out, |out| {
                     bytes_field(1, key.as_bytes(), out);
-                    if value.is_null() && matches!(**of, Shape::Bytes | Shape::List(_)) {
-                        return Some(());
+                    match **of {
+                        Shape::Bytes if value.is_null() => Some(()),
+                        // A list is a message of its own, which is there even if the list is not.
+                        Shape::List(_) if value.is_null() => {
+                            put(2, of, &Value::Array(Vec::new()), out, depth + 1)
+                        }
+                        _ => put(2, of, value, out, depth + 1),
                     }
-                    put(2, of, value, out, depth + 1)
                 })
             };
             value.as_object()?.iter().try_for_each(entry)

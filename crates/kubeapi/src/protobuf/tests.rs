@@ -67,13 +67,33 @@ fn bodies_mean_what_kubernetes_says_in_json() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
+/// The same document with each time that Go holds and that says nothing (it writes null) as an empty text, which is encoded
+/// so: of null alone nobody can tell whether there was one.
+fn with_empty_times(mut document: Value) -> Value {
+    fn walk(name: &str, value: &mut Value) {
+        match value {
+            Value::Object(map) => map.iter_mut().for_each(|(name, value)| walk(name, value)),
+            Value::Array(list) => list.iter_mut().for_each(|value| walk(name, value)),
+            Value::Null
+                if ["Time", "Timestamp", "startedAt", "finishedAt"].iter().any(|end| name.ends_with(end))
+                    || name == "time" =>
+            {
+                *value = Value::from("");
+            }
+            _ => {}
+        }
+    }
+    walk("", &mut document);
+    document
+}
+
 /// What Kubernetes wrote is written the same, byte by byte.
 #[test]
 fn answers_are_kubernetes_bytes() {
     let cases = recorded();
     let mut differ = Vec::new();
     for (body, document) in &cases {
-        let ours = encode(document).unwrap();
+        let ours = encode(&with_empty_times(document.clone())).unwrap();
         let (again, theirs) = (without_nulls(decode(&ours).unwrap()), without_nulls(decode(body).unwrap()));
         let kind = document["kind"].as_str().unwrap();
         assert_eq!(difference(kind, &again, &theirs), None);
