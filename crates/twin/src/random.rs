@@ -4,6 +4,14 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
+/// What [`fnv`] begins with.
+pub const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a of 64 bits, gone on with from `hash`: it tells apart what nobody means to confuse.
+pub fn fnv<'a>(hash: u64, bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    bytes.into_iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 /// A stream of random numbers that belongs to one cause, e.g. `uid` or `demo`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stream(Pcg64Mcg);
@@ -11,12 +19,8 @@ pub struct Stream(Pcg64Mcg);
 impl Stream {
     /// The stream of `cause` under the run's `seed`.
     pub fn new(seed: u64, cause: &str) -> Stream {
-        // FNV-1a: any fixed hash does; it only has to keep causes apart.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for byte in cause.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        Stream(Pcg64Mcg::seed_from_u64(seed ^ hash))
+        // Any fixed hash does; it only has to keep causes apart.
+        Stream(Pcg64Mcg::seed_from_u64(seed ^ fnv(FNV_BASIS, cause.as_bytes())))
     }
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use twin::apiserver::{Options, PatchType, Verb};
 use twin::object::Object;
-use twin::random::Stream;
+use twin::random::{FNV_BASIS, Stream, fnv};
 use twin::store::{Change, ChangeKind};
 use twin::world::NodeChange;
 use twin::{Kind, Request, World};
@@ -222,7 +222,7 @@ pub struct Trace {
 
 impl Trace {
     pub fn new() -> Trace {
-        Trace { seen: 0, counts: BTreeMap::new(), hash: 0xcbf2_9ce4_8422_2325, lost: 0 }
+        Trace { seen: 0, counts: BTreeMap::new(), hash: FNV_BASIS, lost: 0 }
     }
     /// Lets time pass, and reads what is written at each instant.
     pub fn advance(&mut self, world: &mut World, id: &ClusterId, to: Instant) {
@@ -266,8 +266,7 @@ impl Trace {
         self.add(&change.told().bytes());
     }
     fn add(&mut self, bytes: &[u8]) {
-        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        self.hash = bytes.iter().fold(self.hash, fnv);
+        self.hash = fnv(self.hash, bytes);
     }
     /// One line a sort, and the hash.
     pub fn to_text(&self) -> String {

@@ -46,7 +46,7 @@ pub(super) struct Checks {
     looks: u64,
 }
 
-fn ready(pod: &Pod) -> bool {
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
@@ -141,7 +141,7 @@ impl Checks {
                 return Err(format!("{} was being deleted and is not any more", told_pod(pod)));
             }
         }
-        if now.ended && ready(pod) {
+        if now.ended && is_ready(pod) {
             return Err(format!("{} has ended and is ready", told_pod(pod)));
         }
         nodes.extend(now.node.clone());
@@ -170,7 +170,7 @@ impl Checks {
         }
         if condition(node, "Ready") == "Unknown" {
             let on = |pod: &&Pod| {
-                pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name) && ready(pod)
+                pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name) && is_ready(pod)
             };
             let mut pods = objects.list(Kind::Pod, None).filter_map(|stored| stored.object.as_pod());
             if let Some(pod) = pods.find(on) {
@@ -216,7 +216,7 @@ impl Checks {
     /// Why a pod must not be evicted; `None`: it may be, or there is no budget for it.
     pub(super) fn may_be_evicted(&self, objects: &Objects, pod: &Stored) -> Option<String> {
         let own = pod.object.as_pod()?;
-        if is_terminal(own) || is_deleting(&own.metadata) || !ready(own) {
+        if is_terminal(own) || is_deleting(&own.metadata) || !is_ready(own) {
             return None;
         }
         let labels = own.metadata.labels.clone().unwrap_or_default();
@@ -233,7 +233,8 @@ impl Checks {
             let none = BTreeMap::new();
             let all: Vec<&Pod> =
                 all.filter(|pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none))).collect();
-            let healthy = all.iter().filter(|pod| ready(pod) && !is_deleting(&pod.metadata)).count() as i64;
+            let healthy =
+                all.iter().filter(|pod| is_ready(pod) && !is_deleting(&pod.metadata)).count() as i64;
             let least = least(objects, own, &body["spec"])?;
             if healthy - 1 < least {
                 return Some(format!("{healthy} are healthy and {least} have to be"));

@@ -1,6 +1,6 @@
 //! What has to be so once all faults have ended and time has passed: everything is as its spec asks.
 
-use super::checks;
+use super::checks::{self, is_ready};
 use crate::World;
 use crate::controllers::owned::controller;
 use crate::controllers::{is_deleting, is_terminal, phase};
@@ -8,7 +8,6 @@ use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Objects, Stored};
 use fleet::{ClusterId, Span};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -173,11 +172,6 @@ fn budgets_and_autoscalers(objects: &Objects) -> Result<(), String> {
         })?;
     }
     Ok(())
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// The ready addresses of a Service are those of its ready pods.

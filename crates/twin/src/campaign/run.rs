@@ -9,6 +9,7 @@ use crate::drain::{self, Flags, OnWorld};
 use crate::fault::Fault;
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::random::fnv;
 use crate::store::{Change, Stored};
 use fleet::{ClusterId, Instant, Span};
 use serde::Serialize;
@@ -68,11 +69,6 @@ struct Run {
     tell: bool,
 }
 
-/// FNV-1a, as streams are keyed: it only has to tell traces apart.
-fn fold(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
 /// Plays a seed; `tell`: with the story of what happened.
 #[must_use]
 pub fn play(seed: u64, tell: bool) -> Outcome {
@@ -83,7 +79,7 @@ pub fn play(seed: u64, tell: bool) -> Outcome {
     let home = fleet.clusters[0].id.clone();
     let outcome = Outcome {
         seed,
-        trace: fold(0, &seed.to_be_bytes()),
+        trace: fnv(0, &seed.to_be_bytes()),
         changes: 0,
         faults: 0,
         deeds: 0,
@@ -149,7 +145,7 @@ impl Run {
         self.look()?;
         rest::check(&self.world, &self.home)?;
         let state = serde_json::to_vec(&self.world).map_err(|error| format!("cannot be saved: {error}"))?;
-        self.outcome.trace = fold(self.outcome.trace, &state);
+        self.outcome.trace = fnv(self.outcome.trace, &state);
         rest::goes_on_alike(&mut self.world, &state)
     }
     /// Takes in what has changed, and checks it.
@@ -168,12 +164,12 @@ impl Run {
         for change in &changes {
             self.outcome.changes += 1;
             let object = &change.object.object;
-            let mut trace = fold(self.outcome.trace, &change.version.to_be_bytes());
-            trace = fold(trace, &[change.kind as u8]);
+            let mut trace = fnv(self.outcome.trace, &change.version.to_be_bytes());
+            trace = fnv(trace, &[change.kind as u8]);
             for text in [object.kind().resource().plural, object.namespace(), object.name(), object.uid()] {
-                trace = fold(trace, text.as_bytes());
+                trace = fnv(trace, text.as_bytes());
             }
-            self.outcome.trace = fold(trace, &self.world.now().as_unix_nanos().to_be_bytes());
+            self.outcome.trace = fnv(trace, &self.world.now().as_unix_nanos().to_be_bytes());
         }
         if self.tell {
             changes.iter().for_each(|change| self.tell_of(change));

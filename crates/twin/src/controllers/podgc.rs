@@ -6,6 +6,7 @@
 //! first, then the oldest.
 
 use super::node::{OUT_OF_SERVICE, is_ready, is_tainted};
+use super::owned::place;
 use super::{Cx, Place, is_deleting, is_terminal};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -52,25 +53,21 @@ impl Default for PodGc {
 }
 
 /// The pods of `all` to take away, so that `keep` of those that have ended stay.
-fn surplus<'a>(all: impl Iterator<Item = &'a Pod>, keep: usize) -> Vec<&'a Pod> {
-    let mut ended: Vec<&Pod> = all.filter(|pod| is_terminal(pod)).collect();
+fn surplus<'a>(all: impl Iterator<Item = &'a Object>, keep: usize) -> Vec<Place> {
     let evicted = |pod: &Pod| pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
-    ended.sort_by_key(|pod| {
-        let meta = &pod.metadata;
-        let created = meta.creation_timestamp.as_ref().map(|at| at.0);
-        (Reverse(evicted(pod)), created, meta.name.clone(), meta.namespace.clone())
-    });
+    let order = |object: &'a Object| {
+        let pod = object.as_pod().filter(|pod| is_terminal(pod))?;
+        let created = pod.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        Some((Reverse(evicted(pod)), created, object.name(), object.namespace()))
+    };
+    let mut ended: Vec<_> = all.filter_map(order).collect();
+    ended.sort();
     ended.truncate(ended.len().saturating_sub(keep));
-    ended
+    ended.into_iter().map(|(.., name, namespace)| (namespace.into(), name.into())).collect()
 }
 
-fn pods<'a>(cx: &'a Cx<'_>) -> impl Iterator<Item = &'a Pod> {
-    cx.objects.list(Kind::Pod, None).filter_map(|stored| stored.object.as_pod())
-}
-
-fn place(pod: &Pod) -> Place {
-    let part = |part: &Option<String>| part.as_deref().unwrap_or_default().into();
-    (part(&pod.metadata.namespace), part(&pod.metadata.name))
+fn pods<'a>(cx: &'a Cx<'_>) -> impl Iterator<Item = &'a Object> {
+    cx.objects.list(Kind::Pod, None).map(|stored| &stored.object)
 }
 
 /// Whether somebody said that a node that does not answer is really down.
@@ -87,10 +84,11 @@ impl PodGc {
                 if !gone && !is_out_of_service(node) {
                     return;
                 }
-                for pod in pods(cx) {
+                for object in pods(cx) {
+                    let Some(pod) = object.as_pod() else { continue };
                     let on = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
-                    if on == Some(object.name()) && (gone || is_deleting(&pod.metadata)) {
-                        self.orphans.push(place(pod));
+                    if on == node.metadata.name.as_deref() && (gone || is_deleting(&pod.metadata)) {
+                        self.orphans.push(place(object));
                     }
                 }
             }
@@ -102,7 +100,7 @@ impl PodGc {
                 let nowhere =
                     on.is_none() || on.and_then(|node| cx.node(node)).is_some_and(is_out_of_service);
                 if !gone && is_deleting(&pod.metadata) && nowhere {
-                    self.orphans.push(place(pod));
+                    self.orphans.push(place(object));
                 }
             }
             _ => {}
@@ -111,7 +109,7 @@ impl PodGc {
     /// The time has come to look how many pods have ended.
     pub(crate) fn wake(&mut self, cx: &Cx<'_>) {
         self.looks = false;
-        self.surplus = surplus(pods(cx), self.keep).into_iter().map(place).collect();
+        self.surplus = surplus(pods(cx), self.keep);
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         let any = !self.orphans.is_empty() || !self.surplus.is_empty();
@@ -132,18 +130,19 @@ impl PodGc {
 
 #[cfg(test)]
 mod tests {
-    use super::{place, surplus};
+    use super::surplus;
     use crate::apiserver::{Options, Verb};
     use crate::kind::Kind;
+    use crate::object::Object;
     use crate::{Request, World};
     use fleet::{ClusterId, Instant, Span};
-    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{from_value, json};
 
-    fn pod(name: &str, created: u32, phase: &str, reason: Option<&str>) -> Pod {
+    fn pod(name: &str, created: u32, phase: &str, reason: Option<&str>) -> Object {
         let created = format!("2026-05-01T09:00:{created:02}Z");
         let metadata = json!({"namespace": "default", "name": name, "creationTimestamp": created});
-        from_value(json!({"metadata": metadata, "status": {"phase": phase, "reason": reason}})).unwrap()
+        let status = json!({"phase": phase, "reason": reason});
+        Object::Pod(from_value(json!({"metadata": metadata, "status": status})).unwrap())
     }
 
     #[test]
@@ -158,7 +157,7 @@ mod tests {
             pod("twin-a", 2, "Succeeded", None),
         ];
         let gone = |keep| -> Vec<_> {
-            surplus(all.iter(), keep).into_iter().map(|pod| place(pod).1.to_string()).collect()
+            surplus(all.iter(), keep).into_iter().map(|(_, name)| name.to_string()).collect()
         };
         let order = ["evicted", "evicted-late", "old", "twin-a", "twin-b", "young"];
         assert_eq!(gone(0), order);

@@ -3,6 +3,7 @@
 //! What each quota counts is added up once, when it comes or changes, and kept by differences after that: a change of an object
 //! costs the quotas of its namespace, not its neighbours. Nothing of it is saved: after a load it is added up anew.
 
+use super::owned::place;
 use super::{Cx, Place};
 use crate::apiserver::quota::{self, Usage, add, measure};
 use crate::store::{Change, ChangeKind, Stored};
@@ -28,10 +29,6 @@ pub(crate) struct ResourceQuota {
     dirty: BTreeSet<Place>,
     /// Whether the quotas there were at the beginning are known.
     begun: bool,
-}
-
-fn place(stored: &Stored) -> Place {
-    (stored.object.namespace().into(), stored.object.name().into())
 }
 
 impl ResourceQuota {
@@ -60,7 +57,7 @@ impl ResourceQuota {
         }
     }
     fn observe_quota(&mut self, change: &Change) {
-        let place = place(&change.object);
+        let place = place(&change.object.object);
         if change.kind == ChangeKind::Deleted {
             self.counted.remove(&place);
             return;
@@ -72,7 +69,7 @@ impl ResourceQuota {
     }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         if !std::mem::replace(&mut self.begun, true) {
-            self.unknown.extend(cx.objects.list(quota::kind(), None).map(|stored| place(stored)));
+            self.unknown.extend(cx.objects.list(quota::kind(), None).map(|stored| place(&stored.object)));
         }
         while let Some(place) = self.unknown.pop_first() {
             if let Some(counted) = count(cx, &place) {

@@ -11,6 +11,7 @@ use super::{
 use crate::apiserver::decode_object;
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::random::{FNV_BASIS, fnv};
 use fleet::file::{CLUSTERS_MAX, NODES_MAX};
 use fleet::plan::API_VERSION;
 use serde_json::Value;
@@ -86,7 +87,7 @@ fn shown(text: &str) -> String {
 impl Reader {
     /// Nothing read yet.
     pub fn new() -> Reader {
-        Reader { digest: 0xcbf2_9ce4_8422_2325, ..Reader::default() }
+        Reader { digest: FNV_BASIS, ..Reader::default() }
     }
     fn error(&self, found: impl Into<String>, expected: impl Into<String>) -> Error {
         Error { line: self.line, found: found.into(), expected: expected.into() }
@@ -101,10 +102,8 @@ impl Reader {
             let found = format!("a line of {} bytes", bytes.len());
             return Err(self.error(found, format!("at most {LINE_BYTES_MAX}")));
         }
-        // FNV-1a: told apart are files, not adversaries.
-        for byte in bytes.iter().chain(b"\n") {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        // Told apart are files, not adversaries.
+        self.digest = fnv(self.digest, bytes.iter().chain(b"\n"));
         if self.header.is_none() {
             let header = self.read_header(bytes)?;
             self.header = Some(header);

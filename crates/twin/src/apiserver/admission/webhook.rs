@@ -15,6 +15,7 @@ use crate::apiserver::status::Status;
 use crate::apiserver::{Context, Request, custom, decode, defaults, patch};
 use crate::cel::base64;
 use crate::kind::Kind;
+use crate::random::{FNV_BASIS, fnv};
 use crate::store::Objects;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -333,9 +334,7 @@ impl Pass<'_> {
     /// A uid of a review: what is asked, and when.
     fn uid(&self, key: &str) -> String {
         let place = format!("{key} {} {}", self.request.namespace, self.reviews.answers.len());
-        // FNV-1a of 64 bits.
-        let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let hash = place.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+        let hash = fnv(FNV_BASIS, place.as_bytes());
         let when = self.ctx.now.as_unix_seconds().unsigned_abs();
         format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",

@@ -6,7 +6,7 @@
 
 use super::pods::is_tracked;
 use super::{TRACKING, managed_elsewhere};
-use crate::controllers::owned::controller;
+use crate::controllers::owned::{controller, place};
 use crate::controllers::{Cx, Place, phase};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -39,10 +39,6 @@ pub(super) struct News {
 /// The uid of the Job that controls a pod.
 pub(super) fn job_of(pod: &Pod) -> Option<&str> {
     controller(&pod.metadata).filter(|owner| owner.kind == "Job").map(|owner| owner.uid.as_str())
-}
-
-fn place(object: &Object) -> Place {
-    (object.namespace().into(), object.name().into())
 }
 
 impl Index {
