@@ -1,6 +1,6 @@
 //! Jobs that cannot be in time, named as soon as that is certain, and not only at their deadline.
 
-use crate::jobs::Tracked;
+use crate::jobs::{self, Tracked};
 use crate::notices::Tone;
 use crate::planning::Progress;
 use crate::shape::stops_at;
@@ -9,9 +9,11 @@ use fleet::{ClusterId, Instant, Resources};
 
 impl Control {
     /// When a Job that does not run yet can no longer be in time even if it starts there and then, as far
-    /// as its expected duration is right. `None` while it runs, or without a deadline.
+    /// as its expected duration is right. `None` while it runs, once its copy has ended, or without a deadline.
     pub(crate) fn late_from(&self, tracked: &Tracked) -> Option<Instant> {
-        let deadline = tracked.contract.deadline.filter(|_| tracked.finished().is_none())?;
+        let ended = tracked.finished().is_some()
+            || self.executing(tracked).is_some_and(|job| jobs::finished(&job).is_some());
+        let deadline = tracked.contract.deadline.filter(|_| !ended)?;
         let runs = self.progress(tracked).running_since.is_some();
         (!runs).then(|| deadline - self.expected_left(tracked))
     }

@@ -415,6 +415,21 @@ fn late_warnings(driver: &TwinDriver) -> Vec<String> {
 }
 
 #[test]
+fn a_job_that_has_just_ended_in_time_is_not_named_late() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[400.0]);
+    tell(&mut driver, "JP-TK", &[500.0]);
+    driver.begin();
+    // When it ends there is not time for all of it once more.
+    let mut job = job("tight", "45m", "1h", &[]);
+    job["spec"]["template"]["metadata"] = json!({"annotations": {"twin.kubercarbon.io/run-for": "44m"}});
+    create(&mut driver, "kr", job);
+    driver.run_until(hours(2));
+    assert!(events(&driver, "kr").contains("Accounted "), "{}", events(&driver, "kr"));
+    assert!(late_warnings(&driver).is_empty(), "{:?}", late_warnings(&driver));
+}
+
+#[test]
 fn a_job_whose_pods_find_no_node_is_named_late_before_its_deadline() {
     for managed in [true, false] {
         let mut driver = wait_for_a_node(managed);
