@@ -103,3 +103,15 @@ fn work_is_left_undone_only_where_it_cannot_all_be_done_in_time() {
     assert_eq!(of(&schedule, &below).end(), at(3, 45));
     assert_eq!(of(&schedule, &below).undone, Span::MINUTE.scaled(75, 1));
 }
+
+#[test]
+fn what_is_cut_short_does_as_much_as_there_is_time_for() {
+    // From the middle of a slot, and with a length that no eighths of it fill the window with.
+    let mut cut = due(job("cut", 0, 4.0, 4.4), at(3, 0));
+    cut.may_be_cut = true;
+    cut.release = at(0, 7);
+    let s = snapshot(at(0, 7), vec![cluster(0, 1, &NIGHT), cluster(1, 1, &NIGHT)], vec![cut.clone()]);
+    let chosen = of(&optimal(&s), &cut).clone();
+    assert_eq!((chosen.start(), chosen.end()), (at(0, 7), at(3, 0)));
+    assert_eq!(chosen.undone, cut.duration - (at(3, 0) - at(0, 7)));
+}

@@ -9,14 +9,16 @@ use super::Assignment;
 use super::limit::{Limit, committed, limit, nowhere};
 use super::model::{LENGTH_MIN, Model};
 use super::problem::{Job, Place, Site};
-use fleet::{Bytes, ClusterId, Policy, Resources, Shape, Span, Workload};
+use fleet::{Bytes, ClusterId, Instant, Policy, Resources, Shape, Span, Workload};
 use std::borrow::Cow;
 use std::rc::Rc;
 
 /// Other shapes of a Job looked at, at most.
 const SHAPES_MAX: usize = 8;
-/// Work is left undone in so many parts of the whole.
-pub(crate) const PARTS: i64 = 8;
+/// What is left undone is weighed in so many parts of the whole.
+pub(crate) const PARTS: i64 = 64;
+/// Where there is no room for all there is time for, work is left undone in so many parts of the whole.
+const CUTS: i64 = 8;
 
 /// One way to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub(crate) struct Mode {
     pub undone: Span,
 }
 
-/// The ways a Job may run, the way it is first.
-pub(crate) fn modes(workload: &Workload) -> Vec<Mode> {
+/// The ways a Job may run that can start from `now` on, the way it is first.
+pub(crate) fn modes(workload: &Workload, now: Instant) -> Vec<Mode> {
     let whole = |shape: Shape| {
         let duration = shape.duration.max(LENGTH_MIN);
         Mode { shape: Shape { duration, ..shape }, undone_parts: 0, undone: Span::ZERO }
@@ -48,10 +50,26 @@ pub(crate) fn modes(workload: &Workload) -> Vec<Mode> {
         let fastest = modes.iter().min_by_key(|mode| mode.shape.duration).copied();
         let first = modes[0];
         for mode in std::iter::once(first).chain(fastest.filter(|fastest| *fastest != first)) {
-            modes.extend((1..PARTS).map(|parts| cut(mode, parts)).filter(|m| m.shape.duration >= LENGTH_MIN));
+            let window = workload.deadline.map(|deadline| deadline - workload.release.max(now));
+            modes.extend(window.and_then(|window| filling(mode, window)));
+            let cuts = (1..CUTS).map(|cut| cut * PARTS / CUTS);
+            modes.extend(cuts.map(|parts| cut(mode, parts)).filter(|m| m.shape.duration >= LENGTH_MIN));
         }
     }
     modes
+}
+
+/// The mode with as much of its work as there is time for, where that is not all.
+fn filling(mode: Mode, window: Span) -> Option<Mode> {
+    let whole = mode.shape.duration;
+    let undone = whole - window;
+    if window < LENGTH_MIN || undone <= Span::ZERO {
+        return None;
+    }
+    let whole = i128::from(whole.as_nanos());
+    let parts = (i128::from(undone.as_nanos()) * i128::from(PARTS) + whole - 1) / whole;
+    let undone_parts = i64::try_from(parts).unwrap_or(PARTS).min(PARTS - 1);
+    Some(Mode { shape: Shape { duration: window, ..mode.shape }, undone_parts, undone })
 }
 
 /// The mode with so many parts of its work left undone.
@@ -109,7 +127,7 @@ impl Model<'_> {
     /// there is but one); else why it fits nowhere.
     pub(crate) fn item(&self, workload: &Workload, policy: &Policy) -> Result<(Job, Vec<Mode>), String> {
         let (mut jobs, mut kept, mut why) = (Vec::new(), Vec::new(), None);
-        for mode in modes(workload) {
+        for mode in modes(workload, self.snapshot.at) {
             let shaped =
                 if mode.is(workload) { Cow::Borrowed(workload) } else { Cow::Owned(mode.of(workload)) };
             match self.sites(&shaped, policy) {
