@@ -135,10 +135,12 @@ fn render(decision: &Value, wide: bool) -> String {
         out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
     }
     if let Some(latest) = decision["latestStart"].as_str() {
-        let then = if decision["mode"] == "observe" {
-            "in mode observe nothing is started from here"
-        } else {
-            "it is started then whatever happens"
+        let time = |text: &str| fleet::Instant::parse(text).ok();
+        let over = time(latest) < decision["at"].as_str().and_then(time);
+        let then = match (decision["mode"] == "observe", over) {
+            (true, _) => "in mode observe nothing is started from here",
+            (false, true) => "that is over, so it waits for nothing but room",
+            (false, false) => "it is started then whatever happens",
         };
         out.push_str(&format!("latest safe start: {latest}; {then}\n"));
     }
@@ -180,7 +182,7 @@ fn options(explanation: &Value, money: &'static str, wide: bool) -> String {
             in_time.to_owned(),
         ];
         if elastic {
-            cells.push(number(&a["parallelism"]));
+            cells.push(a["parallelism"].to_string());
         }
         if wide {
             cells.push(number(&a["energyKwh"]));
