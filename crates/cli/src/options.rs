@@ -419,7 +419,8 @@ pub struct Simulate {
     /// Of a scenario: play it with each of several values, and say which is better at what. PLACE is KIND/NAME:FIELD.PATH
     /// of an object, a field of the cluster such as nodeGroups.general.type, or one of: replicas, requests.cpu,
     /// requests.memory, limits.cpu, limits.memory, hpa.target, hpa.min, hpa.max, service.time, service.concurrency,
-    /// nodegroup.type, nodegroup.count, nodegroup.min, nodegroup.max, region. Repeat for every combination
+    /// nodegroup.type, nodegroup.count, nodegroup.min, nodegroup.max, karpenter.consolidationPolicy,
+    /// karpenter.consolidateAfter, region. Repeat for every combination
     #[arg(long, value_name = "PLACE=VALUE,VALUE", requires = "scenario")]
     pub vary: Vec<String>,
     /// Of a scenario: play each variant with so many seeds, from the scenario's own on (1 to 100)

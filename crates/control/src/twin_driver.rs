@@ -71,7 +71,7 @@ pub fn known_rates(spec: &ClusterSpec, node: &str) -> Option<NodeRates> {
         let number = node.strip_prefix(&format!("{}-{}-", spec.id, group.name));
         number.is_some_and(|number| number.parse::<u32>().is_ok())
     };
-    let group = spec.node_groups.iter().find(|group| numbered(group))?;
+    let group = spec.groups().find(|group| numbered(group))?;
     let NodeGroup { power, price, embodied, rates_from: from, .. } = *group;
     Some(NodeRates { power, price, embodied, from })
 }

@@ -9,6 +9,7 @@ use crate::cluster::{NodePower, PowerCurve};
 use crate::id::{GridZone, InstanceType, RegionId};
 use crate::quantity::{Bytes, GramsCo2PerHour, GramsCo2PerKwh, MoneyPerHour, Watts};
 use crate::time::{Instant, Span};
+use std::collections::BTreeMap;
 
 const REGIONS: &str = include_str!("../builtin/regions.csv");
 const ZONES: &str = include_str!("../builtin/zones.csv");
@@ -16,6 +17,9 @@ const INSTANCES: &str = include_str!("../builtin/aws_instances.csv");
 const PRICES: &str = include_str!("../builtin/aws_prices.csv");
 const RTT: &str = include_str!("../builtin/aws_rtt.csv");
 const TYPICAL_YEAR: &str = include_str!("../builtin/typical_year.csv");
+
+/// Where spot prices come from.
+const SPOT_SOURCE: &str = "spot, estimated";
 
 /// Round trip per kilometre of great circle where no pair is listed: 18 ms per 1,000 km is the
 /// median of the published inter-region measurements.
@@ -141,6 +145,15 @@ pub fn instance_ids() -> impl Iterator<Item = &'static str> {
     rows(INSTANCES).filter(|row| !row[6].is_empty()).map(|row| row[0])
 }
 
+/// Whether the instance type has Arm processors: in AWS's names a `g` after the generation (m7g, c6gn,
+/// but not g5 or g4dn), and the a1 family.
+pub fn is_arm(instance_type: &str) -> bool {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    let after = family.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let attributes = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    family == "a1" || attributes.contains('g')
+}
+
 /// On-demand list price of an instance type in a region (USD), and where it comes from.
 pub fn on_demand_price(region: &RegionId, instance: &InstanceType) -> Option<(MoneyPerHour, &'static str)> {
     rows(PRICES)
@@ -152,7 +165,18 @@ pub fn on_demand_price(region: &RegionId, instance: &InstanceType) -> Option<(Mo
 pub fn spot_price(region: &RegionId, instance: &InstanceType) -> Option<(MoneyPerHour, &'static str)> {
     rows(PRICES)
         .find(|row| row[0] == region.as_str() && row[1] == instance.as_str())
-        .and_then(|row| Some((MoneyPerHour::from_units_f64(number(row[3])?), "spot, estimated")))
+        .and_then(|row| Some((MoneyPerHour::from_units_f64(number(row[3])?), SPOT_SOURCE)))
+}
+
+/// On-demand and spot prices of all instance types listed in a region, as [`on_demand_price`] and [`spot_price`] tell them.
+pub fn prices(region: &RegionId) -> BTreeMap<&'static str, [(MoneyPerHour, &'static str); 2]> {
+    let of_region = rows(PRICES).filter(|row| row[0] == region.as_str());
+    let each = of_region.filter_map(|row| {
+        let (listed, spot) = (number(row[2])?, number(row[3])?);
+        let price = MoneyPerHour::from_units_f64;
+        Some((row[1], [(price(listed), row[4]), (price(spot), SPOT_SOURCE)]))
+    });
+    each.collect()
 }
 
 /// Great-circle distance in km.
@@ -226,6 +250,25 @@ pub fn typical_year_zones() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arm_by_name() {
+        assert!(["m7g.large", "c6gn.xlarge", "t4g.small", "a1.large", "g5g.xlarge"].into_iter().all(is_arm));
+        assert!(
+            !["m6i.large", "g4dn.xlarge", "g5.xlarge", "p4d.24xlarge", "i3.large"].into_iter().any(is_arm)
+        );
+    }
+
+    #[test]
+    fn a_regions_prices_are_those_of_each_type() {
+        let region = RegionId::new("ap-northeast-2").unwrap();
+        let all = prices(&region);
+        assert!(all.len() > 100);
+        for (name, [listed, spot]) in all {
+            let id = InstanceType::new(name).unwrap();
+            assert_eq!((Some(listed), Some(spot)), (on_demand_price(&region, &id), spot_price(&region, &id)));
+        }
+    }
 
     #[test]
     fn every_listed_row_parses() {

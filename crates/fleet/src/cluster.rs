@@ -2,6 +2,7 @@
 
 use crate::carbon::SignalKind;
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
+use crate::karpenter::{Karpenter, NodeTaint};
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use crate::supply::{Autoscaler, Limits, Supply};
@@ -80,6 +81,15 @@ pub struct NodeGroup {
     /// How its machines come and go.
     #[serde(default, skip_serializing_if = "Supply::is_default")]
     pub supply: Supply,
+    /// The Karpenter pool it is an offering of; `None`: it is a group of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_pool: Option<String>,
+    /// Labels its nodes have besides those every node has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints its nodes have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<NodeTaint>,
 }
 
 /// Where a node's power or price came from.
@@ -169,9 +179,20 @@ pub struct ClusterSpec {
     /// How its autoscaler is set; it runs where a node group has limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<Autoscaler>,
+    /// How Karpenter is set, where it is there instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub karpenter: Option<Karpenter>,
 }
 
 impl ClusterSpec {
+    /// Its node groups, and what its Karpenter pools may ask for.
+    pub fn groups(&self) -> impl Iterator<Item = &NodeGroup> {
+        self.node_groups.iter().chain(self.karpenter.iter().flat_map(Karpenter::offerings))
+    }
+    /// The one of these that has this name.
+    pub fn group(&self, name: &str) -> Option<&NodeGroup> {
+        self.groups().find(|group| group.name == name)
+    }
     /// Labels a selector sees: the stated ones plus `name`, `region`, `zone`.
     pub fn selector_labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.labels.clone();

@@ -1,6 +1,8 @@
 //! The fleet file: YAML in, a checked [`FleetSpec`] with every default filled in from the built-in
 //! tables out. Errors name line and column or field, what was found and what was expected.
 
+mod amount;
+mod karpenter;
 mod supply;
 
 use crate::builtin;
@@ -9,10 +11,11 @@ use crate::cluster::{
 };
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::instances::Instances;
+use crate::karpenter::Karpenter;
 use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
-use crate::supply::{Autoscaler, Supply};
+use crate::supply::Autoscaler;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -117,9 +120,11 @@ struct Cluster {
     scheduler: Option<Value>,
     #[serde(default)]
     cluster_autoscaler: Option<Autoscaler>,
+    #[serde(default)]
+    karpenter: Option<karpenter::KarpenterFile>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Group {
     name: String,
@@ -173,7 +178,8 @@ pub fn parse_with(text: &str, instances: &Instances) -> Result<FleetSpec, Error>
     let fleet = read(text, instances)?;
     for (i, cluster) in fleet.clusters.iter().enumerate() {
         let may_grow = |group: &NodeGroup| group.limits.is_some_and(|limits| limits.max > 0);
-        if cluster.node_groups.iter().all(|group| group.count == 0 && !may_grow(group)) {
+        let none = cluster.node_groups.iter().all(|group| group.count == 0 && !may_grow(group));
+        if none && cluster.karpenter.is_none() {
             let expected = format!("1 to {NODES_MAX}");
             return Err(field(format!("clusters[{i}].nodeGroups"), "0 nodes", expected));
         }
@@ -299,6 +305,7 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
     if let Some(stated) = &cluster.cluster_autoscaler {
         supply::autoscaler(&format!("{path}.clusterAutoscaler"), stated)?;
     }
+    let karpenter = karpenter(path, cluster, &region_id, (&node_groups, instances))?;
     Ok(ClusterSpec {
         id,
         region: region_id,
@@ -308,7 +315,29 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         node_groups,
         scheduler,
         autoscaler: cluster.cluster_autoscaler.clone(),
+        karpenter,
     })
+}
+
+/// How Karpenter is set, if it is there: beside it no other autoscaler decides of nodes.
+fn karpenter(
+    path: &str,
+    cluster: &Cluster,
+    region: &RegionId,
+    (groups, instances): (&[NodeGroup], &Instances),
+) -> Result<Option<Karpenter>, Error> {
+    let Some(stated) = &cluster.karpenter else { return Ok(None) };
+    if cluster.cluster_autoscaler.is_some() {
+        let expected = "clusterAutoscaler or karpenter: they ignore each other's nodes";
+        return Err(field(format!("{path}.karpenter"), "both", expected));
+    }
+    if let Some(grows) = groups.iter().position(|group| group.limits.is_some()) {
+        let place = format!("{path}.nodeGroups[{grows}].max");
+        return Err(field(place, "an autoscaled group", "groups of a fixed count beside karpenter"));
+    }
+    let taken = groups.iter().map(|group| group.name.as_str()).collect();
+    let offered = karpenter::Offered { region, instances, taken };
+    karpenter::karpenter(&format!("{path}.karpenter"), stated, &offered).map(Some)
 }
 
 /// What an instance type is, by what is stated of it, else by the built-in table.
@@ -373,12 +402,8 @@ fn price(
     group: &Group,
     region: &RegionId,
     instance_type: &InstanceType,
-    (machine, supply): (&Machine, &Supply),
+    (machine, listed): (&Machine, Option<(MoneyPerHour, &'static str)>),
 ) -> Result<(MoneyPerHour, &'static str, RateSource), Error> {
-    let listed = match supply.spot {
-        Some(_) => builtin::spot_price(region, instance_type),
-        None => builtin::on_demand_price(region, instance_type),
-    };
     Ok(match (group.price_per_hour, machine.price, listed) {
         (Some(price), ..) => {
             check_range(&format!("{path}.pricePerHour"), price, 0.0, 10_000.0)?;
@@ -402,6 +427,20 @@ fn node_group(
     region: &RegionId,
     instances: &Instances,
 ) -> Result<NodeGroup, Error> {
+    let listed = InstanceType::new(&group.instance_type).ok().and_then(|id| match group.spot {
+        Some(_) => builtin::spot_price(region, &id),
+        None => builtin::on_demand_price(region, &id),
+    });
+    node_group_at(path, group, (region, instances), listed)
+}
+
+/// The same, where the list price is known.
+fn node_group_at(
+    path: &str,
+    group: &Group,
+    (region, instances): (&RegionId, &Instances),
+    listed: Option<(MoneyPerHour, &'static str)>,
+) -> Result<NodeGroup, Error> {
     let (instance_type, machine) = machine(path, group, region, instances)?;
     crate::id::ObjectName::new(&group.name)
         .map_err(|e| field(format!("{path}.name"), format!("{:?}", e.found), "a node group name"))?;
@@ -411,7 +450,7 @@ fn node_group(
     let limits = supply::limits(path, group.count, group.min, group.max)?;
     let delays = (group.boot_time.as_ref(), group.join_time.as_ref());
     let supply = supply::supply(path, delays, group.shortage.as_ref(), group.spot.as_ref())?;
-    let (price, price_source, price_from) = price(path, group, region, &instance_type, (&machine, &supply))?;
+    let (price, price_source, price_from) = price(path, group, region, &instance_type, (&machine, listed))?;
     for (name, watts) in [("idleWatts", group.idle_watts), ("fullWatts", group.full_watts)] {
         check_range(&format!("{path}.{name}"), watts.unwrap_or(0.0), 0.0, 100_000.0)?;
     }
@@ -428,11 +467,7 @@ fn node_group(
     };
     let watts = |stated: Option<f64>, listed: Watts| stated.map_or(listed, Watts::from_watts_f64);
     let of_file = group.idle_watts.is_some() || group.full_watts.is_some();
-    let zones = if group.zones.is_empty() {
-        ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect()
-    } else {
-        group.zones.clone()
-    };
+    let zones = if group.zones.is_empty() { zones(region) } else { group.zones.clone() };
     let watts_source = &machine.watts_source;
     Ok(NodeGroup {
         name: group.name.clone(),
@@ -457,7 +492,15 @@ fn node_group(
         limits,
         supply,
         instance_type,
+        node_pool: None,
+        labels: BTreeMap::new(),
+        taints: Vec::new(),
     })
+}
+
+/// The zones of a region where none are stated.
+fn zones(region: &RegionId) -> Vec<String> {
+    ["a", "b", "c"].iter().map(|letter| format!("{region}{letter}")).collect()
 }
 
 /// Up to three known names that look like `found`, for a hint.

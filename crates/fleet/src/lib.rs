@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod file;
 pub mod id;
 pub mod instances;
+pub mod karpenter;
 pub mod plan;
 pub mod policy;
 pub mod quantity;

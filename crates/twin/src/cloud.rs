@@ -42,7 +42,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) group: Arc<str>,
-    zone: String,
+    pub(crate) zone: String,
     seat: usize,
     pub(crate) stage: Stage,
     /// When it was asked for.
@@ -96,7 +96,7 @@ pub(crate) struct Cloud {
 
 /// Whether the machines of a group come and go.
 pub(crate) fn is_pool(group: &NodeGroup) -> bool {
-    group.limits.is_some() || group.supply.spot.is_some()
+    group.limits.is_some() || group.supply.spot.is_some() || group.node_pool.is_some()
 }
 
 impl Cloud {
@@ -109,7 +109,7 @@ impl Cloud {
         nodes: &[(String, String, String)],
     ) -> Cloud {
         let mut cloud = Cloud { number, start, ..Cloud::default() };
-        for group in spec.node_groups.iter().filter(|group| is_pool(group)) {
+        for group in spec.groups().filter(|group| is_pool(group)) {
             let draw = Stream::new(seed, &format!("cloud/{}/{}", spec.id, group.name));
             cloud.pools.insert(group.name.as_str().into(), Pool { last: group.count, draw });
         }
@@ -136,7 +136,7 @@ impl Cloud {
     }
     /// Sets the first timers; once, when the world begins.
     pub(crate) fn begin(&mut self, cx: &mut Cx<'_>) {
-        for group in cx.spec.node_groups.iter().filter(|group| is_pool(group)) {
+        for group in cx.spec.groups().filter(|group| is_pool(group)) {
             let Some(spot) = &group.supply.spot else { continue };
             for at in &spot.at {
                 let task = Task::Interruption { group: group.name.as_str().into() };
@@ -174,8 +174,16 @@ impl Cloud {
     pub(crate) fn increase(&mut self, cx: &mut Cx<'_>, group: &NodeGroup, by: u32) {
         self.touched = true;
         for _ in 0..by {
-            self.request(cx, group);
+            self.request(cx, group, self.zone(group));
         }
+    }
+    /// Asks for one machine of a group in a zone; its name, unless there is none to be had.
+    pub(crate) fn launch(&mut self, cx: &mut Cx<'_>, group: &NodeGroup, zone: &str) -> Option<Arc<str>> {
+        if self.shortage(group, cx.now).is_some() {
+            return None;
+        }
+        self.touched = true;
+        self.request(cx, group, zone.to_owned())
     }
     /// Has a machine taken away, and the group be smaller by it.
     pub(crate) fn delete(&mut self, cx: &mut Cx<'_>, node: &str) {
@@ -210,10 +218,9 @@ impl Cloud {
         machine.due = at;
         cx.timers.set(at, Priority::Controller, Task::Machine { node: name.clone() });
     }
-    /// Asks for one machine.
-    fn request(&mut self, cx: &mut Cx<'_>, group: &NodeGroup) {
-        let zone = self.zone(group);
-        let Some(pool) = self.pools.get_mut(&*group.name) else { return };
+    /// Asks for one machine; its name.
+    fn request(&mut self, cx: &mut Cx<'_>, group: &NodeGroup, zone: String) -> Option<Arc<str>> {
+        let pool = self.pools.get_mut(&*group.name)?;
         pool.last += 1;
         let name: Arc<str> = format!("{}-{}-{}", cx.spec.id, group.name, pool.last).into();
         let seat = (0..).find(|seat| !self.seats.contains(seat)).unwrap_or(0);
@@ -230,15 +237,18 @@ impl Cloud {
         };
         self.machines.insert(name.clone(), machine);
         self.try_to_boot(cx, group, &name);
+        Some(name)
+    }
+    /// Whether there is no machine of a group to be had now; if so, until when (`None`: for good).
+    fn shortage(&self, group: &NodeGroup, now: Instant) -> Option<Option<Instant>> {
+        let short = group.supply.shortage?;
+        let until = short.until.map(|until| self.start + until);
+        let there = self.of(&group.name).filter(|(_, m)| m.stage != Stage::Refused).count() as u32;
+        (there >= short.at_most && until.is_none_or(|until| now < until)).then_some(until)
     }
     /// Begins to boot a machine if there is one to be had; else tries again when the shortage is over.
     fn try_to_boot(&mut self, cx: &mut Cx<'_>, group: &NodeGroup, name: &Arc<str>) {
-        let over = group.supply.shortage.map(|short| (short.at_most, short.until.map(|u| self.start + u)));
-        let there = self.of(&group.name).filter(|(_, m)| m.stage != Stage::Refused).count() as u32;
-        if let Some((at_most, until)) = over
-            && there >= at_most
-            && until.is_none_or(|until| cx.now < until)
-        {
+        if let Some(until) = self.shortage(group, cx.now) {
             if let Some(until) = until {
                 self.step_at(cx, name, until);
             }
@@ -281,7 +291,7 @@ impl Cloud {
         let Some(pool) = self.pools.get_mut(group).filter(|_| !there.is_empty()) else { return };
         let lot = pool.draw.below(there.len() as u64) as usize;
         self.touched = true;
-        let Some(group) = cx.spec.node_groups.iter().find(|g| g.name == group) else { return };
+        let Some(group) = cx.spec.group(group) else { return };
         self.notify(cx, group, &there[lot]);
     }
     fn notify(&mut self, cx: &mut Cx<'_>, group: &NodeGroup, name: &Arc<str>) {
@@ -299,12 +309,14 @@ impl Cloud {
         let Some((name, machine)) = self.machines.get_key_value(node) else { return };
         let (name, machine) = (name.clone(), machine.clone());
         self.touched = true;
-        let Some(group) = cx.spec.node_groups.iter().find(|g| *g.name == *machine.group) else { return };
+        let Some(group) = cx.spec.group(&machine.group) else { return };
         if machine.stage != Stage::Leaving {
             if machine.taken_at.is_some_and(|at| at <= cx.now) {
-                // The group keeps its size: another takes its place.
                 self.delete(cx, &name);
-                self.request(cx, group);
+                // A group keeps its size: another takes its place. Karpenter asks for another itself.
+                if group.node_pool.is_none() {
+                    self.request(cx, group, self.zone(group));
+                }
                 return;
             }
             if machine.notice_at.is_some_and(|at| at <= cx.now) {

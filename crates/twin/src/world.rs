@@ -222,8 +222,8 @@ impl World {
         let news = self.clusters.values_mut().map(|cluster| cluster.set_authority(queue, now, authority));
         news.fold(false, |any, news| any | news)
     }
-    /// What the cluster autoscaler of a cluster would have logged since an instant of nodes that stay, and why; oldest first,
-    /// the last few hundred.
+    /// What whoever adds and takes away nodes of a cluster would have logged since an instant, and who: the cluster autoscaler
+    /// of nodes that stay, and why, Karpenter of what it does; oldest first, the last few hundred.
     pub fn autoscaler_log(&self, cluster: &ClusterId, since: Instant) -> Vec<(Instant, String)> {
         self.clusters.get(cluster).map(|found| found.autoscaler_log(since)).unwrap_or_default()
     }

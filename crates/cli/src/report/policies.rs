@@ -105,11 +105,11 @@ impl Results<'_> {
         self.carbon.iter().map(|(_, kind)| *kind).max().unwrap_or(SignalKind::Assumed)
     }
     fn power_kind(&self) -> SignalKind {
-        let groups = self.fleet.clusters.iter().flat_map(|cluster| &cluster.node_groups);
+        let groups = self.fleet.clusters.iter().flat_map(|cluster| cluster.groups());
         groups.map(|group| group.rates_from.power.kind()).max().unwrap_or(SignalKind::Assumed)
     }
     fn price_kind(&self) -> SignalKind {
-        let groups = self.fleet.clusters.iter().flat_map(|cluster| &cluster.node_groups);
+        let groups = self.fleet.clusters.iter().flat_map(|cluster| cluster.groups());
         groups.map(|group| group.rates_from.price.kind()).max().unwrap_or(SignalKind::Assumed)
     }
 }
@@ -369,7 +369,7 @@ fn each(results: &Results<'_>) -> Section {
 
 fn sources(results: &Results<'_>) -> Vec<Source> {
     let source = |of: &str, from: String, kind: SignalKind| Source { of: of.to_owned(), from, kind };
-    let groups = results.fleet.clusters.iter().flat_map(|cluster| &cluster.node_groups);
+    let groups = results.fleet.clusters.iter().flat_map(|cluster| cluster.groups());
     let mut machines: Vec<&str> = groups.map(|group| group.sources.as_str()).collect();
     machines.sort_unstable();
     machines.dedup();

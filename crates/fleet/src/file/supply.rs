@@ -11,7 +11,7 @@ use serde::Deserialize;
 const SCAN: (Span, Span) = (Span::from_seconds(1), Span::HOUR);
 
 /// The fields of a node group that say so.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DelayParts {
     min: Span,
@@ -20,7 +20,7 @@ pub(super) struct DelayParts {
 }
 
 /// A delay: one length, or three.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum DelayFile {
     Always(Span),
@@ -36,7 +36,14 @@ pub(super) struct ShortageFile {
     until: Option<Span>,
 }
 
-#[derive(Deserialize)]
+impl ShortageFile {
+    /// Of so many, or none, until then or for good.
+    pub(super) fn new(at_most: Option<u32>, until: Option<Span>) -> ShortageFile {
+        ShortageFile { at_most: Some(at_most.unwrap_or(0)), until }
+    }
+}
+
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SpotFile {
     #[serde(default)]
@@ -73,7 +80,7 @@ pub(super) fn limits(
     Ok(Some(Limits { min, max }))
 }
 
-fn span(path: &str, found: Span, (low, high): (Span, Span)) -> Result<Span, Error> {
+pub(super) fn span(path: &str, found: Span, (low, high): (Span, Span)) -> Result<Span, Error> {
     if (low..=high).contains(&found) {
         return Ok(found);
     }

@@ -29,6 +29,8 @@ pub(crate) struct About<'a> {
     uid: &'a str,
     version: u64,
     field: Option<String>,
+    /// API version and kind, where no object of it is kept.
+    apart: Option<(&'static str, &'static str)>,
 }
 
 impl<'a> About<'a> {
@@ -41,6 +43,19 @@ impl<'a> About<'a> {
             uid: object.uid(),
             version,
             field: None,
+            apart: None,
+        }
+    }
+    /// Something that is no object of the cluster: API version, kind and name.
+    pub(crate) fn apart(api_version: &'static str, kind: &'static str, name: &'a str) -> About<'a> {
+        let apart = Some((api_version, kind));
+        About { kind: Kind::Node, namespace: "", name, uid: "", version: 0, field: None, apart }
+    }
+    fn kind(&self) -> (String, &'static str) {
+        let resource = self.kind.resource();
+        match self.apart {
+            Some((api_version, kind)) => (api_version.to_owned(), kind),
+            None => (resource.api_version(), resource.name),
         }
     }
     /// The same, narrowed to a field, such as one container.
@@ -80,15 +95,16 @@ impl Cx<'_> {
             let cut = (0..=MESSAGE_LENGTH_MAX).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
             message.truncate(cut);
         }
+        let (api_version, kind_of) = about.kind();
         let event = Event {
             metadata: self.new_meta(namespace, name),
             involved_object: ObjectReference {
-                api_version: Some(about.kind.resource().api_version()),
-                kind: Some(about.kind.resource().name.to_owned()),
+                api_version: Some(api_version),
+                kind: Some(kind_of.to_owned()),
                 namespace: (!about.namespace.is_empty()).then(|| about.namespace.to_owned()),
                 name: Some(about.name.to_owned()),
-                uid: Some(about.uid.to_owned()),
-                resource_version: Some(about.version.to_string()),
+                uid: Some(about.uid.to_owned()).filter(|_| about.apart.is_none()),
+                resource_version: Some(about.version.to_string()).filter(|_| about.apart.is_none()),
                 field_path: about.field.clone(),
             },
             type_: Some(kind.to_owned()),

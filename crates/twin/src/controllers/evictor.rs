@@ -31,7 +31,7 @@ pub(crate) struct Ways {
 }
 
 /// A pod by name and uid.
-type Who = (Place, Arc<str>);
+pub(crate) type Who = (Place, Arc<str>);
 
 /// A node being emptied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +59,8 @@ pub(crate) enum Progress {
     GivenUp(Vec<Place>),
 }
 
-fn who(pod: &Pod) -> Who {
+/// Which pod it is.
+pub(crate) fn who(pod: &Pod) -> Who {
     let text = |part: &Option<String>| Arc::from(part.as_deref().unwrap_or_default());
     ((text(&pod.metadata.namespace), text(&pod.metadata.name)), text(&pod.metadata.uid))
 }
@@ -110,7 +111,7 @@ impl Emptying {
 }
 
 /// Asks for an eviction; whether the pod goes, or is gone.
-fn evict(cx: &mut Cx<'_>, ((namespace, name), uid): &Who, grace_max: Option<i64>) -> bool {
+pub(crate) fn evict(cx: &mut Cx<'_>, ((namespace, name), uid): &Who, grace_max: Option<i64>) -> bool {
     let Some(stored) = cx.pod(namespace, name, uid) else { return true };
     let Some(pod) = stored.object.as_pod() else { return true };
     let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);

@@ -22,6 +22,7 @@ pub(crate) mod garbagecollector;
 pub(crate) mod history;
 pub mod horizontal;
 pub(crate) mod job;
+pub(crate) mod karpenter;
 pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;
 pub mod messages;

@@ -166,7 +166,7 @@ struct Run<'a> {
     course: Recorder,
     carbon: Option<(Series, Provenance)>,
     tell: &'a mut dyn FnMut(Span),
-    /// Until when was told what the cluster autoscaler says of nodes that stay.
+    /// Until when was told what whoever adds and takes away nodes says.
     heard: Instant,
 }
 
@@ -314,7 +314,7 @@ impl Run<'_> {
         // It looks once at an instant.
         for (at, line) in self.world.autoscaler_log(&self.home, self.heard + Span::from_nanos(1)) {
             self.heard = at;
-            self.timeline.step(at - self.scenario.start, &format!("cluster-autoscaler: {line}"));
+            self.timeline.step(at - self.scenario.start, &line);
         }
     }
     fn look(&mut self) {
@@ -451,18 +451,24 @@ impl Run<'_> {
 fn setting(scenario: &Scenario) -> Setting {
     let cluster = &scenario.fleet.clusters[0];
     let worst = |kind: &dyn Fn(&fleet::NodeGroup) -> SignalKind| {
-        cluster.node_groups.iter().map(kind).max().unwrap_or(SignalKind::Estimated)
+        cluster.groups().map(kind).max().unwrap_or(SignalKind::Estimated)
     };
     let machine = |group: &fleet::NodeGroup| {
         format!("{}: {} × {}; {}", group.name, group.count, group.instance_type, group.sources)
     };
+    let pool = |pool: &fleet::karpenter::NodePool| {
+        let cheapest =
+            pool.offerings.first().map_or_else(String::new, |own| format!(" from {} on", own.name));
+        format!("{}: Karpenter, {} offerings{cheapest}", pool.name, pool.offerings.len())
+    };
+    let pools = cluster.karpenter.iter().map(|set| set.node_pools.iter().map(pool));
     Setting {
         start: scenario.start,
         seconds: scenario.length.as_seconds(),
         seed: scenario.seed,
         region: cluster.region.to_string(),
         grid_zone: cluster.grid_zone.to_string(),
-        machines: cluster.node_groups.iter().map(machine).collect(),
+        machines: cluster.node_groups.iter().map(machine).chain(pools.flatten()).collect(),
         power: worst(&|group| group.rates_from.power.kind()),
         price: worst(&|group| group.rates_from.price.kind()),
     }

@@ -20,7 +20,7 @@ const LISTED_MAX: usize = 12;
 const TRAFFIC: &str = "traffic.twin.kubercarbon.io/";
 
 /// Short names, and the places they stand for: where a kind is named, in the only object of it.
-pub const SHORT: [(&str, &str); 15] = [
+pub const SHORT: [(&str, &str); 17] = [
     ("replicas", "Deployment:spec.replicas"),
     ("requests.cpu", "Deployment:spec.template.spec.containers[0].resources.requests.cpu"),
     ("requests.memory", "Deployment:spec.template.spec.containers[0].resources.requests.memory"),
@@ -35,6 +35,8 @@ pub const SHORT: [(&str, &str); 15] = [
     ("nodegroup.count", "nodeGroups[0].count"),
     ("nodegroup.min", "nodeGroups[0].min"),
     ("nodegroup.max", "nodeGroups[0].max"),
+    ("karpenter.consolidationPolicy", "karpenter.nodePools[0].disruption.consolidationPolicy"),
+    ("karpenter.consolidateAfter", "karpenter.nodePools[0].disruption.consolidateAfter"),
     ("region", "region"),
 ];
 
@@ -295,8 +297,16 @@ pub(super) fn apply(
             check(object, change, &before)
         }
         Spot::Cluster(_) => {
-            let known =
-                ["region", "gridZone", "pue", "labels", "nodeGroups", "scheduler", "clusterAutoscaler"];
+            let known = [
+                "region",
+                "gridZone",
+                "pue",
+                "labels",
+                "nodeGroups",
+                "scheduler",
+                "clusterAutoscaler",
+                "karpenter",
+            ];
             let first = match &path[0] {
                 Part::Name(name) => name.as_str(),
                 Part::Nth(_) => "",
@@ -312,15 +322,7 @@ pub(super) fn apply(
                 );
                 return Err(wrong(change, "no such place", expected));
             }
-            let groups = cluster.get("nodeGroups").and_then(Value::as_array).map_or(0, Vec::len);
-            if change.place.starts_with("nodegroup.") && groups > 1 {
-                let all = cluster.get("nodeGroups").map(names).unwrap_or_default();
-                return Err(wrong(
-                    change,
-                    format!("{groups} node groups"),
-                    format!("nodeGroups.NAME.FIELD with one of {all}"),
-                ));
-            }
+            one_meant(change, cluster)?;
             let mut root = Value::Object(std::mem::take(cluster).into_iter().collect());
             let done = put(&mut root, change, &path);
             if let Value::Object(fields) = root {
@@ -329,6 +331,24 @@ pub(super) fn apply(
             done
         }
     }
+}
+
+/// That a short name of a node group or pool means the one there is.
+fn one_meant(change: &Change, cluster: &BTreeMap<String, Value>) -> Result<(), Error> {
+    let pools = cluster.get("karpenter").and_then(|set| set.get("nodePools"));
+    let (all, what, path) = match change.place.split_once('.') {
+        Some(("nodegroup", _)) => (cluster.get("nodeGroups"), "node groups", "nodeGroups.NAME.FIELD"),
+        Some(("karpenter", _)) if SHORT.iter().any(|(short, _)| *short == change.place) => {
+            (pools, "node pools", "karpenter.nodePools.NAME.disruption.FIELD")
+        }
+        _ => return Ok(()),
+    };
+    let count = all.and_then(Value::as_array).map_or(0, Vec::len);
+    if count == 1 || (count == 0 && what == "node groups") {
+        return Ok(());
+    }
+    let there = all.map_or_else(|| "nothing".to_owned(), names);
+    Err(wrong(change, format!("{count} {what}"), format!("{path} with one of {there}")))
 }
 
 #[cfg(test)]
@@ -406,6 +426,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_is_set_by_its_short_name_or_by_its_path() {
+        let pool = "cluster: {karpenter: {nodePools: [{name: default, template: {spec: {requirements: [\
+            {key: node.kubernetes.io/instance-type, operator: In, values: [m6i.large]}]}}}]}}\nobjects:";
+        let text = TEXT.replacen("objects:", pool, 1);
+        let read = |text: &str, place: &str, value: &str| {
+            let change = Change { place: place.to_owned(), value: value.to_owned() };
+            let read = parse_changed(text, &[change]).map_err(|error| error.to_string())?;
+            Ok::<_, String>(read.fleet.clusters[0].karpenter.clone().unwrap().node_pools.remove(0))
+        };
+        let policy =
+            |place: &str| read(&text, place, "WhenEmpty").map(|pool| pool.disruption.consolidation_policy);
+        let expected = Ok(fleet::karpenter::ConsolidationPolicy::WhenEmpty);
+        assert_eq!(policy("karpenter.consolidationPolicy"), expected);
+        assert_eq!(policy("karpenter.nodePools.default.disruption.consolidationPolicy"), expected);
+        let after = read(&text, "karpenter.consolidateAfter", "5m").unwrap().disruption.consolidate_after;
+        assert_eq!(after, Some(fleet::Span::from_seconds(300)));
+        let wrong = read(&text, "karpenter.consolidationPolicy", "Sometimes").unwrap_err();
+        assert!(wrong.contains("Sometimes") && wrong.contains("WhenEmptyOrUnderutilized"), "{wrong}");
+        let two = text.replace("nodePools: [", "nodePools: [{name: other}, ");
+        let wrong = read(&two, "karpenter.consolidationPolicy", "WhenEmpty").unwrap_err();
+        assert!(wrong.contains("2 node pools") && wrong.contains("other, default"), "{wrong}");
+    }
+
+    #[test]
     fn what_is_not_there_is_refused_with_what_is() {
         for (place, value, parts) in [
             ("hpa.target", "70", &["no HorizontalPodAutoscaler", "Deployment/web", "ConfigMap/b"][..]),
@@ -427,6 +471,7 @@ mod tests {
                 "m6i.large",
                 &["no such place", "nodegroup.type", "nodeGroups", "Deployment/web"],
             ),
+            ("karpenter.consolidationPolicy", "WhenEmpty", &["0 node pools", "with one of nothing"]),
             ("Deployment/web:", "1", &["no path"]),
             ("Deployment/web:spec..x", "1", &["no path"]),
         ] {

@@ -10,6 +10,7 @@ use crate::controllers::clusterroleaggregation::ClusterRoleAggregation;
 use crate::controllers::events::EventLimit;
 use crate::controllers::garbagecollector::GarbageCollector;
 use crate::controllers::job::JobController;
+use crate::controllers::karpenter::Karpenter;
 use crate::controllers::kubelet::Kubelet;
 use crate::controllers::kubernetesservice::KubernetesService;
 use crate::controllers::messages::Messages;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 /// chain of causes here is longer than a few dozen links, or than 5,000 pods in batches of 500.
 const ROUNDS_MAX: usize = 10_000;
 /// Controllers that write through an API server that may fail them.
-const GATED: u32 = 17;
+const GATED: u32 = 18;
 
 /// A cluster of a world.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub(super) struct Controllers {
     cloud: Cloud,
     #[serde(default)]
     clusterautoscaler: ClusterAutoscaler,
+    #[serde(default, skip_serializing_if = "Karpenter::is_off")]
+    karpenter: Karpenter,
     #[serde(default, skip_serializing_if = "TerminationHandler::is_idle")]
     terminationhandler: TerminationHandler,
     #[serde(default, skip_serializing_if = "Gate::is_idle")]
@@ -125,6 +128,7 @@ impl Controllers {
         self.events.observe(change);
         self.resourcequota.observe(change);
         self.clusterautoscaler.observe(cx, change);
+        self.karpenter.observe(cx, change);
     }
     /// One round; whether any controller did something. Those of the control plane act if the API server lets them.
     fn run(&mut self, cx: &mut Cx<'_>, heard: bool) -> bool {
@@ -151,6 +155,7 @@ impl Controllers {
             self.events.run(cx),
             may(14) && self.resourcequota.run(cx),
             may(15) && self.clusterautoscaler.run(cx, &mut self.cloud, &mut self.scheduler),
+            may(17) && self.karpenter.run(cx, &mut self.cloud, &mut self.scheduler),
         ]
         .contains(&true)
     }
@@ -168,7 +173,7 @@ impl Controllers {
     fn hear(&mut self, cx: &mut Cx<'_>, physics: &mut Physics, news: News) {
         match news {
             News::On(node, group) => {
-                if let Some(group) = cx.spec.node_groups.iter().find(|g| *g.name == *group) {
+                if let Some(group) = cx.spec.group(&group) {
                     physics.add_machine(&node, cx.spec, group, cx.now);
                 }
             }
@@ -178,7 +183,11 @@ impl Controllers {
                 self.traffic.look_at_all();
                 self.messages.look_at_all();
             }
-            News::Notice(node, at) => self.terminationhandler.begin(cx, &node, at),
+            News::Notice(node, at) => {
+                if !self.karpenter.interrupt(cx, &node) {
+                    self.terminationhandler.begin(cx, &node, at);
+                }
+            }
         }
     }
 }
@@ -215,6 +224,7 @@ impl Cluster {
         let (controllers, _, mut cx) = self.parts(queue, now);
         controllers.cloud.begin(&mut cx);
         controllers.clusterautoscaler.begin(&mut cx);
+        controllers.karpenter.begin(&cx);
     }
     pub(super) fn parts<'a>(
         &'a mut self,
@@ -292,6 +302,7 @@ impl Cluster {
             Task::Interruption { group } => controllers.cloud.interrupt_one(&mut cx, &group),
             Task::Termination { node } => controllers.terminationhandler.wake(&mut cx, &node),
             Task::Autoscaler => controllers.clusterautoscaler.wake(&cx),
+            Task::Karpenter => controllers.karpenter.wake(&cx),
             Task::Traffic { namespace, name } => controllers.traffic.wake(now, (namespace, name)),
             Task::Messages { namespace, name } => controllers.messages.wake(now, (namespace, name)),
             Task::Retry | Task::Input(_) | Task::Demo => {}
@@ -410,11 +421,15 @@ impl Cluster {
         Ok(())
     }
     pub(super) fn autoscaler_log(&self, since: Instant) -> Vec<(Instant, String)> {
-        self.controllers.clusterautoscaler.said(since).cloned().collect()
+        let named = |component: &str, (at, line): &(Instant, String)| (*at, format!("{component}: {line}"));
+        let autoscaler =
+            self.controllers.clusterautoscaler.said(since).map(|own| named("cluster-autoscaler", own));
+        autoscaler.chain(self.controllers.karpenter.said(since).map(|own| named("karpenter", own))).collect()
     }
     #[cfg(test)]
     pub(super) fn look_every_time(&mut self) {
         self.controllers.clusterautoscaler.every = true;
+        self.controllers.karpenter.every = true;
     }
     #[cfg(test)]
     pub(super) fn keep_ended(&mut self, pods: usize) {

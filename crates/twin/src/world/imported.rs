@@ -36,6 +36,7 @@ impl Document {
             node_groups: Vec::new(),
             scheduler: imported.scheduler.clone(),
             autoscaler: None,
+            karpenter: None,
         };
         FleetSpec {
             name: "imported".to_owned(),

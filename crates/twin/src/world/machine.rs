@@ -178,15 +178,6 @@ impl NewNode<'_> {
     }
 }
 
-/// Whether the instance type has Arm processors: in AWS's names a `g` after the generation (m7g, c6gn,
-/// but not g5 or g4dn), and the a1 family.
-fn is_arm(instance_type: &str) -> bool {
-    let family = instance_type.split('.').next().unwrap_or_default();
-    let after = family.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let attributes = after.trim_start_matches(|c: char| c.is_ascii_digit());
-    family == "a1" || attributes.contains('g')
-}
-
 fn node(
     spec: &ClusterSpec,
     group: &NodeGroup,
@@ -195,7 +186,7 @@ fn node(
     now: Instant,
     names: &mut Stream,
 ) -> Node {
-    let arch = if is_arm(group.instance_type.as_str()) { "arm64" } else { "amd64" };
+    let arch = if fleet::builtin::is_arm(group.instance_type.as_str()) { "arm64" } else { "amd64" };
     let mut metadata = meta(name, "", now, names);
     let labels = [
         ("beta.kubernetes.io/arch", arch),
@@ -209,7 +200,12 @@ fn node(
         ("topology.kubernetes.io/region", spec.region.as_str()),
         ("topology.kubernetes.io/zone", seat.zone),
     ];
-    metadata.labels = Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    let mut labels: BTreeMap<String, String> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    labels.extend(group.labels.clone());
+    if group.node_pool.is_some() {
+        labels.insert("karpenter.sh/registered".to_owned(), "true".to_owned());
+    }
+    metadata.labels = Some(labels);
     metadata.annotations =
         Some(BTreeMap::from([("node.alpha.kubernetes.io/ttl".to_owned(), "0".to_owned())]));
     let instance = format!("i-{:017x}", names.bits());
@@ -232,8 +228,15 @@ fn node(
         time_added: Some(time(now)),
         value: None,
     };
+    let own = group.taints.iter().map(|taint| Taint {
+        key: taint.key.clone(),
+        value: Some(taint.value.clone()).filter(|value| !value.is_empty()),
+        effect: taint.effect.clone(),
+        time_added: None,
+    });
+    let taints: Vec<Taint> = own.chain((!seat.ready).then(not_ready)).collect();
     let spec = NodeSpec {
-        taints: (!seat.ready).then(|| vec![not_ready()]),
+        taints: Some(taints).filter(|taints| !taints.is_empty()),
         pod_cidr: Some(seat.pod_cidr()),
         pod_cidrs: Some(vec![seat.pod_cidr()]),
         provider_id: Some(format!("aws:///{}/{instance}", seat.zone)),
@@ -339,13 +342,5 @@ mod tests {
     fn reservations_are_those_eks_publishes() {
         // The figures EKS nodes of these sizes report: 1930m, 3920m, 7910m, 15890m.
         assert_eq!([2, 4, 8, 16].map(|n| n * 1000 - reserved_cpu_millis(n)), [1930, 3920, 7910, 15_890]);
-    }
-
-    #[test]
-    fn arm_by_name() {
-        assert!(["m7g.large", "c6gn.xlarge", "t4g.small", "a1.large", "g5g.xlarge"].into_iter().all(is_arm));
-        assert!(
-            !["m6i.large", "g4dn.xlarge", "g5.xlarge", "p4d.24xlarge", "i3.large"].into_iter().any(is_arm)
-        );
     }
 }

@@ -60,6 +60,8 @@ pub(crate) enum Task {
     Termination { node: Arc<str> },
     /// The cluster autoscaler looks, or goes on with what it has begun.
     Autoscaler,
+    /// Karpenter looks, or goes on with what it has begun.
+    Karpenter,
     /// The requests to a Service change, or who answers them.
     Traffic { namespace: Arc<str>, name: Arc<str> },
     /// The messages to a workload change, or who works them off.

@@ -111,7 +111,7 @@ fn groups<'a>(cx: &Cx<'a>) -> impl Iterator<Item = (&'a NodeGroup, fleet::supply
 }
 
 /// Whether a change may matter to what is decided.
-fn matters(change: &Change) -> bool {
+pub(crate) fn matters(change: &Change) -> bool {
     let (object, before) = (&change.object.object, change.previous.as_ref().map(|p| &p.object));
     let new = change.kind != ChangeKind::Modified;
     match (object, before) {

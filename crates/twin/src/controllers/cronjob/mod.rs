@@ -20,7 +20,7 @@ use fleet::{Instant, Span};
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJobSpec, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
-use schedule::Schedule;
+pub(crate) use schedule::Schedule;
 use serde_json::json;
 use std::collections::BTreeSet;
 

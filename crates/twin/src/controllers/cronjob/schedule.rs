@@ -19,7 +19,7 @@ const LENGTH_MAX: usize = 1_024;
 
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Schedule {
+pub(crate) enum Schedule {
     /// By the calendar.
     Fields(Box<Fields>),
     /// Each time so much after the last.
@@ -28,7 +28,7 @@ pub(super) enum Schedule {
 
 /// Values each field of the calendar may have, as bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     minutes: u64,
     hours: u64,
     days: u64,
@@ -68,7 +68,7 @@ pub(super) fn zone(name: &str) -> Option<TimeZone> {
 
 impl Schedule {
     /// Reads a schedule; the error says what was found and expected.
-    pub(super) fn parse(text: &str) -> Result<Schedule, String> {
+    pub(crate) fn parse(text: &str) -> Result<Schedule, String> {
         if text.len() > LENGTH_MAX {
             return Err(format!("schedule of {} bytes, expected at most {LENGTH_MAX}", text.len()));
         }
@@ -104,7 +104,7 @@ impl Schedule {
         })))
     }
     /// The first time it is due after `after`; `None` where that is never.
-    pub(super) fn next(&self, after: Instant, zone: &TimeZone) -> Option<Instant> {
+    pub(crate) fn next(&self, after: Instant, zone: &TimeZone) -> Option<Instant> {
         match self {
             Schedule::Every(span) => Some(Instant::from_unix_seconds(after.as_unix_seconds()) + *span),
             Schedule::Fields(fields) => {

@@ -6,8 +6,10 @@
 use super::cluster::Cluster;
 use super::config::Config;
 use super::cycle::Cycle;
+use super::labels::Labels;
 use super::pod::PodInfo;
 use super::{Cx, Scheduler, name_of};
+use crate::amounts::Amounts;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::sync::Arc;
 
@@ -22,6 +24,18 @@ impl Asking {
     /// Thousandths of a core and bytes it asks for.
     pub(crate) fn asks(&self) -> (i64, i64) {
         (self.info.request.cpu_millis, self.info.request.memory_bytes)
+    }
+    /// All it asks for.
+    pub(crate) fn request(&self) -> &Amounts {
+        &self.info.request
+    }
+    /// Whether it states nothing of the nodes it may go to.
+    pub(crate) fn goes_anywhere(&self) -> bool {
+        self.info.rare.selection.is_everything()
+    }
+    /// Whether its node selector and required node affinity allow a node of this name and these labels.
+    pub(crate) fn may_be_on(&self, node: &str, labels: &Labels) -> bool {
+        self.info.may_be_on(node, labels)
     }
     /// Its uid.
     pub(crate) fn uid(&self) -> &str {
@@ -58,6 +72,10 @@ impl Simulation {
     /// A node is new or has changed.
     pub(crate) fn put_node(&mut self, node: &Node) {
         self.cluster.put_node(node);
+    }
+    /// A node is not there.
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        self.cluster.remove_node(name);
     }
     /// A pod is on a node.
     pub(crate) fn place(&mut self, node: &str, pod: &Asking) {
