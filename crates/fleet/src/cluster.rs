@@ -6,6 +6,7 @@ use crate::karpenter::{Karpenter, NodeTaint};
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use crate::supply::{Autoscaler, Limits, Supply};
+use crate::tariff::Tariffs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -182,6 +183,9 @@ pub struct ClusterSpec {
     /// How Karpenter is set, where it is there instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub karpenter: Option<Karpenter>,
+    /// What disks and traffic between zones cost.
+    #[serde(default, skip_serializing_if = "Tariffs::is_default")]
+    pub tariffs: Tariffs,
 }
 
 impl ClusterSpec {

@@ -4,6 +4,7 @@
 mod amount;
 mod karpenter;
 mod supply;
+mod tariff;
 
 use crate::builtin;
 use crate::cluster::{
@@ -122,6 +123,8 @@ struct Cluster {
     cluster_autoscaler: Option<Autoscaler>,
     #[serde(default)]
     karpenter: Option<karpenter::KarpenterFile>,
+    #[serde(default)]
+    prices: Option<tariff::PricesFile>,
 }
 
 #[derive(Default, Deserialize)]
@@ -316,6 +319,7 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
         scheduler,
         autoscaler: cluster.cluster_autoscaler.clone(),
         karpenter,
+        tariffs: tariff::tariffs(&format!("{path}.prices"), cluster.prices.as_ref())?,
     })
 }
 

@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod resources;
 pub mod snapshot;
 pub mod supply;
+pub mod tariff;
 pub mod time;
 pub mod workload;
 

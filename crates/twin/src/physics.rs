@@ -10,10 +10,13 @@
 //! Embodied emissions are those of the instance type while the machine is there, on or off, without PUE; unknown ones count
 //! as none. Left out: power that follows what pods use rather than request.
 
+mod disks;
+
 use crate::amounts;
 use crate::controllers::owned::controller;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
+use disks::Disks;
 use fleet::quantity::split;
 use fleet::{
     ClusterSpec, GramsCo2, GramsCo2PerHour, Instant, Joules, Money, MoneyPerHour, NodeGroup, NodeName,
@@ -266,6 +269,8 @@ pub(crate) struct Physics {
     /// What pods bore of that: others, and those that served the cluster.
     #[serde(default)]
     gone_borne: [Borne; 2],
+    #[serde(default, skip_serializing_if = "Disks::is_empty")]
+    disks: Disks,
 }
 
 /// Whether a container of the pod runs, init containers included.
@@ -384,6 +389,7 @@ impl Physics {
         }
     }
     pub(crate) fn observe(&mut self, change: &Change, now: Instant) {
+        self.disks.observe(change, now);
         let Some(pod) = change.object.object.as_pod() else { return };
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
         let runs = change.kind != ChangeKind::Deleted && runs(pod);
@@ -425,6 +431,10 @@ impl Physics {
             totals.add(&machine.at(now, self.intensity.as_ref()));
         }
         totals
+    }
+    /// What disks have held, in bytes × nanoseconds, by class.
+    pub(crate) fn disks(&self, now: Instant) -> BTreeMap<Arc<str>, i128> {
+        self.disks.used(now)
     }
     pub(crate) fn by_node(&self, now: Instant) -> Vec<(NodeName, EnergyTotals)> {
         let each = self.machines.iter().filter_map(|(name, machine)| {

@@ -21,6 +21,7 @@ use crate::demo::Demo;
 use crate::fault::Fault;
 use crate::kind::Kind;
 use crate::physics::{ByPod, EnergyTotals};
+use crate::spending::Spending;
 use crate::store::Objects;
 use crate::traffic::Curve;
 use cluster::Cluster;
@@ -183,6 +184,10 @@ impl World {
     /// Which pods of a cluster bear what of its energy above idle. Reading changes nothing.
     pub fn energy_by_pod(&self, cluster: &ClusterId) -> Option<ByPod> {
         self.clusters.get(cluster).map(|c| c.physics.by_pod(self.now))
+    }
+    /// What a cluster has cost so far: machines, disks, and traffic between zones. Reading changes nothing.
+    pub fn spending(&self, cluster: &ClusterId) -> Option<Spending> {
+        self.clusters.get(cluster).map(|c| c.spending(self.now))
     }
     /// Power a cluster draws at this instant, PUE included.
     pub fn power(&self, cluster: &ClusterId) -> Option<Watts> {

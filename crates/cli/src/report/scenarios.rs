@@ -239,7 +239,7 @@ fn drawn(runs: &Runs<'_>) -> Vec<Section> {
     ));
     plots.push(runs.plot("Money so far", currency, SO_FAR, price, runs.lines(&[("Money so far", cost)])));
     let note =
-        "Machines with their facility's overhead (PUE); money is the price of the machines.".to_owned();
+        "Machines with their facility's overhead (PUE); money is the price of machines, disks and traffic between zones.".to_owned();
     vec![Section { title: "Power, carbon, money".to_owned(), note, plots }]
 }
 
@@ -296,13 +296,20 @@ fn figures(report: &Report) -> Vec<Figure> {
         let note = format!("and {} g of making the machines", significant(report.drawn.embodied_gco2e));
         figures.push(figure("Carbon", significant(grams), "g CO2e", note));
     }
-    figures.push(figure(
-        "Money",
-        significant(report.drawn.cost),
-        &report.drawn.currency,
-        "price of the machines".to_owned(),
-    ));
+    figures.push(figure("Money", significant(report.drawn.cost), &report.drawn.currency, paid_for(report)));
     figures
+}
+
+/// What the money is for.
+fn paid_for(report: &Report) -> String {
+    let drawn = &report.drawn;
+    let disks: f64 = drawn.disks.iter().map(|own| own.cost).sum();
+    let traffic: f64 = drawn.zone_traffic.iter().map(|own| own.cost).sum();
+    if drawn.disks.is_empty() && drawn.zone_traffic.is_empty() {
+        return "price of the machines".to_owned();
+    }
+    let [machines, disks, traffic] = [drawn.machines_cost, disks, traffic].map(significant);
+    format!("machines {machines}, disks {disks}, between zones {traffic}")
 }
 
 /// The slowest Service's 95 % quantile of all its answers, in milliseconds, and its name.
@@ -377,6 +384,31 @@ fn services(report: &Report) -> Grid {
         note: "Quantiles of all answers, at most 7 % above what they stand for.".to_owned(),
         head: names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), i > 0)).collect(),
         rows: report.traffic.iter().map(row).collect(),
+    }
+}
+
+/// What is paid for: parts that sum to the whole.
+fn money(report: &Report) -> Grid {
+    let drawn = &report.drawn;
+    let row = |name: String, of: String, cost: f64, note: &str| {
+        let cost = Cell { text: significant(cost), note: note.to_owned(), ..Cell::default() };
+        vec![Cell::new(name), Cell::new(of), cost]
+    };
+    let mut rows = vec![row("Machines".to_owned(), String::new(), drawn.machines_cost, "")];
+    rows.extend(drawn.disks.iter().map(|own| {
+        let held = format!("{} GiB h", significant(own.gib_hours));
+        row(format!("Disks of class {}", own.class), held, own.cost, &own.basis)
+    }));
+    rows.extend(drawn.zone_traffic.iter().map(|own| {
+        let weight = format!("{} GB", significant(own.gb));
+        row(format!("{} between zones", own.service), weight, own.cost, &own.basis)
+    }));
+    rows.push(row("In all".to_owned(), String::new(), drawn.cost, ""));
+    Grid {
+        title: "Money".to_owned(),
+        note: "What is paid for until the end.".to_owned(),
+        head: vec![("What".to_owned(), false), ("Of".to_owned(), true), (drawn.currency.clone(), true)],
+        rows,
     }
 }
 
@@ -480,6 +512,9 @@ pub fn page(all: &[Variant<'_>], command: &str) -> Page {
     }
     if !first.queues.is_empty() {
         page.tables.push(queues(first));
+    }
+    if !first.drawn.disks.is_empty() || !first.drawn.zone_traffic.is_empty() {
+        page.tables.push(money(first));
     }
     page
 }

@@ -212,7 +212,7 @@ impl Recorder {
             intensity: intensity.map(|series| series.mean(from, now).as_grams_f64()),
             kwh: totals.energy().as_kwh_f64(),
             gco2e: totals.carbon().as_grams_f64(),
-            cost: totals.cost.as_units_f64(),
+            cost: world.spending(home).unwrap_or_default().total().as_units_f64(),
             ..counted
         });
         self.totals = totals;

@@ -130,6 +130,11 @@ impl Report {
             lines.push(String::new());
             lines.extend(messages::table(&self.queues));
         }
+        let money = self.drawn.money();
+        if !money.is_empty() {
+            lines.push(String::new());
+            lines.extend(money);
+        }
         lines.push(String::new());
         for outcome in &self.expectations {
             let (mark, tail) = if outcome.met {

@@ -419,6 +419,10 @@ impl Flow {
         let under_way = requests - answered - refused - queue_full - timed_out - cut;
         Counts { requests, answered, refused, queue_full, timed_out, cut, under_way }
     }
+    /// All that was answered in time so far, in parts of a request.
+    pub fn answered(&self) -> i128 {
+        self.answered
+    }
     /// How long answered requests took, so far.
     pub fn responses(&self) -> &Responses {
         &self.responses

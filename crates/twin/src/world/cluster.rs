@@ -31,6 +31,7 @@ use crate::fault::{ApiFault, Fault};
 use crate::kind::Kind;
 use crate::physics::Physics;
 use crate::random::Stream;
+use crate::spending::Spending;
 use crate::store::{Change, Objects, Stored};
 use crate::traffic::Curve;
 use fleet::{ClusterSpec, Instant};
@@ -434,6 +435,11 @@ impl Cluster {
     #[cfg(test)]
     pub(super) fn keep_ended(&mut self, pods: usize) {
         self.controllers.podgc.keep = pods;
+    }
+    pub(super) fn spending(&self, now: Instant) -> Spending {
+        let machines = self.physics.totals(now).cost;
+        let crossed = self.controllers.traffic.crossed(now);
+        Spending::new(&self.spec.tariffs, machines, self.physics.disks(now), crossed)
     }
     pub(super) fn overcommitted(&self) -> Option<(&str, String)> {
         self.controllers.scheduler.overcommitted()

@@ -15,6 +15,7 @@ use crate::physics::Physics;
 use crate::random::Stream;
 use crate::store::Objects;
 use fleet::file::{TRANSFER_KWH_PER_GB, TRANSFER_PRICE_PER_GB};
+use fleet::tariff::Tariffs;
 use fleet::{
     ClusterSpec, FleetSpec, InstanceType, Instant, NodeRates, Policy, PowerCurve, RateSource, builtin,
 };
@@ -37,6 +38,7 @@ impl Document {
             scheduler: imported.scheduler.clone(),
             autoscaler: None,
             karpenter: None,
+            tariffs: Tariffs::default(),
         };
         FleetSpec {
             name: "imported".to_owned(),

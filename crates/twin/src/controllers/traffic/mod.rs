@@ -8,6 +8,7 @@
 //! by namespace; nothing is drawn. Left out: session affinity, topology hints, retries, and what pods of one node take
 //! from each other.
 
+mod crossing;
 mod stated;
 
 use super::kubelet::Kubelet;
@@ -19,6 +20,7 @@ use crate::object::{Document, Object};
 use crate::store::{Change, ChangeKind};
 use crate::traffic::{Counts, Curve, Flow, Pace};
 use crate::world::{Priority, Task};
+use crossing::Crossing;
 use fleet::Instant;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,9 @@ struct Own {
     /// When its timer goes off, and when something of its pods is due.
     armed: Option<Instant>,
     pods_due: Option<Instant>,
+    /// Where answers weigh something, what went from one zone to another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crossing: Option<Crossing>,
 }
 
 /// The controller's state.
@@ -61,6 +66,9 @@ pub(crate) struct Traffic {
     /// Curves that were given, by namespace and name of the Service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     given: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Curve>>,
+    /// Bytes that went from one zone to another for Services that have no requests any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    past: BTreeMap<Arc<str>, BTreeMap<Arc<str>, i128>>,
     /// Services to look at, and whether their pods are to be looked at as well; empty at rest.
     #[serde(skip)]
     dirty: BTreeMap<Place, bool>,
@@ -90,9 +98,33 @@ pub struct ServiceTraffic {
 }
 
 impl Own {
+    fn is_client(&self, object: &Object) -> bool {
+        self.stated.answers.as_ref().is_some_and(|answers| answers.is_client(object))
+    }
     fn selects(&self, object: &Object) -> bool {
         let labels = object.meta().labels.as_ref();
         self.selector.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+    }
+    /// Takes in what was answered, by what answers weighed.
+    fn settle(&mut self) {
+        if let Some(crossing) = &mut self.crossing {
+            crossing.settle(self.flow.answered());
+        }
+    }
+    /// Takes in where its pods and their clients stand.
+    fn place(&mut self, cx: &Cx<'_>, namespace: &str) {
+        let Some(answers) = &self.stated.answers else {
+            self.crossing.iter_mut().for_each(Crossing::rest);
+            return;
+        };
+        let serving = |stored: &&Arc<crate::store::Stored>| {
+            self.pods.get(stored.object.uid()).is_some_and(|known| known.serving)
+        };
+        let pods = cx.objects.list(Kind::Pod, Some(namespace)).filter(serving);
+        let nodes = pods.filter_map(|stored| stored.object.as_pod()?.spec.as_ref()?.node_name.clone());
+        let nodes: Vec<String> = nodes.collect();
+        let begun = Crossing::new(self.flow.answered());
+        self.crossing.get_or_insert(begun).place(cx, namespace, answers, &nodes);
     }
     /// Looks at its pods; whether they serve is settled, and what those have that no longer do.
     fn look_at_pods(&mut self, cx: &Cx<'_>, namespace: &str, kubelet: &Kubelet) {
@@ -178,9 +210,9 @@ impl Traffic {
         match object {
             Object::Pod(_) => {
                 let Some(services) = self.services.get(object.namespace()) else { return };
-                let concerned = services
-                    .iter()
-                    .filter(|(_, own)| own.selects(object) || own.pods.contains_key(object.uid()));
+                let concerned = services.iter().filter(|(_, own)| {
+                    own.selects(object) || own.pods.contains_key(object.uid()) || own.is_client(object)
+                });
                 let places = concerned.map(|(name, _)| ((object.namespace().into(), name.clone()), true));
                 self.dirty.extend(places);
             }
@@ -223,6 +255,7 @@ impl Traffic {
             pods: BTreeMap::new(),
             armed: None,
             pods_due: None,
+            crossing: None,
         });
         if own.stated != stated || own.selector != selector {
             (own.stated, own.selector) = (stated, selector);
@@ -246,7 +279,13 @@ impl Traffic {
     /// Settles what is to be looked at; the namespaces in which pods now use another amount of CPU.
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>, kubelet: &Kubelet) -> BTreeSet<Arc<str>> {
         let mut news = BTreeSet::new();
-        for ((namespace, name), own) in std::mem::take(&mut self.gone) {
+        for ((namespace, name), mut own) in std::mem::take(&mut self.gone) {
+            own.flow.advance(cx.now);
+            own.settle();
+            if let Some(crossing) = &own.crossing {
+                let past = self.past.entry(namespace.clone()).or_default().entry(name.clone()).or_default();
+                *past += crossing.bytes();
+            }
             let none = own.pods.keys().map(|uid| cx.objects.bear(uid, &name, None));
             if none.fold(false, |any, changed| any | changed) {
                 news.insert(namespace);
@@ -256,9 +295,11 @@ impl Traffic {
             let own = self.services.get_mut(&namespace).and_then(|services| services.get_mut(&name));
             let Some(own) = own else { continue };
             own.flow.advance(cx.now);
+            own.settle();
             let before: Vec<Arc<str>> = if pods { own.pods.keys().cloned().collect() } else { Vec::new() };
             if pods {
                 own.look_at_pods(cx, &namespace, kubelet);
+                own.place(cx, &namespace);
             }
             let due = own.go_on(cx.now);
             let each = own.stated.cpu_of(own.flow.served_by_each());
@@ -278,6 +319,23 @@ impl Traffic {
             }
         }
         news
+    }
+    /// Bytes that went from one zone to another so far, by namespace and name of the Service. Looking changes nothing.
+    pub(crate) fn crossed(&self, now: Instant) -> Vec<((Arc<str>, Arc<str>), i128)> {
+        let mut all: BTreeMap<(Arc<str>, Arc<str>), i128> = BTreeMap::new();
+        for (namespace, services) in &self.past {
+            all.extend(services.iter().map(|(name, bytes)| ((namespace.clone(), name.clone()), *bytes)));
+        }
+        for (namespace, services) in &self.services {
+            for (name, own) in services {
+                let Some(mut crossing) = own.crossing.clone() else { continue };
+                let mut flow = own.flow.clone();
+                flow.advance(now);
+                crossing.settle(flow.answered());
+                *all.entry((namespace.clone(), name.clone())).or_default() += crossing.bytes();
+            }
+        }
+        all.into_iter().collect()
     }
     /// All Services to which requests come, as of `now`. Looking changes nothing.
     pub(crate) fn view(&self, now: Instant) -> Vec<ServiceTraffic> {

@@ -3,7 +3,9 @@
 //! All begin with `traffic.twin.kubercarbon.io/`. Only `requests` is needed; a value that cannot be read counts as not
 //! stated.
 
+use super::crossing::{Answers, BYTES_MAX};
 use crate::apiserver::quantity::{NANO, Quantity};
+use crate::apiserver::selector::LabelSelector;
 use crate::load;
 use crate::traffic::{Curve, PER_SECOND, Setting, station};
 use fleet::{Instant, Span};
@@ -48,6 +50,9 @@ pub(crate) struct Stated {
     timeout: Span,
     queue_max: Option<u32>,
     pub(crate) propagation: Span,
+    /// What answers weigh, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answers: Option<Answers>,
 }
 
 impl Stated {
@@ -74,6 +79,10 @@ impl Stated {
             timeout: span("timeout").filter(positive).unwrap_or(TIMEOUT),
             queue_max: count("queue").filter(|n| *n <= QUEUE_MAX),
             propagation: span("propagation").unwrap_or(PROPAGATION),
+            answers: amount("bytes", NANO, BYTES_MAX).filter(|bytes| *bytes > 0).map(|bytes| Answers {
+                bytes,
+                clients: text("clients").filter(|own| LabelSelector::parse(own).is_ok()).map(str::to_owned),
+            }),
         })
     }
     /// How many requests come, in millionths a second, and when that changes next.
