@@ -383,17 +383,23 @@ pub struct Simulate {
     /// A scenario file (YAML): what happens on a twin, and whether it is as expected
     #[arg(value_name = "SCENARIO", conflicts_with_all = ["jobs", "from"])]
     pub scenario: Option<PathBuf>,
+    /// Instead: clusters, workloads, deeds and faults drawn from seeds, each held to the invariants of Kubernetes; e.g. 0..1000,
+    /// or one seed, which tells its story
+    #[arg(long, value_name = "SEEDS", value_parser = seeds, conflicts_with_all = ["scenario", "jobs", "from", "carbon",
+        "services", "prices", "report"])]
+    pub campaign: Option<Seeds>,
     /// Fleet file (YAML); default: examples/fleet.yaml, or the same built in
     #[arg(long, env = "KUBERCARBON_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
     /// Jobs: a trace with columns arrival_h,length_h,cpus (CSV or CSV.gz)
-    #[arg(long, value_name = "FILE", required_unless_present = "scenario")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["scenario", "campaign"])]
     pub jobs: Option<PathBuf>,
     /// Hourly carbon intensity (CSV or CSV.gz); default: the built-in typical year
     #[arg(long, env = "KUBERCARBON_CARBON", value_name = "FILE")]
     pub carbon: Option<PathBuf>,
     /// First day or instant, e.g. 2022-01-01
-    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "scenario")]
+    #[arg(long, value_name = "TIME", value_parser = time,
+        required_unless_present_any = ["scenario", "campaign"])]
     pub from: Option<Instant>,
     /// How many days Jobs arrive (1 to 366)
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=366))]
@@ -426,9 +432,32 @@ pub struct Simulate {
     /// Of a scenario: play each variant with so many seeds, from the scenario's own on (1 to 100)
     #[arg(long, default_value_t = 1, requires = "scenario", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub seeds: u32,
-    /// Threads that play variants; default: one a core. The result is the same
-    #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// Threads that play variants or seeds; default: one a core. The result is the same
+    #[arg(long, value_name = "N", conflicts_with = "jobs", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
+}
+
+/// Seeds of a campaign: from the first, up to one that is not of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeds {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// Most seeds of a campaign.
+const SEEDS_MAX: u64 = 1_000_000;
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let read = match text.split_once("..") {
+        Some((from, to)) => number(from).zip(number(to)),
+        None => number(text).and_then(|seed| Some((seed, seed.checked_add(1)?))),
+    };
+    let few = |(from, to): &(u64, u64)| from < to && to - from <= SEEDS_MAX;
+    let (from, to) = read
+        .filter(few)
+        .ok_or_else(|| format!("expected a seed or FROM..TO, such as 0..1000, of 1 to {SEEDS_MAX} seeds"))?;
+    Ok(Seeds { from, to })
 }
 
 impl Simulate {

@@ -34,5 +34,6 @@ pub use connect::act::lease::NAMESPACE as LEASE_NAMESPACE;
 pub use connect::observe::{carbon, electricity, trace};
 pub use connect::{contexts, rights};
 pub use control::whereabouts;
+pub use twin::campaign;
 pub use twin::import as twin_document;
 pub use twin::scenario;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ask;
+mod campaign;
 mod fit;
 mod import;
 mod inventory;
@@ -55,6 +56,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Command::Release(release) => return ask::release(common, release),
         Command::Approve(job) => ask::approve(common, job)?,
         Command::Simulate(simulate) => match &simulate.scenario {
+            _ if simulate.campaign.is_some() => return campaign::run(common, simulate),
             Some(file) if simulate.varies() => return vary::run(common, simulate, file),
             Some(file) => return scenario::run(common, simulate, file),
             None => simulate::run(common, simulate)?,
