@@ -41,6 +41,16 @@ pub struct PowerCurve {
     pub half: Watts,
 }
 
+/// What a kubelet keeps of its node for the system (`kubeReserved`, `systemReserved`); besides, it keeps 100 MiB of memory free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reserved {
+    /// Thousandths of a core.
+    pub cpu_millis: i64,
+    /// Memory.
+    pub memory: Bytes,
+}
+
 /// Nodes of one kind in one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,6 +71,9 @@ pub struct NodeGroup {
     pub gpu: i64,
     /// Most pods on a node.
     pub pods: i64,
+    /// What the kubelet keeps of a node for the system; `None`: what EKS has it keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
     /// Idle and full power of a node, at the server (before PUE).
     pub power: NodePower,
     /// Where the table says what it draws in between, and nobody else says what it draws.

@@ -8,7 +8,7 @@ mod tariff;
 
 use crate::builtin;
 use crate::cluster::{
-    ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, PowerCurve, RateSource, RatesFrom,
+    ClusterSpec, DemoSpec, FleetSpec, NodeGroup, NodePower, PowerCurve, RateSource, RatesFrom, Reserved,
 };
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::instances::Instances;
@@ -146,6 +146,8 @@ struct Group {
     #[serde(default)]
     max_pods: Option<u32>,
     #[serde(default)]
+    kube_reserved: Option<ReservedFile>,
+    #[serde(default)]
     min: Option<u32>,
     #[serde(default)]
     max: Option<u32>,
@@ -157,6 +159,16 @@ struct Group {
     shortage: Option<supply::ShortageFile>,
     #[serde(default)]
     spot: Option<supply::SpotFile>,
+}
+
+/// What the kubelet keeps; what is not stated of it is none.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReservedFile {
+    #[serde(default)]
+    cpu: Option<Value>,
+    #[serde(default)]
+    memory: Option<Value>,
 }
 
 fn field(field: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Error {
@@ -481,6 +493,7 @@ fn node_group_at(
         memory: machine.memory,
         gpu: machine.gpu,
         pods: i64::from(max_pods),
+        reserved: group.kube_reserved.as_ref().map(|own| reserved(path, own, &machine)).transpose()?,
         power: NodePower {
             idle: watts(group.idle_watts, machine.power.idle),
             full: watts(group.full_watts, machine.power.full),
@@ -499,6 +512,28 @@ fn node_group_at(
         node_pool: None,
         labels: BTreeMap::new(),
         taints: Vec::new(),
+    })
+}
+
+/// What a kubelet is stated to keep of its node.
+fn reserved(path: &str, stated: &ReservedFile, machine: &Machine) -> Result<Reserved, Error> {
+    let amount =
+        |name: &str, stated: &Option<Value>, read: fn(&str) -> Option<i64>, most: i64, expected: &str| {
+            let Some(value) = stated else { return Ok(0) };
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let found = read(&text).filter(|amount| *amount <= most);
+            found.ok_or_else(|| field(format!("{path}.kubeReserved.{name}"), format!("{text:?}"), expected))
+        };
+    let (cpu, memory) = (machine.vcpu * 1000, machine.memory.as_bytes());
+    Ok(Reserved {
+        cpu_millis: amount("cpu", &stated.cpu, amount::millis, cpu, "CPU of the node, such as 80m")?,
+        memory: Bytes::from_bytes(amount(
+            "memory",
+            &stated.memory,
+            amount::bytes,
+            memory,
+            "memory of the node, such as 255Mi",
+        )?),
     })
 }
 
@@ -568,6 +603,27 @@ clusters:
         assert!(parse(&text.replace("true", "false")).unwrap().embodied_unknown().is_empty());
         let off = serde_json::to_string(&Policy::default()).unwrap();
         assert!(!off.contains("embodied"), "off, a policy is written as before: {off}");
+    }
+
+    #[test]
+    fn what_a_kubelet_keeps_may_be_stated() {
+        let kept = |text: &str| {
+            let text = GOOD.replacen("count: ", &format!("kubeReserved: {text}, count: "), 1);
+            parse(&text)
+                .map(|fleet| fleet.clusters[0].node_groups[0].reserved)
+                .map_err(|error| error.to_string())
+        };
+        let own = |cpu_millis, mib| Ok(Some(Reserved { cpu_millis, memory: Bytes::from_mib(mib) }));
+        assert_eq!(parse(GOOD).unwrap().clusters[0].node_groups[0].reserved, None);
+        assert_eq!(kept("{cpu: 80m, memory: 255Mi}"), own(80, 255));
+        assert_eq!(kept("{cpu: 1}"), own(1000, 0));
+        assert_eq!(kept("{}"), own(0, 0));
+        let wrong = kept("{memory: 64Gi}").unwrap_err();
+        assert!(
+            wrong.starts_with("clusters[0].nodeGroups[0].kubeReserved.memory: \"64Gi\": expected memory"),
+            "{wrong}"
+        );
+        assert!(kept("{cpu: lots}").unwrap_err().contains("expected CPU of the node"));
     }
 
     #[test]

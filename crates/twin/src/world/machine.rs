@@ -1,7 +1,7 @@
 //! What a cluster consists of at the start: Node objects as `kubectl get nodes -o wide` and `describe`
 //! expect them, one Lease a node, the system's namespaces and priority classes.
 //!
-//! Allocatable is capacity less what the kubelet keeps, by the rule EKS publishes for its nodes: CPU 6 %
+//! Allocatable is capacity less what the kubelet keeps, as stated, or by the rule EKS publishes for its nodes: CPU 6 %
 //! of the first core, 1 % of the second, 0.5 % of the next two, 0.25 % of the rest; memory 255 MiB +
 //! 11 MiB a pod, and 100 MiB as eviction threshold. A node's memory is the instance's, without what
 //! firmware and kernel take. Heartbeats are not renewed: they are derived on read.
@@ -29,6 +29,8 @@ const KUBELET_VERSION: &str = "v1.36.3";
 const DISK: &str = "83873772Ki";
 const DISK_ALLOCATABLE_BYTES: &str = "76224326324";
 const MIB: i64 = 1 << 20;
+/// Memory below which a kubelet evicts pods.
+const EVICTION: i64 = 100 * MIB;
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// What a kubelet says before its network plugin is there.
 const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
@@ -294,9 +296,11 @@ fn reserved_cpu_millis(vcpu: i64) -> i64 {
 }
 
 fn allocatable(group: &NodeGroup) -> BTreeMap<String, Quantity> {
-    let kept = (255 + 11 * group.pods + 100) * MIB;
+    let of_eks = || (reserved_cpu_millis(group.vcpu), (255 + 11 * group.pods) * MIB);
+    let (cpu, memory) = group.reserved.map_or_else(of_eks, |own| (own.cpu_millis, own.memory.as_bytes()));
+    let kept = memory + EVICTION;
     let entries = [
-        ("cpu", format!("{}m", (group.vcpu * 1000 - reserved_cpu_millis(group.vcpu)).max(0))),
+        ("cpu", format!("{}m", (group.vcpu * 1000 - cpu).max(0))),
         ("memory", format!("{}Ki", (group.memory.as_bytes() - kept).max(0) / 1024)),
         ("pods", group.pods.to_string()),
         ("ephemeral-storage", DISK_ALLOCATABLE_BYTES.to_owned()),
