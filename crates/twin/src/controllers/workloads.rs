@@ -1,7 +1,7 @@
 //! The controllers of workloads together: what they share, and the order they run in.
 //!
-//! All of it follows from the objects, but for the timers that are set: those are kept, so that a world that was saved
-//! sets none twice.
+//! All of it follows from the objects, but for the timers that are set and the back-off of failed daemons: those are kept, so
+//! that a world that was saved sets none twice, and goes on as it would have.
 
 use super::cronjob::CronJobs;
 use super::daemonset::DaemonSets;
@@ -37,7 +37,7 @@ pub(crate) struct Workloads {
     deployments: Deployments,
     #[serde(skip)]
     stateful_sets: StatefulSets,
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "DaemonSets::is_idle")]
     daemon_sets: DaemonSets,
     #[serde(skip)]
     cron_jobs: CronJobs,

@@ -2,17 +2,18 @@
 //!
 //! Pods name their node by affinity and are bound by the scheduler, as in Kubernetes. A rolling update replaces as many
 //! as may be unavailable, or makes the new pod first where the set may surge. Nodes are taken in the order of their
-//! names. Everything follows from the objects.
+//! names. Everything follows from the objects, but for the back-off between failed pods of a node ([`backoff`]).
 
+mod backoff;
 mod rollout;
 mod template;
 
 use super::events::{About, Source};
 use super::history::{self, Revision};
 use super::nodelifecycle::tolerates;
-use super::owned::{KINDS, Owned, place};
+use super::owned::{KINDS, place};
 use super::podcontrol::{
-    REFUSED_RETRY, Refusal, available_at, condition, integer, number, part, pods, ready_since, to_part,
+    REFUSED_RETRY, Refusal, available_at, integer, number, part, pods, ready_since, to_part,
 };
 use super::replicaset::{selector, selects};
 use super::scheduler::PodInfo;
@@ -21,24 +22,30 @@ use super::{Cx, Place, is_deleting, phase};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
-use fleet::{Instant, Span};
+use backoff::BackOffs;
+use fleet::Instant;
 use k8s_openapi::api::apps::v1::{DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod, PodTemplateSpec, Toleration};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use template::target;
 
 const SOURCE: Source<'static> = Source { component: "daemonset-controller", host: None };
-/// How long a failed pod is left before it is replaced: the first delay of the real controller's back-off. That grows
-/// to 15 minutes for a pod that fails again and again on one node; here it stays.
-const FAILED_DELAY: Span = Span::from_seconds(1);
 
-/// The controller's state: sets to look at. Empty at rest.
-#[derive(Debug, Default)]
+/// The controller's state: sets to look at (empty at rest), and how long failed pods are left.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct DaemonSets {
+    #[serde(skip)]
     dirty: BTreeSet<(Kind, Place)>,
+    #[serde(default)]
+    back_offs: BackOffs,
 }
 
 impl DaemonSets {
+    /// Whether nothing is remembered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.back_offs.is_empty()
+    }
     /// Looks at a set in the next round.
     pub(crate) fn look(&mut self, place: Place) {
         self.dirty.insert((KINDS.daemon_set, place));
@@ -59,7 +66,7 @@ impl DaemonSets {
         let mut acted = false;
         for (kind, place) in std::mem::take(&mut self.dirty) {
             if let Some(stored) = look.cx.objects.get(kind, &place.0, &place.1).cloned() {
-                acted |= sync(look.cx, look.owned, look.wakes, &stored.object);
+                acted |= sync(look, &mut self.back_offs, &stored.object);
             }
         }
         acted
@@ -79,6 +86,7 @@ struct Welcome {
 struct Sync<'a, 'b> {
     cx: &'a mut Cx<'b>,
     wakes: &'a mut Wakes,
+    back_offs: &'a mut BackOffs,
     object: &'a Object,
     about: About<'a>,
     spec: DaemonSetSpec,
@@ -93,7 +101,8 @@ struct Sync<'a, 'b> {
 }
 
 /// Brings one set on by a step; whether anything changed.
-fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, object: &Object) -> bool {
+fn sync(look: &mut Look<'_, '_, '_>, back_offs: &mut BackOffs, object: &Object) -> bool {
+    let Look { cx, owned, wakes } = look;
     let Some(spec) = part::<DaemonSetSpec>(object, "spec") else { return false };
     let version = cx.objects.version();
     let selector = selector(object);
@@ -118,6 +127,7 @@ fn sync(cx: &mut Cx<'_>, owned: &Owned, wakes: &mut Wakes, object: &Object) -> b
     let mut sync = Sync {
         cx,
         wakes,
+        back_offs,
         object,
         about,
         spec,
@@ -255,12 +265,10 @@ impl<'a> Sync<'a, '_> {
             let place = format!("{}/{}", self.object.namespace(), name(pod));
             match phase(pod) {
                 "Failed" => {
-                    let ready = condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref());
-                    // One that was not taken in never was ready or not; it was refused when it began.
-                    let began = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-                    let since = ready.or(began).map_or(self.cx.now, |t| Instant::from_jiff(t.0));
-                    if since + FAILED_DELAY > self.cx.now {
-                        self.wakes.set(self.cx, self.object, since + FAILED_DELAY);
+                    let key = self.failures_of(node);
+                    if let Some(wait) = self.back_offs.fail(&key, self.cx.now) {
+                        let again = self.cx.now + wait;
+                        self.wakes.set(self.cx, self.object, again);
                         continue;
                     }
                     let text = format!("Found failed daemon pod {place} on node {node}, will try to kill it");
@@ -292,6 +300,11 @@ impl<'a> Sync<'a, '_> {
         {
             self.delete(old);
         }
+    }
+    /// What failures of a set on a node are counted by.
+    fn failures_of(&self, node: &str) -> String {
+        let seen = integer(self.object, "status", "observedGeneration").unwrap_or(0);
+        format!("{}/{seen}/{node}", self.object.uid())
     }
     fn create(&mut self, node: &str) {
         let template = self.template.clone();
