@@ -2,13 +2,16 @@
 //!
 //! As the real controller (`k8s.io/endpointslice` 0.36): pods with an address that have not ended, with conditions ready,
 //! serving and terminating; at most 100 a slice; what leads to other ports is in slices apart; a slice without
-//! endpoints where there are none; hints by `trafficDistribution`. Slices that are there are changed as little as can be: first what is gone
+//! endpoints where there are none; hints by `trafficDistribution`, or by the annotation `topology-mode` ([`topology`]). Slices that are there are changed as little as can be: first what is gone
 //! or different, then those that are changed anyway are filled up, then the fullest that has room, then new ones. Where the
-//! real one takes any, this takes the first by name. Left out: hints by the annotation `topology-mode`.
+//! real one takes any, this takes the first by name. Why a Service has no hints that asks for some is told when it is news, not
+//! at every look.
 
 use super::document::{annotate, at, text};
+use super::events::{About, Source};
 use super::podcontrol::ready_since;
 use super::services::{self, KINDS, Pods, SERVICE_NAME, TRIGGERED};
+use super::topology::{self, DISABLED, ENABLED, Hints, IS_DISABLED, IS_ENABLED, Standing};
 use super::{Cx, is_deleting, owned, time};
 use crate::object::{Body, Document, Object};
 use crate::random::Stream;
@@ -27,6 +30,7 @@ const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// This controller, and the one that mirrors Endpoints.
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
+const SOURCE: Source<'static> = Source { component: "endpoint-slice-controller", host: None };
 /// Letters that make the name of a slice its own.
 const SUFFIX_LENGTH: usize = 5;
 /// Longest name of a Service that a suffix fits behind.
@@ -69,19 +73,35 @@ struct Slice {
     old: Option<Document>,
     endpoints: Vec<Value>,
     changed: bool,
+    /// Whether hints stand for themselves: what is wanted has none, and those there are make no difference.
+    hinted: bool,
 }
 
 impl Slice {
-    fn of(document: &Document) -> Slice {
+    fn of(document: &Document, hinted: bool) -> Slice {
         let endpoints = at(document, &["endpoints"]).and_then(Value::as_array).cloned().unwrap_or_default();
-        Slice { old: Some(document.clone()), endpoints, changed: false }
+        Slice { old: Some(document.clone()), endpoints, changed: false, hinted }
     }
     /// Keeps what is still wanted, as it is wanted now, and takes it from the list.
     fn keep(&mut self, wanted: &mut Wanted) {
         let kept: Vec<Value> =
             self.endpoints.iter().filter_map(|endpoint| wanted.remove(&key(endpoint))).collect();
+        if self.hinted {
+            let mut bare = self.endpoints.clone();
+            bare.iter_mut().for_each(topology::strip);
+            if kept == bare {
+                return;
+            }
+        }
         self.changed = kept != self.endpoints;
         self.endpoints = kept;
+    }
+    fn standing(&self) -> Standing {
+        match (&self.old, self.changed) {
+            (None, _) => Standing::New,
+            (Some(_), true) => Standing::Changed,
+            (Some(_), false) => Standing::Same,
+        }
     }
     fn fill(&mut self, wanted: &mut Wanted, most: usize) {
         while self.endpoints.len() < most
@@ -99,6 +119,8 @@ pub(crate) struct Group<'a> {
     /// The Service, or the Endpoints that are mirrored.
     pub(crate) owner: &'a Document,
     pub(crate) address_type: &'static str,
+    /// Whether endpoints are given hints of their own.
+    pub(crate) hinted: bool,
     /// Labels and annotations of the slices, less those of every slice.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -140,7 +162,9 @@ fn endpoint(cx: &Cx<'_>, pod: &Pod, service: &Document, address_type: &str) -> O
     let zone = zone.filter(|zone| !zone.is_empty());
     let mut hints = Map::new();
     let distribution = text(service, &["spec", "trafficDistribution"]);
-    let near = ready && matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode");
+    let near = ready
+        && !topology::is_auto(service)
+        && matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode");
     if let Some(node) = node {
         endpoint["nodeName"] = json!(node);
         if near && distribution == "PreferSameNode" {
@@ -188,6 +212,7 @@ pub(crate) fn reconcile(
     service: &Document,
     pods: &Pods,
     slices: &BTreeSet<Arc<str>>,
+    hints: &mut Hints,
 ) -> Vec<u64> {
     let namespace = service.metadata.namespace.clone().unwrap_or_default();
     let existing: Vec<Document> =
@@ -198,14 +223,73 @@ pub(crate) fn reconcile(
     for slice in existing.iter().filter(|slice| !types.iter().any(|kind| is_of(slice, kind))) {
         written.extend(remove(cx, slice));
     }
+    let hinted = topology::is_auto(service);
     for address_type in types {
         let here = existing.iter().filter(|slice| is_of(slice, address_type)).collect();
         let wanted = wanted(cx, service, pods, address_type);
         let (labels, annotations) = (labels(service), BTreeMap::new());
-        let group = Group { maker: Maker::Service, owner: service, address_type, labels, annotations };
-        written.extend(group.reconcile(cx, wanted, here));
+        let maker = Maker::Service;
+        let group = Group { maker, owner: service, address_type, hinted, labels, annotations };
+        let (mut put, gone) = group.plan(wanted, here);
+        let event =
+            if hinted { allot(cx, &mut put, address_type, hints) } else { unhint(address_type, hints) };
+        written.extend(group.write(cx, put, gone));
+        if let Some((normal, reason, message)) = event {
+            let object = Object::Document(Box::new(service.clone()));
+            let (about, message) = (About::new(&object), format!("{message}, addressType: {address_type}"));
+            if normal {
+                cx.normal(&about, SOURCE, reason, message);
+            } else {
+                cx.warning(&about, SOURCE, reason, message);
+            }
+        }
     }
     written
+}
+
+/// An event to be told: whether it is a normal one, its reason, its message.
+type Said = Option<(bool, &'static str, String)>;
+
+/// Gives endpoints hints by the parts of zones, or none; what is to be told of it.
+fn allot(cx: &Cx<'_>, put: &mut [(Value, Slice)], address_type: &str, hints: &mut Hints) -> Said {
+    let slices = put.iter_mut().map(|(_, slice)| (slice.standing(), &mut slice.endpoints));
+    let mut slices: Vec<(Standing, &mut Vec<Value>)> = slices.collect();
+    match topology::allot(&mut slices, &topology::ratios(cx)) {
+        Ok(()) => {
+            hints.told.remove(address_type);
+            let news = !std::mem::replace(&mut hints.given, true);
+            news.then(|| (true, ENABLED, IS_ENABLED.to_owned()))
+        }
+        Err(why) => {
+            let endpoints = slices.iter_mut().flat_map(|(_, endpoints)| endpoints.iter_mut());
+            endpoints.for_each(topology::strip);
+            hints.given = false;
+            let before = hints.told.insert(address_type.to_owned(), why.clone());
+            (before.as_ref() != Some(&why)).then_some((false, DISABLED, why))
+        }
+    }
+}
+
+/// A Service that does not ask for hints by the parts of zones has none; what is to be told if it had.
+fn unhint(address_type: &str, hints: &mut Hints) -> Said {
+    hints.told.remove(address_type);
+    std::mem::take(&mut hints.given).then(|| (false, DISABLED, IS_DISABLED.to_owned()))
+}
+
+/// Whether a Service that has hints by the parts of zones is to be looked at again because of nodes.
+pub(crate) fn is_overloaded(
+    cx: &Cx<'_>,
+    namespace: &str,
+    slices: &BTreeSet<Arc<str>>,
+    ratios: &topology::Ratios,
+) -> bool {
+    let slices = slices.iter().filter_map(|name| cx.document(KINDS.slice, namespace, name));
+    let mut by_type: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for slice in slices {
+        let endpoints = at(slice, &["endpoints"]).and_then(Value::as_array).into_iter().flatten();
+        by_type.entry(text(slice, &["addressType"])).or_default().extend(endpoints);
+    }
+    by_type.into_values().any(|all| topology::is_overloaded(&topology::meant(all.into_iter()), ratios))
 }
 
 /// What is to be in slices, by ports.
@@ -255,11 +339,19 @@ impl Group<'_> {
     }
     /// Makes the slices of this kind of address what they should be; the versions that were written.
     pub(crate) fn reconcile(&self, cx: &mut Cx<'_>, wanted: ByPorts, existing: Vec<&Document>) -> Vec<u64> {
+        let (put, gone) = self.plan(wanted, existing);
+        self.write(cx, put, gone)
+    }
+    /// The slices that are to be, with their ports, and those that are to go.
+    fn plan(&self, wanted: ByPorts, existing: Vec<&Document>) -> (Vec<(Value, Slice)>, Vec<Document>) {
         let (ours, others): (Vec<&Document>, Vec<&Document>) =
             existing.into_iter().partition(|slice| self.owns(slice));
         let mut by_ports: BTreeMap<String, Vec<Slice>> = BTreeMap::new();
         for slice in &ours {
-            by_ports.entry(port_key(slice.body.get("ports"))).or_default().push(Slice::of(slice));
+            by_ports
+                .entry(port_key(slice.body.get("ports")))
+                .or_default()
+                .push(Slice::of(slice, self.hinted));
         }
         let (mut put, mut gone) = (Vec::new(), others.into_iter().cloned().collect::<Vec<_>>());
         for (ports, (shown, wanted)) in wanted {
@@ -276,9 +368,9 @@ impl Group<'_> {
             // Something stands for a Service without endpoints: a slice that is there, else a new one.
             let first = gone.iter().position(|slice| self.owns(slice));
             let old = first.map(|at| gone.remove(at));
-            put.push((json!([]), Slice { old, endpoints: Vec::new(), changed: false }));
+            put.push((json!([]), Slice { old, endpoints: Vec::new(), changed: false, hinted: self.hinted }));
         }
-        self.write(cx, put, gone)
+        (put, gone)
     }
 
     /// Writes what is new or different. What would be made and what would go are one slice that changes.
@@ -384,7 +476,7 @@ fn arrange(mut slices: Vec<Slice>, mut wanted: Wanted, most: usize) -> Vec<Slice
         match fullest {
             Some(slice) => slice.fill(&mut wanted, most),
             None => {
-                let mut slice = Slice { old: None, endpoints: Vec::new(), changed: true };
+                let mut slice = Slice { old: None, endpoints: Vec::new(), changed: true, hinted: false };
                 slice.fill(&mut wanted, most);
                 slices.push(slice);
             }

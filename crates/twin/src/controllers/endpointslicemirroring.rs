@@ -98,7 +98,8 @@ pub(crate) fn reconcile(cx: &mut Cx<'_>, place: &Place, slices: &BTreeSet<Arc<st
         let here =
             existing.iter().filter(|slice| slice.body.get("addressType") == Some(&json!(address_type)));
         let (labels, annotations) = (labels.clone(), annotations.clone());
-        let group = Group { maker: Maker::Mirror, owner: &endpoints, address_type, labels, annotations };
+        let (maker, hinted) = (Maker::Mirror, false);
+        let group = Group { maker, owner: &endpoints, address_type, hinted, labels, annotations };
         let wanted = wanted.remove(address_type).unwrap_or_default();
         written.extend(group.reconcile(cx, wanted, here.collect()));
     }

@@ -40,6 +40,7 @@ pub(crate) mod serviceaccounts;
 pub(crate) mod services;
 pub(crate) mod statefulset;
 pub(crate) mod terminationhandler;
+pub(crate) mod topology;
 pub mod traffic;
 pub(crate) mod ttlafterfinished;
 pub(crate) mod vertical;

@@ -1,6 +1,7 @@
 //! The controllers of Services together: which pods each Service selects, and when its endpoints are to be looked at again.
 //!
-//! All of it follows from the objects: it is not saved, and is read anew after loading. A look at a Service costs what it
+//! All of it follows from the objects, but for which Services were told what about hints: the rest is not saved, and is read anew
+//! after loading. A look at a Service costs what it
 //! selects, a change of a pod the Services of its namespace; where there are no Services, nothing. Services without a
 //! selector, and those that are but another name (`ExternalName`), have no endpoints made here; of the Endpoints that somebody
 //! wrote for the former, slices are made.
@@ -8,12 +9,15 @@
 use super::document::{at, text};
 use super::endpointslice::{self, Maker};
 use super::podcontrol::ready_since;
+use super::topology::{self, Hints};
 use super::{Cx, Place, endpoints, endpointslicemirroring};
 use crate::kind::Kind;
 use crate::object::{Document, Object};
 use crate::store::{Change, ChangeKind, Stored};
+use crate::world::pairs;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -57,20 +61,33 @@ impl Selected {
 }
 
 /// The controllers' state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Services {
+    /// Services that have hints by the parts of zones, or were told why not.
+    #[serde(default, with = "pairs", skip_serializing_if = "BTreeMap::is_empty")]
+    hints: BTreeMap<Place, Hints>,
+    /// Whether the parts of zones may have changed; no at rest.
+    #[serde(skip)]
+    zones: bool,
     /// Whether what is there was read.
+    #[serde(skip)]
     read: bool,
     /// Services that select pods, by namespace and name.
+    #[serde(skip)]
     selecting: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Selected>>,
     /// Names of the slices made here, by who made them and the Service they are of.
+    #[serde(skip)]
     slices: BTreeMap<(Maker, Place), BTreeSet<Arc<str>>>,
     /// Versions these controllers wrote themselves and have not heard of.
+    #[serde(skip)]
     own: BTreeSet<u64>,
+    #[serde(skip)]
     dirty: BTreeSet<Place>,
     /// Endpoints that may have to be mirrored anew.
+    #[serde(skip)]
     mirrored: BTreeSet<Place>,
     /// Services that are gone, whose Endpoints go with them; slices go with their owner.
+    #[serde(skip)]
     gone: BTreeSet<Place>,
 }
 
@@ -106,12 +123,24 @@ fn matters(change: &Change) -> bool {
 }
 
 impl Services {
+    /// Whether nothing is remembered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.hints.is_empty()
+    }
     pub(crate) fn observe(&mut self, cx: &Cx<'_>, change: &Change) {
         self.read(cx);
         let object = &change.object.object;
         match object {
             Object::Pod(_) => return self.observe_pod(change),
-            Object::Node(_) if change.kind == ChangeKind::Added => return self.look_at_all(),
+            Object::Node(node) => {
+                let before = change.previous.as_ref().and_then(|previous| previous.object.as_node());
+                let same = before.is_some_and(|before| topology::decides(before) == topology::decides(node));
+                self.zones |= !self.hints.is_empty() && (change.kind == ChangeKind::Deleted || !same);
+                if change.kind == ChangeKind::Added {
+                    self.look_at_all();
+                }
+                return;
+            }
             Object::Document(_) => {}
             _ => return,
         }
@@ -214,11 +243,25 @@ impl Services {
             names.insert(name.into());
         }
     }
+    /// Nodes came, went or changed: Services are looked at whose hints leave a zone with too few endpoints now.
+    fn look_at_overloaded(&mut self, cx: &Cx<'_>) {
+        let ratios = topology::ratios(cx);
+        for place in self.hints.iter().filter(|(_, hints)| hints.given).map(|(place, _)| place) {
+            let slices = self.slices.get(&(Maker::Service, place.clone()));
+            if slices.is_some_and(|slices| endpointslice::is_overloaded(cx, &place.0, slices, &ratios)) {
+                self.dirty.insert(place.clone());
+            }
+        }
+    }
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut acted = false;
+        if std::mem::take(&mut self.zones) {
+            self.look_at_overloaded(cx);
+        }
         while let Some(place) = self.gone.pop_first() {
             if cx.document(KINDS.service, &place.0, &place.1).is_none() {
                 self.slices.remove(&(Maker::Service, place.clone()));
+                self.hints.remove(&place);
                 let written = endpoints::remove(cx, &place);
                 acted |= !written.is_empty();
                 self.own.extend(written);
@@ -244,7 +287,11 @@ impl Services {
         let selected = self.selecting.get(namespace).and_then(|services| services.get(name));
         let Some(selected) = selected.filter(|_| cx.takes_new(namespace)) else { return Vec::new() };
         let slices = self.slices.get(&(Maker::Service, place.clone())).cloned().unwrap_or_default();
-        let mut written = endpointslice::reconcile(cx, &service, &selected.pods, &slices);
+        let mut hints = self.hints.remove(place).unwrap_or_default();
+        let mut written = endpointslice::reconcile(cx, &service, &selected.pods, &slices, &mut hints);
+        if !hints.is_idle() {
+            self.hints.insert(place.clone(), hints);
+        }
         written.extend(endpoints::reconcile(cx, &service, &selected.pods));
         written
     }

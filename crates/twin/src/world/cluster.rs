@@ -83,7 +83,7 @@ pub(super) struct Controllers {
     #[serde(default)]
     workloads: Workloads,
     scheduler: Scheduler,
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Services::is_idle")]
     services: Services,
     #[serde(default)]
     pub(super) traffic: Traffic,
