@@ -3,13 +3,13 @@
 //! A node whose machine has been silent for the grace period gets its conditions set to Unknown. Nodes that are not ready,
 //! under pressure, without network or cordoned are tainted NoSchedule at once ([`no_schedule`]); those that are not ready
 //! NoExecute as well, when it is their turn in their zone ([`zones`]). Pods that do not tolerate a NoExecute taint are
-//! deleted, those that tolerate it for a while when the while is over. Heartbeats themselves are no events:
-//! `lastHeartbeatTime` and the Leases are not renewed.
+//! deleted, those that tolerate it for a while when the while is over. A node that has said nothing of being ready for a minute
+//! after it was made is unknown as well. Heartbeats themselves are no events: `lastHeartbeatTime` and the Leases are not renewed.
 
 mod zones;
 
 use super::kubelet::set_condition as set_pod_condition;
-use super::node::{readiness, taints, zone};
+use super::node::{is_ready, readiness, taints, zone};
 use super::{Cx, Place, is_deleting, is_terminal, time};
 use crate::controllers::events::{About, Source};
 use crate::kind::Kind;
@@ -17,7 +17,7 @@ use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint, Toleration};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +37,13 @@ const TAINTS: [(&str, &str, &str); 6] = [
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
 ];
+/// How long a new node may say nothing of being ready (`--node-startup-grace-period`).
+const STARTUP: Span = Span::from_seconds(60);
+/// What is said of a node that no longer says anything, and of one that never did.
+const STOPPED_POSTING: &str = "Kubelet stopped posting node status.";
+const NEVER_POSTED: &str = "Kubelet never posted node status.";
+/// The conditions a node is given that says nothing of being ready, in this order.
+const HEALTH: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 const SOURCE: Source<'static> = Source { component: "node-controller", host: None };
 const EVICTION: Source<'static> = Source { component: "taint-eviction-controller", host: None };
 
@@ -107,12 +114,16 @@ fn leaves_at(pod: &Pod, taints: &[&Taint], now: Instant) -> Option<Option<Instan
 }
 
 impl NodeLifecycle {
-    pub(crate) fn observe(&mut self, change: &Change) {
+    pub(crate) fn observe(&mut self, cx: &mut Cx<'_>, change: &Change) {
         let object = &change.object.object;
         match object {
             Object::Node(node) => {
                 let taints = no_execute(node);
                 let old = change.previous.as_ref().and_then(|p| p.object.as_node());
+                let said = |node: &Node| !readiness(node).is_empty();
+                if change.kind != ChangeKind::Deleted && !said(node) && old.is_none_or(said) {
+                    expect_status(cx, object);
+                }
                 let states = |node: &Node| (readiness(node).to_owned(), zone(node), no_schedule(node));
                 self.changed |= change.kind == ChangeKind::Deleted
                     || old.is_none_or(|old| {
@@ -320,11 +331,14 @@ pub(crate) fn mark_unreachable(cx: &mut Cx<'_>, name: &str) {
     for condition in node.status.get_or_insert_default().conditions.iter_mut().flatten() {
         condition.status = "Unknown".to_owned();
         condition.reason = Some("NodeStatusUnknown".to_owned());
-        condition.message = Some("Kubelet stopped posting node status.".to_owned());
+        condition.message = Some(STOPPED_POSTING.to_owned());
         condition.last_transition_time = Some(time(cx.now));
     }
-    let about = About::new(&stored.object);
-    cx.normal(&about, SOURCE, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
+    // One that has said itself that it is not ready was not ready before.
+    if stored.object.as_node().is_some_and(is_ready) {
+        let text = format!("Node {name} status is now: NodeNotReady");
+        cx.normal(&About::new(&stored.object), SOURCE, "NodeNotReady", text);
+    }
     cx.objects.put(Object::Node(node));
     let pods: Vec<_> = cx.objects.list(Kind::Pod, None).cloned().collect();
     for stored in pods {
@@ -342,6 +356,52 @@ pub(crate) fn mark_unreachable(cx: &mut Cx<'_>, name: &str) {
             cx.put_pod(pod);
         }
     }
+}
+
+fn created(object: &Object) -> Option<Instant> {
+    object.meta().creation_timestamp.as_ref().map(|time| Instant::from_jiff(time.0))
+}
+
+/// Looks again at a node that says nothing of being ready, once it should have.
+fn expect_status(cx: &mut Cx<'_>, node: &Object) {
+    let at = created(node).unwrap_or(cx.now) + STARTUP;
+    let task = Task::NeverPosted { node: node.name().into(), uid: node.uid().into() };
+    cx.timers.set(at.max(cx.now), Priority::Controller, task);
+}
+
+/// A node has said nothing of being ready for too long: nobody knows how it is.
+pub(crate) fn mark_never_posted(cx: &mut Cx<'_>, name: &str, uid: &str) {
+    let Some(stored) = cx.objects.get(Kind::Node, "", name).filter(|s| s.object.uid() == uid).cloned() else {
+        return;
+    };
+    let Object::Node(node) = &stored.object else { return };
+    if !readiness(node).is_empty() {
+        return;
+    }
+    let mut node = node.clone();
+    let conditions = node.status.get_or_insert_default().conditions.get_or_insert_default();
+    for kind in HEALTH {
+        let unknown = |reason: &str, message: &str, heartbeat| NodeCondition {
+            type_: kind.to_owned(),
+            status: "Unknown".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: heartbeat,
+            last_transition_time: Some(time(cx.now)),
+        };
+        match conditions.iter_mut().find(|condition| condition.type_ == kind) {
+            Some(own) if own.status == "Unknown" => {}
+            Some(own) => {
+                let heartbeat = own.last_heartbeat_time.clone();
+                *own = unknown("NodeStatusUnknown", STOPPED_POSTING, heartbeat);
+            }
+            None => {
+                let heartbeat = created(&stored.object).map(time);
+                conditions.push(unknown("NodeStatusNeverUpdated", NEVER_POSTED, heartbeat));
+            }
+        }
+    }
+    cx.objects.put(Object::Node(node));
 }
 
 /// A node is back: its conditions are as they were at first, and the taints are gone.

@@ -115,7 +115,7 @@ impl Controllers {
         self.apiservices.observe(change);
         self.garbagecollector.observe(change);
         self.podgc.observe(cx, change);
-        self.nodelifecycle.observe(change);
+        self.nodelifecycle.observe(cx, change);
         self.job.observe(cx, change);
         self.workloads.observe(cx, change);
         ttlafterfinished::observe(cx, change);
@@ -289,6 +289,7 @@ impl Cluster {
                     nodelifecycle::mark_unreachable(&mut cx, &node);
                 }
             }
+            Task::NeverPosted { node, uid } => nodelifecycle::mark_never_posted(&mut cx, &node, &uid),
             Task::Workload { kind, namespace, name } => {
                 controllers.workloads.wake(&cx, kind, (namespace, name));
             }
@@ -334,6 +335,10 @@ impl Cluster {
     ) -> bool {
         let (controllers, physics, mut cx) = self.parts(queue, now);
         let Some(up) = controllers.kubelet.is_up(node) else { return false };
+        // What was told to stop for good does not come back in the moment until its node is gone.
+        if controllers.kubelet.is_gone(node) {
+            return true;
+        }
         match (up, change) {
             (true, NodeChange::Stop) => {
                 physics.switch(node, false, now);

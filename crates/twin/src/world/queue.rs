@@ -36,6 +36,8 @@ pub(crate) enum Task {
     Evict { namespace: Arc<str>, name: Arc<str>, uid: Arc<str> },
     /// A silent node's grace period is over, if it has been silent since `turn`.
     Silence { node: Arc<str>, turn: u32 },
+    /// A node has been there for long enough without saying whether it is ready.
+    NeverPosted { node: Arc<str>, uid: Arc<str> },
     /// A node looks whether it runs short of memory or disk.
     Pressure { node: Arc<str> },
     /// A node's turn to be tainted for eviction may have come.

@@ -10,6 +10,7 @@ mod fixture;
 mod imported;
 mod jobs;
 mod machines;
+mod nodes;
 mod objects;
 mod policies;
 mod queueing;

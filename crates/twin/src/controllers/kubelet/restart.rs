@@ -19,6 +19,10 @@ impl Kubelet {
     pub(crate) fn is_up(&self, node: &str) -> Option<bool> {
         self.hosts.get(node).map(|host| !host.down)
     }
+    /// Whether a machine will not come back, though its node is still there.
+    pub(crate) fn is_gone(&self, node: &str) -> bool {
+        self.hosts.get(node).is_some_and(|host| host.gone)
+    }
     /// A machine goes down: what runs on it is lost, and after a while its silence is noticed.
     pub(crate) fn machine_down(&mut self, cx: &mut Cx<'_>, node: &str) {
         let Some(host) = self.hosts.get_mut(node) else { return };
