@@ -3,6 +3,7 @@
 use crate::carbon::SignalKind;
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::karpenter::{Karpenter, NodeTaint};
+use crate::kubelet::KubeletSpec;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use crate::supply::{Autoscaler, Limits, Supply};
@@ -104,6 +105,9 @@ pub struct NodeGroup {
     /// Taints its nodes have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<NodeTaint>,
+    /// How its kubelets are set.
+    #[serde(default, skip_serializing_if = "KubeletSpec::is_default")]
+    pub kubelet: KubeletSpec,
 }
 
 /// Where a node's power or price came from.

@@ -3,6 +3,7 @@
 
 mod amount;
 mod karpenter;
+mod kubelet;
 mod supply;
 mod tariff;
 
@@ -17,6 +18,12 @@ use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use crate::supply::Autoscaler;
+use crate::kubelet::KubeletSpec;
+use crate::plan::API_VERSION;
+use crate::policy::Policy;
+use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
+use crate::supply::{Autoscaler, Supply};
+use crate::time::Span;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -125,6 +132,9 @@ struct Cluster {
     karpenter: Option<karpenter::KarpenterFile>,
     #[serde(default)]
     prices: Option<tariff::PricesFile>,
+    /// Pods that every node runs by itself.
+    #[serde(default)]
+    static_pods: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -159,6 +169,29 @@ struct Group {
     shortage: Option<supply::ShortageFile>,
     #[serde(default)]
     spot: Option<supply::SpotFile>,
+    #[serde(default)]
+    kubelet_version: Option<String>,
+    #[serde(default)]
+    shutdown_grace_period: Option<Span>,
+    #[serde(default)]
+    shutdown_grace_period_critical_pods: Option<Span>,
+    #[serde(default)]
+    shutdown_grace_period_by_pod_priority: Vec<kubelet::PriorityFile>,
+    #[serde(default)]
+    static_pods: Vec<Value>,
+}
+
+impl Group {
+    /// What is said of its kubelets, beside the pods that all nodes of the cluster run by themselves.
+    fn kubelet<'a>(&'a self, of_cluster: &'a [Value]) -> kubelet::KubeletFile<'a> {
+        kubelet::KubeletFile {
+            version: self.kubelet_version.as_deref(),
+            grace: self.shutdown_grace_period,
+            grace_critical: self.shutdown_grace_period_critical_pods,
+            by_priority: &self.shutdown_grace_period_by_pod_priority,
+            static_pods: [of_cluster, &self.static_pods],
+        }
+    }
 }
 
 /// What the kubelet keeps; what is not stated of it is none.
@@ -302,7 +335,9 @@ fn cluster_spec(path: &str, cluster: &Cluster, instances: &Instances) -> Result<
     };
     let mut node_groups = Vec::with_capacity(cluster.node_groups.len());
     for (g, group) in cluster.node_groups.iter().enumerate() {
-        node_groups.push(node_group(&format!("{path}.nodeGroups[{g}]"), group, &region_id, instances)?);
+        let path = format!("{path}.nodeGroups[{g}]");
+        let kubelet = kubelet::kubelet(&path, &group.kubelet(&cluster.static_pods))?;
+        node_groups.push(NodeGroup { kubelet, ..node_group(&path, group, &region_id, instances)? });
     }
     let nodes: u64 = node_groups.iter().map(|g: &NodeGroup| u64::from(g.count)).sum();
     if nodes > u64::from(NODES_MAX) {
@@ -508,6 +543,7 @@ fn node_group_at(
         },
         limits,
         supply,
+        kubelet: KubeletSpec::default(),
         instance_type,
         node_pool: None,
         labels: BTreeMap::new(),

@@ -11,6 +11,7 @@ pub mod file;
 pub mod id;
 pub mod instances;
 pub mod karpenter;
+pub mod kubelet;
 pub mod plan;
 pub mod policy;
 pub mod quantity;
@@ -28,6 +29,7 @@ pub use cluster::{
 };
 pub use id::{ClusterId, GridZone, InstanceType, NodeName, ObjectName, RegionId};
 pub use instances::Instances;
+pub use kubelet::{KubeletSpec, ShutdownGrace, Version};
 pub use plan::{Action, Plan, Precondition, Step};
 pub use policy::{Mode, Policy, PolicyKind, ScoreWeights};
 pub use quantity::{
