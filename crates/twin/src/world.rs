@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use machine::conditions as node_conditions;
-pub(crate) use machine::{NewNode, new_node};
+pub(crate) use machine::{GROUP, NewNode, new_node};
 pub(crate) use queue::{Priority, Queue, Task, Timers};
 
 /// Most tasks at one instant; more means that something schedules itself without end.
@@ -67,7 +67,10 @@ pub struct Refused {
 pub enum NodeChange {
     /// It stops at once, with everything on it. The control plane notices after 50 s.
     Stop,
-    /// It starts again.
+    /// It is told to shut down: its kubelet delays that until its pods have ended, if its group says for how long; else it
+    /// stops at once.
+    ShutDown,
+    /// It starts again. One that is shutting down is not called back.
     Start,
 }
 
@@ -246,7 +249,7 @@ impl World {
             found.keep_ended(pods);
         }
     }
-    /// Stops or starts a machine. Doing what is already so changes nothing.
+    /// Stops, shuts down or starts a machine. Doing what is already so changes nothing.
     pub fn set_node(
         &mut self,
         cluster: &ClusterId,

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What a step does.
-const ONE_OF: &str = "one of create, patch, delete, evict, scale, stopNode, startNode, drain, fault";
+const ONE_OF: &str =
+    "one of create, patch, delete, evict, scale, stopNode, shutDownNode, startNode, drain, fault";
 const API_VERSION: &str = "kubercarbon.io/v1alpha1";
 /// When a scenario begins that does not say.
 const START: &str = "2026-05-01T09:00:00Z";
@@ -104,6 +105,8 @@ struct StepFile {
     scale: Option<ScaleFile>,
     #[serde(default)]
     stop_node: Option<String>,
+    #[serde(default)]
+    shut_down_node: Option<String>,
     #[serde(default)]
     start_node: Option<String>,
     #[serde(default)]
@@ -476,6 +479,7 @@ fn actions(path: &str, own: StepFile, defined: &[Kind]) -> Result<Vec<Action>, E
         actions.push(Action::Scale(target(&format!("{path}.scale"), own, defined)?, to));
     }
     actions.extend(own.stop_node.map(Action::Stop));
+    actions.extend(own.shut_down_node.map(Action::ShutDown));
     actions.extend(own.start_node.map(Action::Start));
     actions.extend(own.drain.map(|own| drain(&format!("{path}.drain"), own)).transpose()?);
     Ok(actions)
@@ -593,7 +597,7 @@ mod tests {
         let twice = wrong("steps: [{at: 0s, stopNode: a, startNode: b}]\nexpect: []\n");
         assert_eq!(
             twice,
-            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, startNode, drain, fault"
+            "steps[0]: 2 actions: expected one of create, patch, delete, evict, scale, stopNode, shutDownNode, startNode, drain, fault"
         );
         assert_eq!(
             wrong("steps: [{at: 0s, delete: {kind: Pod, name: a, propagation: Later}}]\nexpect: []\n"),

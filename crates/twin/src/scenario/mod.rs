@@ -121,6 +121,7 @@ enum Action {
     Evict(Target),
     Scale(Target, i32),
     Stop(String),
+    ShutDown(String),
     Start(String),
     BeginFault(Fault),
     EndFault(Fault),

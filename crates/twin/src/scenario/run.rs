@@ -342,16 +342,17 @@ impl Run<'_> {
     fn act(&mut self, place: &str, at: Span, action: &Action, tell: bool) {
         let mut all: Vec<(String, Result<(), String>)> = Vec::new();
         match action {
-            Action::Stop(node) | Action::Start(node) => {
-                let (change, word) = match action {
-                    Action::Stop(_) => (NodeChange::Stop, "stop"),
-                    _ => (NodeChange::Start, "start"),
+            Action::Stop(node) | Action::ShutDown(node) | Action::Start(node) => {
+                let change = match action {
+                    Action::Stop(_) => NodeChange::Stop,
+                    Action::ShutDown(_) => NodeChange::ShutDown,
+                    _ => NodeChange::Start,
                 };
                 let name = NodeName::new(node).map_err(|error| error.to_string());
                 let done = name.and_then(|name| {
                     self.world.set_node(&self.home, &name, change).map_err(|error| error.to_string())
                 });
-                all.push((format!("{word} node {node}"), done));
+                all.push((format!("{} node {node}", word(action)), done));
             }
             Action::BeginFault(fault) | Action::EndFault(fault) => {
                 let begins = matches!(action, Action::BeginFault(_));
@@ -498,6 +499,7 @@ fn word(action: &Action) -> &'static str {
         Action::Evict(_) => "evict",
         Action::Scale(..) => "scale",
         Action::Stop(_) => "stop",
+        Action::ShutDown(_) => "shut down",
         Action::Start(_) => "start",
         Action::BeginFault(_) => "fault",
         Action::EndFault(_) => "end of fault",

@@ -170,6 +170,13 @@ impl Controllers {
 }
 
 impl Controllers {
+    /// A machine is off, with all that ran on it.
+    fn turn_off(&mut self, cx: &mut Cx<'_>, physics: &mut Physics, node: &str) {
+        physics.switch(node, false, cx.now);
+        self.kubelet.machine_down(cx, node);
+        self.traffic.look_at_all();
+        self.messages.look_at_all();
+    }
     /// What happened to machines concerns their power and what runs on them.
     fn hear(&mut self, cx: &mut Cx<'_>, physics: &mut Physics, news: News) {
         match news {
@@ -263,6 +270,9 @@ impl Cluster {
             for each in news {
                 controllers.hear(&mut cx, physics, each);
             }
+            let off = controllers.kubelet.take_off();
+            let any = any || !off.is_empty();
+            off.iter().for_each(|node| controllers.turn_off(&mut cx, physics, node));
             if !heard && !acted && !any {
                 return;
             }
@@ -294,6 +304,7 @@ impl Cluster {
                 controllers.workloads.wake(&cx, kind, (namespace, name));
             }
             Task::Pressure { node } => controllers.kubelet.look_at_node(&mut cx, &node),
+            Task::Shutdown { node } => controllers.kubelet.group_is_late(&mut cx, &node),
             Task::Taint => controllers.nodelifecycle.wake(),
             Task::EndedPods => controllers.podgc.wake(&cx),
             Task::Unschedulable => controllers.scheduler.flush(&mut cx),
@@ -325,7 +336,7 @@ impl Cluster {
         controllers.traffic.give(&cx, service, curve);
         self.settle(queue, now);
     }
-    /// Stops or starts a machine; whether there is one of that name.
+    /// Stops, shuts down or starts a machine; whether there is one of that name.
     pub(super) fn set_machine(
         &mut self,
         queue: &mut Queue,
@@ -340,9 +351,9 @@ impl Cluster {
             return true;
         }
         match (up, change) {
-            (true, NodeChange::Stop) => {
-                physics.switch(node, false, now);
-                controllers.kubelet.machine_down(&mut cx, node);
+            (true, NodeChange::ShutDown) if controllers.kubelet.shut_down(&mut cx, node) => {}
+            (true, NodeChange::Stop | NodeChange::ShutDown) => {
+                controllers.turn_off(&mut cx, physics, node);
             }
             (false, NodeChange::Start) => {
                 physics.switch(node, true, now);

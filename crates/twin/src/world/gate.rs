@@ -153,6 +153,7 @@ impl Task {
             self,
             Task::Pod { .. }
                 | Task::Pressure { .. }
+                | Task::Shutdown { .. }
                 | Task::Traffic { .. }
                 | Task::Messages { .. }
                 | Task::Retry

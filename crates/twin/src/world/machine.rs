@@ -31,6 +31,8 @@ const DISK_ALLOCATABLE_BYTES: &str = "76224326324";
 const MIB: i64 = 1 << 20;
 /// Memory below which a kubelet evicts pods.
 const EVICTION: i64 = 100 * MIB;
+/// Label of a node with the name of its group.
+pub(crate) const GROUP: &str = "kubercarbon.io/node-group";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// What a kubelet says before its network plugin is there.
 const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
@@ -194,7 +196,7 @@ fn node(
         ("beta.kubernetes.io/arch", arch),
         ("beta.kubernetes.io/instance-type", group.instance_type.as_str()),
         ("beta.kubernetes.io/os", "linux"),
-        ("kubercarbon.io/node-group", group.name.as_str()),
+        (GROUP, group.name.as_str()),
         ("kubernetes.io/arch", arch),
         ("kubernetes.io/hostname", name),
         ("kubernetes.io/os", "linux"),

@@ -1,4 +1,4 @@
-//! Nodes that leave, or never say how they are.
+//! Nodes that shut down, leave, or never say how they are.
 
 use crate::fixture::*;
 use fleet::{FleetSpec, NodeName, Span};
@@ -14,8 +14,29 @@ fn fleet_of(group: &str) -> FleetSpec {
     fleet::file::parse(&text).unwrap()
 }
 
+fn pod(name: &str, spec: Value) -> Value {
+    let mut body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"nodeName": "kr-general-1", "containers": [{"name": "c", "image": "c:1"}]}});
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        body["spec"][key] = value.clone();
+    }
+    body
+}
+
 fn reloaded(world: &World) -> World {
     serde_json::from_str(&serde_json::to_string(world).unwrap()).unwrap()
+}
+
+#[test]
+fn a_node_without_time_to_shut_down_stops_at_once() {
+    let mut world = World::new(&fleet_of("maxPods: 20"), start(), 7);
+    create(&mut world, Kind::Pod, pod("one", json!({})));
+    pass(&mut world, 30);
+    let power = world.power(&kr()).unwrap();
+    world.set_node(&kr(), &node(1), NodeChange::ShutDown).unwrap();
+    assert!(world.power(&kr()).unwrap() < power);
+    assert_eq!(condition(&get(&world, Kind::Node, "kr-general-1"), "Ready"), "True KubeletReady");
+    assert_eq!(phases(&world), ["Running"]);
 }
 
 #[test]

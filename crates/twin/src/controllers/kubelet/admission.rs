@@ -1,10 +1,11 @@
 //! Whether a node takes in a pod that was bound to it.
 //!
-//! As kubelet's eviction manager and `predicateAdmitHandler`, version 1.36, whose words these are: no pressure, room beside what the node's other pods were
-//! allocated, then node selector and affinity, host ports, and NoExecute taints; the first that fails is the reason. A pod
-//! that is refused has failed, and whoever owns it makes another. Invariant: a refused pod holds nothing of its node.
+//! As kubelet's eviction manager and `predicateAdmitHandler`, version 1.36, whose words these are: no pressure, room beside what
+//! the node's other pods were allocated, then node selector and affinity, host ports, and NoExecute taints, and last whether it
+//! shuts down; the first that fails is the reason. A pod that is refused has failed, and whoever owns it makes another. Invariant: a refused pod holds nothing of its node.
 //! Left out: critical pods that push others off, and device, CPU and topology managers.
 
+use super::shutdown::REJECTED;
 use super::{Kubelet, Run};
 use crate::amounts::{self, Amounts};
 use crate::controllers::events::About;
@@ -167,7 +168,11 @@ impl Kubelet {
                 return Some(refusal);
             }
         }
-        self.predicates(cx, pod, spec, node)
+        let shuts_down = self.hosts.get(name).is_some_and(|host| host.shutdown.is_some());
+        self.predicates(cx, pod, spec, node).or_else(|| {
+            let (reason, message) = REJECTED;
+            shuts_down.then(|| Refusal { reason: reason.to_owned(), message: message.to_owned() })
+        })
     }
     fn predicates(&mut self, cx: &Cx<'_>, pod: &Pod, spec: &PodSpec, node: &Node) -> Option<Refusal> {
         let name = node.metadata.name.as_deref().unwrap_or_default();

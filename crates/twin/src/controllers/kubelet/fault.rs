@@ -91,7 +91,8 @@ impl Kubelet {
                 self.dirty.push((place, stored.object.uid().into()));
             }
         }
-        noticed
+        // Until it has shut down it is not ready.
+        !self.tell_of_shutdown(cx, node) && noticed
     }
     /// A pod that went on unheard: what was asked of it meanwhile is done, and how it is is told.
     fn catch_up(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {

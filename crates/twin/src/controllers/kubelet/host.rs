@@ -1,7 +1,9 @@
 //! What a kubelet knows of its machine: addresses for pods, images it has, whether it is up.
 
 use super::fault::FULL_SPEED;
+use super::shutdown::Shutdown;
 use crate::controllers::events::Source;
+use crate::world::GROUP;
 use fleet::Instant;
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,12 @@ pub(super) struct Host {
     /// Whether the machine will not come back; it is forgotten with its node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+    /// The node group it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<Arc<str>>,
+    /// What is left to do before the machine goes down that was told to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shutdown: Option<Shutdown>,
 }
 
 fn full_speed() -> u32 {
@@ -84,6 +92,13 @@ impl Host {
             turn: 0,
             noticed: false,
             gone: false,
+            group: node
+                .metadata
+                .labels
+                .as_ref()
+                .and_then(|all| all.get(GROUP))
+                .map(|name| name.as_str().into()),
+            shutdown: None,
         }
     }
     /// The next free address; `None` when all are taken.

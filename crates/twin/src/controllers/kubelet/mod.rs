@@ -5,7 +5,8 @@
 //! containers in [`resize`], and what all that looks like in [`podstatus`]. A pod has one timer, for what is due next of
 //! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
 //! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Which pods a node takes in says
-//! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`], what under faults in [`fault`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
+//! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`], what under faults in [`fault`],
+//! when a machine is told to shut down in [`shutdown`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
 
 mod admission;
 mod adopt;
@@ -19,6 +20,7 @@ mod probe;
 mod resize;
 mod running;
 mod scene;
+mod shutdown;
 mod sync;
 mod unit;
 pub(crate) use podstatus::set_condition;
@@ -152,6 +154,11 @@ pub(crate) struct Kubelet {
     no_registry: bool,
     #[serde(skip)]
     residents: Residents,
+    /// Nodes that shut down and whose group of pods has ended, and those whose machine is off for it; empty at rest.
+    #[serde(skip)]
+    ended_groups: BTreeSet<Arc<str>>,
+    #[serde(skip)]
+    off: Vec<Arc<str>>,
     /// Pods to look at; empty at rest.
     #[serde(skip)]
     dirty: Vec<(Place, Arc<str>)>,
@@ -232,6 +239,7 @@ impl Kubelet {
     fn forget(&mut self, uid: &str) {
         let Some(run) = self.runs.remove(uid) else { return };
         self.residents.remove(uid, &run);
+        self.note_end(&run.node, uid);
         if let (Some(host), Some(address)) = (self.hosts.get_mut(&run.node), run.address) {
             host.free(address);
         }
@@ -259,7 +267,7 @@ impl Kubelet {
                 (false, _) => {}
             }
         }
-        any
+        self.go_on_shutting_down(cx) || any
     }
     /// A timer of a pod fired.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, turn: u32) {
@@ -362,6 +370,9 @@ impl Kubelet {
             self.watch_node(cx, &node, cx.now);
         }
         if cut {
+            if over {
+                self.note_end(&node, uid);
+            }
             return;
         }
         self.show(cx, uid, pod);

@@ -5,6 +5,7 @@
 use super::Run;
 use super::image::why;
 use super::scene::container;
+use super::shutdown;
 use super::sync::{Why, restarts_by_policy};
 use super::unit::{End, PullError, State, Unit};
 use crate::controllers::time;
@@ -370,7 +371,7 @@ fn ready<'a>(spec: &PodSpec, conditions: &[PodCondition], containers: &Holds<'a>
     Holds { holds: false, reason: Some("ReadinessGatesNotReady"), message: Some(closed.join(", ")) }
 }
 
-/// That an evicted pod did not end by itself.
+/// That a pod which its kubelet ended did not end by itself.
 fn disruption(message: &str, now: Instant) -> PodCondition {
     PodCondition {
         type_: "DisruptionTarget".to_owned(),
@@ -416,6 +417,31 @@ fn kept(pod: &Pod) -> PodStatus {
     }
 }
 
+/// What is said of a pod that its kubelet ended.
+struct Forced<'a> {
+    reason: &'a str,
+    message: &'a str,
+    /// Why it was disrupted; `None`: it was not, but ended by its own terms.
+    disruption: Option<&'a str>,
+    spares_success: bool,
+}
+
+impl<'a> Forced<'a> {
+    /// `None`: it ended by itself, or was deleted.
+    fn of(why: Why, run: &'a Run) -> Option<Forced<'a>> {
+        let (reason, message, spares_success) = match why {
+            Why::Finished | Why::Deleted => return None,
+            Why::Deadline => {
+                let (reason, message) = ("DeadlineExceeded", super::DEADLINE_MESSAGE);
+                return Some(Forced { reason, message, disruption: None, spares_success: false });
+            }
+            Why::Evicted => ("Evicted", run.evicted.as_deref().unwrap_or_default(), false),
+            Why::Shutdown => (shutdown::ENDED.0, shutdown::ENDED.1, true),
+        };
+        Some(Forced { reason, message, disruption: Some(message), spares_success })
+    }
+}
+
 /// The status of a pod as it is now.
 pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: Instant) -> PodStatus {
     let mut status = kept(pod);
@@ -429,16 +455,15 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
         "Pending" | "Running" if over => "Failed".to_owned(),
         phase => phase.to_owned(),
     };
-    let forced = |why| run.ending.filter(|ending| over && ending.why == why);
-    let evicted = forced(Why::Evicted).and(run.evicted.as_deref());
-    let forced = forced(Why::Deadline).or(forced(Why::Evicted));
-    let phase = if forced.is_some() { "Failed".to_owned() } else { phase };
-    if forced.is_some() {
-        let deadline = ("DeadlineExceeded", super::DEADLINE_MESSAGE);
-        let (reason, message) = evicted.map_or(deadline, |message| ("Evicted", message));
-        status.reason = Some(reason.to_owned());
-        status.message = Some(message.to_owned());
+    let forced = run.ending.filter(|_| over).and_then(|ending| Forced::of(ending.why, run));
+    // A pod whose work was done when its node shut down has succeeded all the same.
+    let done = forced.as_ref().is_some_and(|forced| forced.spares_success) && phase == "Succeeded";
+    let phase = if forced.is_some() && !done { "Failed".to_owned() } else { phase };
+    if let Some(forced) = &forced {
+        status.reason = Some(forced.reason.to_owned());
+        status.message = Some(forced.message.to_owned());
     }
+    let disrupted = forced.and_then(|forced| forced.disruption);
     let old = status.conditions.take().unwrap_or_default();
     let sandbox = run.sandbox_at <= now && !over;
     let containers = containers_ready(spec, (&inits, &apps), &phase);
@@ -452,7 +477,7 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
     if !over {
         conditions.extend(resizing(run));
     }
-    conditions.extend(evicted.map(|message| disruption(message, now)));
+    conditions.extend(disrupted.map(|message| disruption(message, now)));
     conditions.extend(OWN.iter().zip(holds).map(|(kind, holds)| condition(&own, kind, holds, now)));
     status.conditions = Some(conditions);
     status.phase = Some(phase);

@@ -350,7 +350,7 @@ fn left(cx: &Cx<'_>, node: &str, signal: &Signal, meals: &[Meal]) -> Option<(i64
     Some((least, room.saturating_add(least).saturating_sub(used)))
 }
 
-fn tell_of_node(cx: &mut Cx<'_>, node: &str, (kind, reason): (&str, &str), message: String) {
+pub(super) fn tell_of_node(cx: &mut Cx<'_>, node: &str, (kind, reason): (&str, &str), message: String) {
     let Some(stored) = cx.objects.get(Kind::Node, "", node).cloned() else { return };
     let source = crate::controllers::events::Source { component: "kubelet", host: Some(node) };
     let about = About::new(&stored.object);

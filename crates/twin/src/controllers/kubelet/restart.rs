@@ -26,7 +26,7 @@ impl Kubelet {
     /// A machine goes down: what runs on it is lost, and after a while its silence is noticed.
     pub(crate) fn machine_down(&mut self, cx: &mut Cx<'_>, node: &str) {
         let Some(host) = self.hosts.get_mut(node) else { return };
-        host.down = true;
+        (host.down, host.shutdown) = (true, None);
         // Who is cut off has fallen silent before.
         if !host.cut {
             host.turn += 1;
@@ -42,7 +42,7 @@ impl Kubelet {
     /// A machine is gone for good, with all that ran on it; its node will be.
     pub(crate) fn machine_gone(&mut self, node: &str) {
         let Some(host) = self.hosts.get_mut(node) else { return };
-        (host.down, host.gone) = (true, true);
+        (host.down, host.gone, host.shutdown) = (true, true, None);
         host.turn += 1;
         self.deferred.remove(node);
         for run in self.runs.values_mut().filter(|run| &*run.node == node) {

@@ -27,6 +27,8 @@ pub(super) enum Why {
     Deadline,
     /// Its node runs short of something, or it uses more disk than it may.
     Evicted,
+    /// Its node shuts down.
+    Shutdown,
 }
 
 /// A pod on its way to its end.
