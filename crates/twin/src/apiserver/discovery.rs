@@ -5,7 +5,7 @@ use super::metrics;
 use crate::kind::{self, Defined, Resource, Subpart, compare_versions};
 use serde_json::{Value, json};
 
-/// Version of Kubernetes the twin decides like.
+/// Version of Kubernetes the twin decides like: [`fleet::Version::SERVER`].
 pub const GIT_VERSION: &str = "v1.36.3+kubercarbon";
 
 /// `/version`.
@@ -226,4 +226,14 @@ pub fn aggregated(core: bool, customs: &[&Defined]) -> Value {
         })
         .collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_kubelets_are_held_against() {
+        assert_eq!(GIT_VERSION, format!("{}+kubercarbon", fleet::Version::SERVER));
+    }
 }

@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::object::{Document, Object};
 use crate::random::Stream;
 use crate::store::Objects;
-use fleet::{ClusterSpec, Instant, NodeGroup};
+use fleet::{ClusterSpec, Instant, NodeGroup, Version};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress, NodeCondition,
@@ -23,8 +23,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Version every node reports.
-const KUBELET_VERSION: &str = "v1.36.3";
 /// Root disk of a node, 80 GiB formatted, and what of it pods may use (as an EKS node reports them).
 const DISK: &str = "83873772Ki";
 const DISK_ALLOCATABLE_BYTES: &str = "76224326324";
@@ -222,7 +220,7 @@ fn node(
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
         }),
-        node_info: Some(info(arch, &instance, names)),
+        node_info: Some(info(arch, &instance, group.kubelet.version, names)),
         ..NodeStatus::default()
     };
     // The API server gives it to every new node, until its condition says otherwise.
@@ -249,7 +247,7 @@ fn node(
     Node { metadata, spec: Some(spec), status: Some(status) }
 }
 
-fn info(arch: &str, instance: &str, names: &mut Stream) -> NodeSystemInfo {
+fn info(arch: &str, instance: &str, version: Version, names: &mut Stream) -> NodeSystemInfo {
     let machine_id = names.uid().replace('-', "");
     NodeSystemInfo {
         architecture: arch.to_owned(),
@@ -258,7 +256,7 @@ fn info(arch: &str, instance: &str, names: &mut Stream) -> NodeSystemInfo {
         kernel_version: "6.12.55-74.119.amzn2023.".to_owned()
             + if arch == "arm64" { "aarch64" } else { "x86_64" },
         kube_proxy_version: String::new(),
-        kubelet_version: KUBELET_VERSION.to_owned(),
+        kubelet_version: version.to_string(),
         machine_id,
         operating_system: "linux".to_owned(),
         os_image: "Amazon Linux 2023 (simulated)".to_owned(),

@@ -5,6 +5,7 @@
 //! shuts down; the first that fails is the reason. A pod that is refused has failed, and whoever owns it makes another. Invariant: a refused pod holds nothing of its node.
 //! Left out: critical pods that push others off, and device, CPU and topology managers.
 
+use super::podstatus::observed;
 use super::shutdown::REJECTED;
 use super::{Kubelet, Run};
 use crate::amounts::{self, Amounts};
@@ -205,6 +206,7 @@ impl Kubelet {
     pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>) {
         let Some(run) = self.runs.get_mut(uid) else { return };
         let (place, node, refusal) = (run.place.clone(), run.node.clone(), run.refusal.take());
+        let version = run.version;
         self.forget(uid);
         let Some(Refusal { reason, message }) = refusal.map(|refusal| *refusal) else { return };
         let Some(stored) = cx.pod(&place.0, &place.1, uid) else { return };
@@ -220,7 +222,7 @@ impl Kubelet {
             qos_class: old.qos_class,
             start_time: old.start_time.or_else(|| Some(time(cx.now))),
             conditions: Some(conditions).filter(|conditions| !conditions.is_empty()),
-            observed_generation: pod.metadata.generation,
+            observed_generation: observed(version, pod.metadata.generation),
             ..PodStatus::default()
         };
         cx.put_pod(Pod { metadata: pod.metadata.clone(), spec: pod.spec.clone(), status: Some(status) });

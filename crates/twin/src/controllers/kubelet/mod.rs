@@ -36,7 +36,7 @@ use crate::work::{self, files::Volumes};
 use crate::world::{Priority, Task};
 use admission::{REFUSAL, Refusal, Residents};
 use fault::{FULL_SPEED, slowed};
-use fleet::{Instant, Span};
+use fleet::{Instant, Span, Version};
 use host::Host;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use pressure::Pressure;
@@ -94,6 +94,9 @@ enum Stage {
 struct Run {
     place: Place,
     node: Arc<str>,
+    /// Of the kubelet that runs it.
+    #[serde(default = "server", skip_serializing_if = "is_server")]
+    version: Version,
     turn: u32,
     /// When its timer goes off.
     armed: Option<Instant>,
@@ -126,6 +129,15 @@ struct Run {
     /// Why it is not taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<Box<Refusal>>,
+}
+
+fn server() -> Version {
+    Version::SERVER
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_server(version: &Version) -> bool {
+    *version == Version::SERVER
 }
 
 /// The state of all kubelets of a cluster.
@@ -289,6 +301,7 @@ impl Kubelet {
         let Some(node) = spec.node_name.as_deref() else { return };
         let Some(down) = self.hosts.get(node).map(|host| host.down) else { return };
         let mut run = Run::new(place, node, spec, cx.now);
+        run.version = self.settings(cx, node).map_or(Version::SERVER, |set| set.version);
         run.asks = resize::asks(pod);
         run.stated = pressure::is_stated(pod);
         run.refusal = if down { None } else { self.refusal(cx, pod, spec, node).map(Box::new) };
@@ -346,6 +359,7 @@ impl Kubelet {
                 checkpoints,
                 durations,
                 registry,
+                version: run.version,
                 said: told.into_iter().collect(),
             };
             run.sync(&mut scene);
@@ -447,6 +461,7 @@ impl Run {
         Run {
             place,
             node: node.into(),
+            version: Version::SERVER,
             turn: 0,
             armed: None,
             stage: Stage::Lost,

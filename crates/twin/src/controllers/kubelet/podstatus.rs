@@ -10,11 +10,20 @@ use super::sync::{Why, restarts_by_policy};
 use super::unit::{End, PullError, State, Unit};
 use crate::controllers::time;
 use crate::work::Role;
-use fleet::Instant;
+use fleet::{Instant, Version};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
 };
+
+/// Minor version from which on a kubelet says which generation of a pod it has seen (feature
+/// `PodObservedGenerationTracking`, on since its beta).
+const OBSERVED_GENERATION: u32 = 34;
+
+/// The generation of a pod that a kubelet of this version says it has seen.
+pub(super) fn observed(version: Version, generation: Option<i64>) -> Option<i64> {
+    generation.filter(|_| version.minor >= OBSERVED_GENERATION)
+}
 
 /// Conditions only a kubelet writes, in its order.
 pub(super) const OWN: [&str; 5] =
@@ -32,7 +41,7 @@ fn resizing(run: &Run) -> impl Iterator<Item = PodCondition> {
             reason: reason.map(str::to_owned),
             message: message.cloned(),
             last_transition_time: Some(time(since)),
-            observed_generation: generation,
+            observed_generation: observed(run.version, generation),
             ..PodCondition::default()
         };
     let pending = run.resize.pending.as_ref().map(|(message, since, generation)| {
@@ -283,7 +292,9 @@ fn phase(
         match code {
             None => pending |= !initialised || is_running(status),
             Some(0) if is_ended(status) => {}
-            Some(code) if code != 0 && !restarts_by_policy(spec, container, role, code) => return "Failed",
+            Some(code) if code != 0 && !restarts_by_policy(spec, (container, role), code, run.version) => {
+                return "Failed";
+            }
             Some(_) => {}
         }
     }
@@ -490,6 +501,6 @@ pub(super) fn of(run: &Run, pod: &Pod, spec: &PodSpec, shows: &Shows<'_>, now: I
     }
     status.init_container_statuses = (!inits.is_empty()).then_some(inits);
     status.container_statuses = Some(apps);
-    status.observed_generation = pod.metadata.generation;
+    status.observed_generation = observed(run.version, pod.metadata.generation);
     status
 }

@@ -9,7 +9,7 @@ use crate::object::Object;
 use crate::work::files::{Keeper, Mount, Tree, View, Volumes};
 use crate::work::process::Surroundings;
 use crate::work::{self, Role};
-use fleet::Instant;
+use fleet::{Instant, Version};
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Volume};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub(super) struct Scene<'a, 'b> {
     pub(super) durations: Option<&'a Durations>,
     /// Whether registries answer.
     pub(super) registry: bool,
+    /// Of the kubelet.
+    pub(super) version: Version,
     pub(super) said: Vec<Said>,
 }
 

@@ -9,12 +9,16 @@ use super::scene::Scene;
 use super::unit::{BackOff, End, State};
 use super::{CONTAINER_START, EXIT_KILLED, GRACE_SECONDS, Run, STOP};
 use crate::work::Role;
-use fleet::{Instant, Span};
+use fleet::{Instant, Span, Version};
 use k8s_openapi::api::core::v1::{Container, ContainerRestartRuleOnExitCodes, PodSpec};
 use serde::{Deserialize, Serialize};
 
 /// Most rounds at one instant: each starts or ends something, and nothing both starts and ends twice without waiting.
 const ROUNDS_MAX: usize = 1000;
+
+/// Minor version from which on containers have restart policies and rules of their own (feature `ContainerRestartRules`,
+/// on since its beta).
+const CONTAINER_RESTART_RULES: u32 = 35;
 
 /// Why a pod comes to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,13 +47,22 @@ pub(super) struct Ending {
 
 /// Whether a container that ended with this code is started again.
 pub(super) fn restarts(scene: &Scene<'_, '_>, container: &Container, role: Role, code: i32) -> bool {
-    restarts_by_policy(scene.spec, container, role, code)
+    restarts_by_policy(scene.spec, (container, role), code, scene.version)
 }
 
-/// The same, by its pod's spec.
-pub(super) fn restarts_by_policy(spec: &PodSpec, container: &Container, role: Role, code: i32) -> bool {
+/// The same, by its pod's spec and the version of the kubelet.
+pub(super) fn restarts_by_policy(
+    spec: &PodSpec,
+    (container, role): (&Container, Role),
+    code: i32,
+    version: Version,
+) -> bool {
     if role == Role::Sidecar {
         return true;
+    }
+    let of_pod = spec.restart_policy.as_deref();
+    if version.minor < CONTAINER_RESTART_RULES {
+        return restarts_as(of_pod, role, code);
     }
     let rules = container.restart_policy_rules.iter().flatten();
     let matching = |codes: &ContainerRestartRuleOnExitCodes| {
@@ -60,10 +73,13 @@ pub(super) fn restarts_by_policy(spec: &PodSpec, container: &Container, role: Ro
     if rules.any(|rule| rule.exit_codes.as_ref().is_some_and(matching)) {
         return true;
     }
-    let own = container.restart_policy.as_deref();
-    let policy = own.or(spec.restart_policy.as_deref()).unwrap_or("Always");
+    restarts_as(container.restart_policy.as_deref().or(of_pod), role, code)
+}
+
+/// What a policy says.
+fn restarts_as(policy: Option<&str>, role: Role, code: i32) -> bool {
     // An init container that has succeeded is done.
-    match policy {
+    match policy.unwrap_or("Always") {
         "Always" => role == Role::App || code != 0,
         "OnFailure" => code != 0,
         _ => false,
