@@ -159,6 +159,8 @@ pub fn read_fleet(path: Option<&Path>, instances: &Instances) -> anyhow::Result<
     let read = || {
         let mut fleet = fleet::file::parse_with(&text, instances)?;
         scheduler_file::resolve(&mut fleet, path.parent().unwrap_or(Path::new("")))?;
+        twin::apiserver::check_static_pods(&fleet)
+            .map_err(|(place, why)| anyhow::anyhow!("{place}: {why}"))?;
         anyhow::Ok(fleet)
     };
     read().with_context(|| path.display().to_string())

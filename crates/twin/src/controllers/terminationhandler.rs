@@ -1,13 +1,14 @@
 //! What is done about nodes whose machine is going to be taken away: as AWS's node termination handler does, the node is
 //! tainted and cordoned at the notice, and its pods evicted while the notice lasts.
 //!
-//! Pods of DaemonSets stay; who a disruption budget keeps is asked again every 5 s, until the machine goes with whatever is
+//! Pods of DaemonSets and static pods stay; who a disruption budget keeps is asked again every 5 s, until the machine goes with whatever is
 //! left on it. Left out: rebalance recommendations, and nodes that are told of maintenance.
 
 use super::Cx;
 use super::events::{About, Source};
 use super::evictor::{Emptying, Progress, Ways};
 use super::owned::controller;
+use crate::apiserver::MIRROR;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::world::{Priority, Task};
@@ -55,7 +56,8 @@ impl TerminationHandler {
         let goes = |pod: &&Pod| {
             let spec = pod.spec.as_ref();
             let daemon = controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet");
-            spec.and_then(|s| s.node_name.as_deref()) == Some(&**name) && !daemon
+            let shown = pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MIRROR));
+            spec.and_then(|s| s.node_name.as_deref()) == Some(&**name) && !daemon && !shown
         };
         let ways = Ways {
             retry: Span::from_seconds(5),

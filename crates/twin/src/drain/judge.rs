@@ -5,6 +5,7 @@
 //! that it never does; neither does this.
 
 use super::Flags;
+use crate::apiserver::MIRROR;
 use crate::controllers::owned::controller;
 use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::Pod;
@@ -12,7 +13,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use std::collections::BTreeMap;
 
 const DAEMON_SET: (&str, &str) = ("apps/v1", "DaemonSet");
-const MIRROR: &str = "kubernetes.io/config.mirror";
 const DAEMON_SET_FATAL: &str = "DaemonSet-managed Pods (use --ignore-daemonsets to ignore)";
 const DAEMON_SET_WARNING: &str = "ignoring DaemonSet-managed Pods";
 const LOCAL_STORAGE_FATAL: &str = "Pods with local storage (use --delete-emptydir-data to override)";

@@ -6,7 +6,7 @@ use super::{
     Target, When, vary,
 };
 use crate::apiserver::selector::LabelSelector;
-use crate::apiserver::{PatchType, Propagation, Subresource};
+use crate::apiserver::{PatchType, Propagation, Subresource, check_static_pods};
 use crate::drain::Flags;
 use crate::kind::{Defined, Kind};
 use crate::traffic::{STEPS_MAX, Trace};
@@ -343,12 +343,16 @@ fn with_defaults(stated: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
 /// A fleet of that one cluster.
 fn fleet_of(cluster: &BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
     let text = json!({"apiVersion": API_VERSION, "kind": "Fleet", "clusters": [cluster]}).to_string();
-    fleet::file::parse(&text).map_err(|error| match error {
+    let fleet = fleet::file::parse(&text).map_err(|error| match error {
         fleet::file::Error::Field { field, found, expected } => {
             Error::Field { field: field.replacen("clusters[0]", "cluster", 1), found, expected }
         }
         other => Error::Shape(format!("cluster: {other}")),
-    })
+    })?;
+    check_static_pods(&fleet).map_err(|(place, why)| {
+        Error::Shape(format!("{}: {why}", place.replacen("clusters[0]", "cluster", 1)))
+    })?;
+    Ok(fleet)
 }
 
 pub(super) fn span(path: &str, text: &str, max: Span) -> Result<Span, Error> {

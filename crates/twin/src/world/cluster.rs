@@ -304,6 +304,7 @@ impl Cluster {
                 controllers.workloads.wake(&cx, kind, (namespace, name));
             }
             Task::Pressure { node } => controllers.kubelet.look_at_node(&mut cx, &node),
+            Task::StaticPods { node } => controllers.kubelet.look_at_statics(&node),
             Task::Shutdown { node } => controllers.kubelet.group_is_late(&mut cx, &node),
             Task::Taint => controllers.nodelifecycle.wake(),
             Task::EndedPods => controllers.podgc.wake(&cx),

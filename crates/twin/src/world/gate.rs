@@ -154,6 +154,7 @@ impl Task {
             Task::Pod { .. }
                 | Task::Pressure { .. }
                 | Task::Shutdown { .. }
+                | Task::StaticPods { .. }
                 | Task::Traffic { .. }
                 | Task::Messages { .. }
                 | Task::Retry

@@ -40,6 +40,8 @@ pub(crate) enum Task {
     NeverPosted { node: Arc<str>, uid: Arc<str> },
     /// A node looks whether it runs short of memory or disk.
     Pressure { node: Arc<str> },
+    /// A node looks at its static pods again.
+    StaticPods { node: Arc<str> },
     /// The time of a group of pods is over whose node shuts down.
     Shutdown { node: Arc<str> },
     /// A node's turn to be tainted for eviction may have come.

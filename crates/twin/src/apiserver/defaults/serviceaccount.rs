@@ -4,8 +4,8 @@
 //! A namespace's account `default` that is not there counts as one that says nothing: its controller makes it at the same
 //! instant. Facts: <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#serviceaccount>.
 
-use crate::apiserver::Context;
 use crate::apiserver::status::Status;
+use crate::apiserver::{Context, MIRROR};
 use crate::kind::Kind;
 use crate::object::token::{self, PATH, VOLUME};
 use crate::object::{Document, Object};
@@ -17,8 +17,6 @@ use std::sync::LazyLock;
 
 /// The account of pods that name none.
 const DEFAULT: &str = "default";
-/// Says that a pod is a static one of its node's.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Says that pods of an account may have no Secrets but the account's own.
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
@@ -54,6 +52,10 @@ fn account_of<'o>(
 /// # Errors
 /// Why it is forbidden.
 pub(crate) fn admit_made(objects: &Objects, pod: &mut Pod) -> Result<(), String> {
+    // What a node runs by itself was read without an account.
+    if pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MIRROR)) {
+        return Ok(());
+    }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let spec = pod.spec.get_or_insert_default();
     let given = [&spec.service_account_name, &spec.service_account].into_iter().flatten();

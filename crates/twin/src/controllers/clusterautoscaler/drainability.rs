@@ -3,13 +3,13 @@
 //! The rules are asked in order; the first that decides does. Method: `simulator/drainability/rules` of cluster-autoscaler
 //! 1.36. Left out: `safe-to-evict: on-completion`, and pods of nodes that are told to shut down.
 
+use crate::apiserver::MIRROR;
 use crate::controllers::owned::controller;
 use crate::controllers::{is_deleting, phase};
 use fleet::supply::Autoscaler;
 use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::Pod;
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Says whether a pod may be evicted, and which of its volumes may be lost.
 const SAFE: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 const SAFE_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";

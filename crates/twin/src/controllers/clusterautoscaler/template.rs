@@ -1,5 +1,7 @@
-//! What a new node of a group would be: a copy of one that is there, or what the group says, with the pods of DaemonSets.
+//! What a new node of a group would be: a copy of one that is there, or what the group says, with the pods of DaemonSets and
+//! its static pods.
 
+use crate::apiserver::static_pod;
 use crate::cloud::{Cloud, Stage};
 use crate::controllers::Cx;
 use crate::controllers::daemonset::daemons_for;
@@ -39,6 +41,15 @@ fn passes(taint: &Taint) -> bool {
         || PASSING.iter().any(|prefix| taint.key.starts_with(prefix))
 }
 
+/// The pods that nodes of a group run by themselves.
+fn statics_of(group: &NodeGroup) -> impl Iterator<Item = Pod> + '_ {
+    let read = group.kubelet.static_pods.iter().filter_map(|manifest| static_pod(manifest.clone()).ok());
+    read.map(|mut pod| {
+        pod.metadata.uid = pod.metadata.name.as_ref().map(|name| format!("static/{name}"));
+        pod
+    })
+}
+
 impl Template {
     /// Of a group.
     pub(super) fn new(cx: &Cx<'_>, cloud: &Cloud, group: &NodeGroup) -> Template {
@@ -63,6 +74,7 @@ impl Template {
         let mut template = Template { node, daemons: Vec::new() };
         template.node = template.named(&format!("template-node-for-{}", group.name));
         template.daemons = daemons_for(cx, &template.node);
+        template.daemons.extend(statics_of(group));
         template
     }
     fn named(&self, name: &str) -> Node {

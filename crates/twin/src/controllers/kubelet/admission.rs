@@ -2,10 +2,12 @@
 //!
 //! As kubelet's eviction manager and `predicateAdmitHandler`, version 1.36, whose words these are: no pressure, room beside what
 //! the node's other pods were allocated, then node selector and affinity, host ports, and NoExecute taints, and last whether it
-//! shuts down; the first that fails is the reason. A pod that is refused has failed, and whoever owns it makes another. Invariant: a refused pod holds nothing of its node.
-//! Left out: critical pods that push others off, and device, CPU and topology managers.
+//! shuts down; the first that fails is the reason. A pod that is refused has failed, and whoever owns it makes another. A
+//! critical pod that only lacks room is taken in once others have ended for it ([`super::preemption`]); taints do not keep a
+//! static pod away. Invariant: a refused pod holds nothing of its node. Left out: device, CPU and topology managers.
 
 use super::podstatus::observed;
+use super::preemption::{Need, is_critical};
 use super::shutdown::REJECTED;
 use super::{Kubelet, Run};
 use crate::amounts::{self, Amounts};
@@ -31,13 +33,42 @@ pub(super) struct Refusal {
     message: String,
 }
 
+/// What becomes of a pod that was bound to a node.
+pub(super) enum Admission {
+    /// It is taken in.
+    Taken,
+    /// It has failed.
+    Refused(Refusal),
+    /// It is taken in once these pods have ended, one after the other.
+    After(Vec<Arc<str>>),
+}
+
+/// Something there is too little of.
+struct Short {
+    name: String,
+    requested: i64,
+    used: i64,
+    capacity: i64,
+}
+
+impl Short {
+    fn need(&self) -> Need {
+        Need { name: self.name.clone(), amount: self.requested - (self.capacity - self.used) }
+    }
+}
+
 impl Refusal {
-    fn lacking(name: &str, requested: i64, used: i64, capacity: i64) -> Refusal {
+    fn lacking(Short { name, requested, used, capacity }: &Short) -> Refusal {
         let why = "Node didn't have enough resource";
         Refusal {
             reason: format!("OutOf{name}"),
             message: format!("{why}: {name}, requested: {requested}, used: {used}, capacity: {capacity}"),
         }
+    }
+    /// No room could be made.
+    fn unexpected(why: &str) -> Refusal {
+        let head = "Unexpected error while attempting to recover from admission failure";
+        Refusal { reason: "UnexpectedAdmissionError".to_owned(), message: format!("{head}: {why}") }
     }
     fn predicate(name: &str, why: &str) -> Refusal {
         Refusal { reason: name.to_owned(), message: format!("Predicate {name} failed: {why}") }
@@ -113,10 +144,8 @@ fn selects(spec: &PodSpec) -> bool {
 }
 
 /// What there is too little of for a pod beside others, in the order the kubelet looks.
-fn lacking(asked: &Amounts, used: &Amounts, room: &Amounts) -> Option<Refusal> {
-    if used.pods + 1 > room.pods {
-        return Some(Refusal::lacking("pods", 1, used.pods, room.pods));
-    }
+fn shortages(asked: &Amounts, used: &Amounts, room: &Amounts) -> Vec<Short> {
+    let pods = (used.pods + 1 > room.pods).then_some(("pods", 1, used.pods, room.pods));
     let others =
         asked.others.iter().filter(|(name, _)| !is_extended(name) || room.others.contains_key(*name));
     let others = others.map(|(name, asked)| (name.as_str(), *asked, used.other(name), room.other(name)));
@@ -124,10 +153,16 @@ fn lacking(asked: &Amounts, used: &Amounts, room: &Amounts) -> Option<Refusal> {
         ("cpu", asked.cpu_millis, used.cpu_millis, room.cpu_millis),
         ("memory", asked.memory_bytes, used.memory_bytes, room.memory_bytes),
     ];
-    let mut all = plain.into_iter().chain(others);
-    let (name, asked, used, room) =
-        all.find(|(_, asked, used, room)| *asked > 0 && *asked > *room - *used)?;
-    Some(Refusal::lacking(name, asked, used, room))
+    let all = plain.into_iter().chain(others);
+    let all =
+        pods.into_iter().chain(all.filter(|(_, asked, used, room)| *asked > 0 && *asked > *room - *used));
+    let short = |(name, requested, used, capacity): (&str, i64, i64, i64)| Short {
+        name: name.to_owned(),
+        requested,
+        used,
+        capacity,
+    };
+    all.map(short).collect()
 }
 
 impl Kubelet {
@@ -154,28 +189,58 @@ impl Kubelet {
         let resident = self.residents.of(&self.runs, node);
         resident.map(|resident| resident.uids.iter().cloned().collect()).unwrap_or_default()
     }
-    /// Why a node does not take a pod in that was just bound to it and is not among its pods yet.
-    pub(super) fn refusal(&mut self, cx: &Cx<'_>, pod: &Pod, spec: &PodSpec, name: &str) -> Option<Refusal> {
-        let node = cx.node(name)?;
-        if let Some(condition) = self.pressed(pod, node) {
+    /// What becomes of a pod that was just bound to a node and is not among its pods yet; of a static one, `manifest` is
+    /// what the kubelet read.
+    pub(super) fn admission(
+        &mut self,
+        cx: &Cx<'_>,
+        pod: &Pod,
+        (spec, manifest): (&PodSpec, Option<&Pod>),
+        name: &str,
+    ) -> Admission {
+        let Some(node) = cx.node(name) else { return Admission::Taken };
+        if let Some(condition) = self.pressed(pod, node).filter(|_| manifest.is_none()) {
             let message = format!("The node had condition: [{condition}]. ");
-            return Some(Refusal { reason: "Evicted".to_owned(), message });
+            return Admission::Refused(Refusal { reason: "Evicted".to_owned(), message });
         }
         let asked = amounts::requested(pod);
+        let mut short = Vec::new();
         // A node that says nothing of what it has (somebody made its object by hand) is taken to have it.
         if node.status.as_ref().is_some_and(|status| status.allocatable.is_some()) {
             let held = self.held(cx, name, !asked.others.is_empty());
-            if let Some(refusal) = lacking(&asked, &held, &amounts::allocatable(node)) {
-                return Some(refusal);
-            }
+            short = shortages(&asked, &held, &amounts::allocatable(node));
         }
-        let shuts_down = self.hosts.get(name).is_some_and(|host| host.shutdown.is_some());
-        self.predicates(cx, pod, spec, node).or_else(|| {
+        let priority = manifest.map_or(Some(spec), |own| own.spec.as_ref()).and_then(|spec| spec.priority);
+        let critical = is_critical(manifest.is_some(), priority);
+        if let Some(first) = short.first().filter(|_| !critical) {
+            return Admission::Refused(Refusal::lacking(first));
+        }
+        if let Some(refusal) = self.predicates(cx, pod, (spec, manifest.is_some()), node) {
+            return Admission::Refused(refusal);
+        }
+        let needs: Vec<Need> = short.iter().map(Short::need).collect();
+        let chosen = match needs[..] {
+            [] => Ok(Vec::new()),
+            _ => self.victims(cx, name, (manifest.is_some(), priority), &needs),
+        };
+        let victims = match chosen {
+            Ok(victims) => victims,
+            Err(why) => return Admission::Refused(Refusal::unexpected(&why)),
+        };
+        if self.hosts.get(name).is_some_and(|host| host.shutdown.is_some()) {
             let (reason, message) = REJECTED;
-            shuts_down.then(|| Refusal { reason: reason.to_owned(), message: message.to_owned() })
-        })
+            let refusal = Refusal { reason: reason.to_owned(), message: message.to_owned() };
+            return Admission::Refused(refusal);
+        }
+        if victims.is_empty() { Admission::Taken } else { Admission::After(victims) }
     }
-    fn predicates(&mut self, cx: &Cx<'_>, pod: &Pod, spec: &PodSpec, node: &Node) -> Option<Refusal> {
+    fn predicates(
+        &mut self,
+        cx: &Cx<'_>,
+        pod: &Pod,
+        (spec, is_static): (&PodSpec, bool),
+        node: &Node,
+    ) -> Option<Refusal> {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let none = BTreeMap::new();
         let labels = node.metadata.labels.as_ref().unwrap_or(&none);
@@ -190,7 +255,9 @@ impl Kubelet {
         let tolerated = |taint: &Taint| spec.tolerations.iter().flatten().any(|t| tolerates(t, taint));
         let mut taints = taints(node).iter().filter(|taint| taint.effect == "NoExecute");
         let why = "node(s) had taints that the pod didn't tolerate";
-        taints.any(|taint| !tolerated(taint)).then(|| Refusal::predicate("TaintToleration", why))
+        taints
+            .any(|taint| !is_static && !tolerated(taint))
+            .then(|| Refusal::predicate("TaintToleration", why))
     }
     fn ports_are_taken(&mut self, cx: &Cx<'_>, pod: &Pod, node: &str) -> bool {
         let wanted = PodInfo::new(pod);
@@ -239,6 +306,9 @@ mod tests {
     }
     fn reason(asked: &Amounts, used: &Amounts, room: &Amounts) -> Option<String> {
         lacking(asked, used, room).map(|refusal| refusal.reason)
+    }
+    fn lacking(asked: &Amounts, used: &Amounts, room: &Amounts) -> Option<Refusal> {
+        shortages(asked, used, room).first().map(Refusal::lacking)
     }
 
     #[test]

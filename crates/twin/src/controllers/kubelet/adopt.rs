@@ -100,6 +100,7 @@ impl Kubelet {
         run.sandbox_at = Instant::EPOCH;
         run.asks = super::resize::asks(pod);
         run.stated = super::pressure::is_stated(pod);
+        run.manifest = super::statics::shown_by(pod).map(Box::new);
         if let Some(since) = pod.status.as_ref().and_then(|s| s.start_time.as_ref()) {
             run.admitted = Instant::from_jiff(since.0);
         }

@@ -71,6 +71,7 @@ impl Kubelet {
         let Some(host) = self.hosts.get_mut(node).filter(|host| !host.down) else { return false };
         host.turn += 1;
         let noticed = std::mem::take(&mut host.noticed);
+        self.mirror_all_again(cx, node);
         let own: Vec<(Arc<str>, Stage)> = self
             .runs
             .iter()
@@ -107,7 +108,7 @@ impl Kubelet {
         if super::is_deleting(&pod.metadata) {
             return self.stop(cx, uid, pod);
         }
-        if self.runs.get(uid).is_some_and(|run| run.stage != Stage::Refused) {
+        if self.runs.get(uid).is_some_and(|run| !matches!(run.stage, Stage::Refused | Stage::Preempting)) {
             self.mounted(cx, uid, pod);
             self.show(cx, uid, pod);
             self.look(cx, uid);

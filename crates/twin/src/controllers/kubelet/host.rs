@@ -44,6 +44,9 @@ pub(super) struct Host {
     /// Whether the machine will not come back; it is forgotten with its node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) gone: bool,
+    /// Whether its kubelet begins anew and has not looked at its static pods yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) anew: bool,
     /// The node group it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) group: Option<Arc<str>>,
@@ -92,6 +95,7 @@ impl Host {
             turn: 0,
             noticed: false,
             gone: false,
+            anew: false,
             group: node
                 .metadata
                 .labels

@@ -6,7 +6,8 @@
 //! it; timers carry the pod's turn, and one of an earlier turn is void. Invariants: a pod whose containers run has a node
 //! that is up; looking at a pod twice at one instant changes nothing; nothing is executed. Which pods a node takes in says
 //! [`admission`]. What happens where a node runs short of memory or disk is in [`pressure`], what under faults in [`fault`],
-//! when a machine is told to shut down in [`shutdown`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
+//! when a machine is told to shut down in [`shutdown`], what is done for critical pods in [`preemption`], and about those that
+//! nobody bound in [`statics`]. Left out: ephemeral containers, and a node's heartbeats (derived on read, not events).
 
 mod admission;
 mod adopt;
@@ -15,12 +16,14 @@ mod host;
 mod image;
 mod listening;
 mod podstatus;
+mod preemption;
 mod pressure;
 mod probe;
 mod resize;
 mod running;
 mod scene;
 mod shutdown;
+mod statics;
 mod sync;
 mod unit;
 pub(crate) use podstatus::set_condition;
@@ -28,13 +31,14 @@ mod restart;
 
 use super::{Cx, Place, is_deleting, is_terminal, volumes};
 use crate::controllers::events::About;
+use crate::controllers::node::is_ready;
 use crate::import::Durations;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Change, ChangeKind};
 use crate::work::{self, files::Volumes};
 use crate::world::{Priority, Task};
-use admission::{REFUSAL, Refusal, Residents};
+use admission::{Admission, REFUSAL, Refusal, Residents};
 use fault::{FULL_SPEED, slowed};
 use fleet::{Instant, Span, Version};
 use host::Host;
@@ -43,7 +47,7 @@ use pressure::Pressure;
 use resize::Resize;
 use scene::Scene;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use sync::{Ending, Why};
 use unit::{Doing, Unit};
@@ -87,6 +91,8 @@ enum Stage {
     Lost,
     /// Its node does not take it in, which is said in a moment.
     Refused,
+    /// It waits for others to end, which is when its node takes it in.
+    Preempting,
 }
 
 /// A pod on its node.
@@ -129,6 +135,12 @@ struct Run {
     /// Why it is not taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<Box<Refusal>>,
+    /// The pods that have to end before it is taken in and have not been told to, in order.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    victims: VecDeque<Arc<str>>,
+    /// What its kubelet read, if it runs the pod by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<Box<Pod>>,
 }
 
 fn server() -> Version {
@@ -171,6 +183,17 @@ pub(crate) struct Kubelet {
     ended_groups: BTreeSet<Arc<str>>,
     #[serde(skip)]
     off: Vec<Arc<str>>,
+    /// Pods that end for a critical one, and for which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    preempted: BTreeMap<Arc<str>, Arc<str>>,
+    /// Critical pods one of whose victims has ended, nodes whose static pods are to be looked at, and static pods without
+    /// a mirror; empty at rest.
+    #[serde(skip)]
+    freed: BTreeSet<Arc<str>>,
+    #[serde(skip)]
+    starting: BTreeSet<Arc<str>>,
+    #[serde(skip)]
+    unmirrored: Vec<Arc<str>>,
     /// Pods to look at; empty at rest.
     #[serde(skip)]
     dirty: Vec<(Place, Arc<str>)>,
@@ -202,6 +225,10 @@ impl Kubelet {
             Object::Pod(pod) => self.observe_pod(pod, change),
             Object::Node(node) if change.kind != ChangeKind::Deleted => {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
+                let was = change.previous.as_ref().and_then(|previous| previous.object.as_node());
+                if is_ready(node) != was.is_some_and(is_ready) || was.is_none() {
+                    self.starting.insert(name.into());
+                }
                 self.hosts.entry(name.into()).or_insert_with(|| Host::new(node));
             }
             Object::Node(_) => {
@@ -225,7 +252,14 @@ impl Kubelet {
     fn observe_pod(&mut self, pod: &Pod, change: &Change) {
         let Some(uid) = pod.metadata.uid.as_deref() else { return };
         if change.kind == ChangeKind::Deleted {
-            self.forget(uid);
+            let there = |run: &Run| self.hosts.get(&run.node).is_some_and(|host| !host.gone);
+            match self.runs.get(uid) {
+                // It was only shown.
+                Some(run) if run.manifest.is_some() && run.stage != Stage::Refused && there(run) => {
+                    self.unmirrored.push(uid.into())
+                }
+                _ => self.forget(uid),
+            }
             return;
         }
         let bound = pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
@@ -236,7 +270,8 @@ impl Kubelet {
         let stop = is_deleting(&pod.metadata)
             && (run.is_none_or(|run| run.ending.is_none_or(|ending| ending.why != Why::Deleted))
                 || before.is_some_and(|before| grace(before) != grace(pod)));
-        let other = run.is_some() && before.is_some_and(|before| concerns(pod, before));
+        let other = run.is_some_and(|run| run.manifest.is_none())
+            && before.is_some_and(|before| concerns(pod, before));
         if let (Some(before), Some(now)) = (before.and_then(|b| b.spec.as_ref()), &pod.spec)
             && other
             && let Some(run) = self.runs.get_mut(uid)
@@ -271,7 +306,7 @@ impl Kubelet {
             match (is_deleting(&pod.metadata), self.runs.contains_key(&uid)) {
                 (true, false) => cx.finish_delete(Kind::Pod, &place.0, &place.1),
                 (true, true) => self.stop(cx, &uid, pod),
-                (false, false) if !is_terminal(pod) => self.admit(cx, place, uid, pod),
+                (false, false) if !is_terminal(pod) => self.admit(cx, place, uid, pod, None),
                 (false, true) => {
                     self.mounted(cx, &uid, pod);
                     self.look(cx, &uid);
@@ -279,7 +314,8 @@ impl Kubelet {
                 (false, _) => {}
             }
         }
-        self.go_on_shutting_down(cx) || any
+        let others = [self.start_statics(cx), self.go_on_preempting(cx), self.go_on_shutting_down(cx)];
+        any || others.contains(&true)
     }
     /// A timer of a pod fired.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, turn: u32) {
@@ -295,8 +331,8 @@ impl Kubelet {
         }
         self.look(cx, uid);
     }
-    /// Takes a newly bound pod in, or refuses it.
-    fn admit(&mut self, cx: &mut Cx<'_>, place: Place, uid: Arc<str>, pod: &Pod) {
+    /// Takes a newly bound pod in, or refuses it, or has others end for it first. `manifest`: of a static pod.
+    fn admit(&mut self, cx: &mut Cx<'_>, place: Place, uid: Arc<str>, pod: &Pod, manifest: Option<Box<Pod>>) {
         let Some(spec) = &pod.spec else { return };
         let Some(node) = spec.node_name.as_deref() else { return };
         let Some(down) = self.hosts.get(node).map(|host| host.down) else { return };
@@ -304,25 +340,45 @@ impl Kubelet {
         run.version = self.settings(cx, node).map_or(Version::SERVER, |set| set.version);
         run.asks = resize::asks(pod);
         run.stated = pressure::is_stated(pod);
-        run.refusal = if down { None } else { self.refusal(cx, pod, spec, node).map(Box::new) };
-        self.residents.insert(&uid, &run);
-        if run.refusal.is_some() {
-            run.stage = Stage::Refused;
-            run.arm(cx, &uid, Some(cx.now + REFUSAL));
-            self.runs.insert(uid, run);
-            return;
+        run.manifest = manifest;
+        let own = (spec, run.manifest.as_deref());
+        let admission = if down { Admission::Taken } else { self.admission(cx, pod, own, node) };
+        match admission {
+            Admission::Refused(refusal) => {
+                run.refusal = Some(Box::new(refusal));
+                run.stage = Stage::Refused;
+                run.arm(cx, &uid, Some(cx.now + REFUSAL));
+                self.runs.insert(uid, run);
+            }
+            Admission::After(victims) => {
+                (run.victims, run.stage) = (victims.into(), Stage::Preempting);
+                self.residents.insert(&uid, &run);
+                self.runs.insert(uid.clone(), run);
+                self.preempt_next(cx, &uid);
+            }
+            Admission::Taken => {
+                self.residents.insert(&uid, &run);
+                if down {
+                    run.address = self.hosts.get_mut(node).and_then(Host::take);
+                    self.runs.insert(uid, run);
+                    return;
+                }
+                self.runs.insert(uid.clone(), run);
+                self.take_in(cx, &uid, pod);
+            }
         }
-        run.address = self.hosts.get_mut(node).and_then(Host::take);
-        if !down {
-            run.stage = Stage::Mounting;
+    }
+    /// Begins with a pod that has been let in.
+    fn take_in(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
+        let Some(run) = self.runs.get_mut(uid) else { return };
+        run.address = self.hosts.get_mut(&run.node).and_then(Host::take);
+        (run.stage, run.admitted) = (Stage::Mounting, cx.now);
+        let node = run.node.clone();
+        if !self.is_cut(&node) {
+            self.show(cx, uid, pod);
         }
-        self.runs.insert(uid.clone(), run);
-        if down {
-            return;
-        }
-        self.show(cx, &uid, pod);
-        self.mounted(cx, &uid, pod);
-        self.look(cx, &uid);
+        self.mounted(cx, uid, pod);
+        self.look(cx, uid);
     }
     /// Begins to start a pod once its volumes are where it is.
     fn mounted(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, pod: &Pod) {
@@ -416,7 +472,11 @@ impl Kubelet {
             // A lost pod stays until its machine is back.
             return;
         }
-        if run.stage == Stage::Refused {
+        if run.manifest.is_some() {
+            // Its mirror goes, and is made again.
+            return cx.finish_delete(Kind::Pod, &run.place.0, &run.place.1);
+        }
+        if matches!(run.stage, Stage::Refused | Stage::Preempting) {
             let place = run.place.clone();
             self.forget(uid);
             return cx.finish_delete(Kind::Pod, &place.0, &place.1);
@@ -478,6 +538,8 @@ impl Run {
             stated: false,
             evicted: None,
             refusal: None,
+            victims: VecDeque::new(),
+            manifest: None,
         }
     }
     /// Sets the timer for what is due next, unless it is set for then.

@@ -2,12 +2,12 @@
 //!
 //! The rules are those of kubelet's `getPhase`, `convertToAPIContainerStatuses` and `status/generate.go`, version 1.36.
 
-use super::Run;
 use super::image::why;
 use super::scene::container;
-use super::shutdown;
+use super::statics::uid_of;
 use super::sync::{Why, restarts_by_policy};
 use super::unit::{End, PullError, State, Unit};
+use super::{Run, preemption, shutdown};
 use crate::controllers::time;
 use crate::work::Role;
 use fleet::{Instant, Version};
@@ -241,10 +241,11 @@ fn shown(unit: &Unit, container: &Container, role: Role, shown: &Shown<'_>) -> C
 fn all(run: &Run, pod: &Pod, spec: &PodSpec, now: Instant) -> (Vec<ContainerStatus>, Vec<ContainerStatus>) {
     let meta = &pod.metadata;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let uid = uid_of(pod, run.manifest.is_some());
     let first = if run.inits > 0 { "PodInitializing" } else { "ContainerCreating" };
     let about = Shown {
-        uid: meta.uid.as_deref().unwrap_or_default(),
-        pod: format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid)),
+        uid,
+        pod: format!("{}_{}({uid})", text(&meta.name), text(&meta.namespace)),
         first,
         over: run.is_over(now),
         now,
@@ -448,6 +449,10 @@ impl<'a> Forced<'a> {
             }
             Why::Evicted => ("Evicted", run.evicted.as_deref().unwrap_or_default(), false),
             Why::Shutdown => (shutdown::ENDED.0, shutdown::ENDED.1, true),
+            Why::Preempted => {
+                let ((reason, message), disruption) = (preemption::PREEMPTED, Some(preemption::DISRUPTION));
+                return Some(Forced { reason, message, disruption, spares_success: false });
+            }
         };
         Some(Forced { reason, message, disruption: Some(message), spares_success })
     }

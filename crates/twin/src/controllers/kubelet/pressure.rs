@@ -7,6 +7,7 @@
 //! use. Invariant: nodes on which nothing is stated cost nothing. Units: bytes. Left out: soft thresholds, inodes, process
 //! ids, images (which a node drops first), and sizes of `emptyDir` volumes.
 
+use super::preemption::is_critical;
 use super::sync::Why;
 use super::{Kubelet, Run, Stage};
 use crate::amounts;
@@ -33,8 +34,6 @@ const MEMORY_LEFT_MIN: i64 = 100 << 20;
 const DISK_LEFT_PART: i64 = 10;
 /// Seconds an evicted pod gets to end.
 const GRACE_SECONDS: i64 = 1;
-/// Pods of this priority or a higher one are critical, and stay.
-const CRITICAL: i32 = 2_000_000_000;
 
 /// Something a node may run short of.
 #[derive(Debug)]
@@ -253,12 +252,13 @@ impl Kubelet {
     /// Whether a pod may be evicted: it is neither critical nor on its way out.
     fn may_go(&self, meal: &Meal) -> bool {
         let run = self.runs.get(&meal.uid);
-        meal.priority < CRITICAL && run.is_some_and(|run| run.ending.is_none())
+        let critical = |run: &Run| is_critical(run.manifest.is_some(), Some(meal.priority));
+        run.is_some_and(|run| run.ending.is_none() && !critical(run))
     }
     /// Evicts pods of which a container uses more disk than its limit; whether there was one.
     fn evict_beyond_limit(&mut self, cx: &mut Cx<'_>, meals: &[Meal]) -> bool {
         let mut any = false;
-        for meal in meals.iter().filter(|meal| meal.priority < CRITICAL) {
+        for meal in meals {
             let over = meal.eaters.iter().find(|eater| eater.limit.is_some_and(|limit| eater.used > limit));
             let Some(eater) = over.filter(|_| self.may_go(meal)) else { continue };
             let limit = quantity(eater.limit.unwrap_or(0));
@@ -329,7 +329,7 @@ impl Kubelet {
             "memory" => best_effort && !tolerated("node.kubernetes.io/memory-pressure"),
             _ => true,
         });
-        let critical = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0) >= CRITICAL;
+        let critical = is_critical(false, pod.spec.as_ref().and_then(|spec| spec.priority));
         found.filter(|_| !critical && !is_deleting(&pod.metadata)).map(|signal| signal.condition)
     }
 }

@@ -59,10 +59,14 @@ impl Kubelet {
         due
     }
     /// A machine comes up again: what was lost on it is restarted, or reported as failed. Returns
-    /// whether the control plane had noticed its absence. One that is cut off waits until it is not: it knows of no pod before.
+    /// whether the control plane had noticed its absence. One that is cut off waits until it is not: it knows of no pod before
+    /// but its static ones.
     pub(crate) fn machine_up(&mut self, cx: &mut Cx<'_>, node: &str) -> bool {
         let Some(host) = self.hosts.get_mut(node) else { return false };
-        host.down = false;
+        (host.down, host.anew) = (false, true);
+        if self.is_cut(node) {
+            self.recover_statics(cx, node);
+        }
         self.hear(cx, node)
     }
     /// Starts a pod again that was lost with its machine, or reports it.
@@ -73,10 +77,12 @@ impl Kubelet {
         let Some(spec) = &pod.spec else { return };
         let pending = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).is_none();
         if pending && !is_deleting(&pod.metadata) {
+            let manifest = self.runs.get_mut(uid).and_then(|run| run.manifest.take());
             self.forget(uid);
-            self.admit(cx, place, uid.clone(), pod);
+            self.admit(cx, place, uid.clone(), pod, manifest);
             return;
         }
+        let unheard = self.runs.get(uid).is_some_and(|run| self.is_cut(&run.node));
         let Some(run) = self.runs.get_mut(uid) else { return };
         run.stage = Stage::Live;
         let speed = self.hosts.get(&run.node).map_or(FULL_SPEED, |host| host.speed_percent);
@@ -104,7 +110,7 @@ impl Kubelet {
                 run.units[at].state = State::Waiting;
             }
         }
-        if is_deleting(&pod.metadata) {
+        if is_deleting(&pod.metadata) && !unheard {
             self.stop(cx, uid, pod);
             cx.finish_delete(Kind::Pod, &place.0, &place.1);
         } else {

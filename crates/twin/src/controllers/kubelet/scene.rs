@@ -1,6 +1,7 @@
 //! What one pod's life is played in: its document, its node, disks, and what is said on the way.
 
 use super::host::Host;
+use super::statics::uid_of;
 use super::{Checkpoint, Run, index_of};
 use crate::controllers::Cx;
 use crate::import::Durations;
@@ -187,7 +188,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn new(scene: &Scene<'_, '_>, run: &Run, at: usize, container: &Container) -> Seat {
-        let uid = scene.pod.metadata.uid.as_deref().unwrap_or_default();
+        let uid = uid_of(scene.pod, run.manifest.is_some());
         let ip = scene.host.addresses(run.address).pod;
         let restarts = run.units.get(at).map_or(0, |unit| unit.restarts);
         Seat {

@@ -38,6 +38,18 @@ pub(super) struct Shutdown {
     until: Instant,
 }
 
+impl Shutdown {
+    /// A pod goes on under another uid.
+    pub(super) fn rename(&mut self, old: &str, new: &Arc<str>) {
+        if self.ending.remove(old) {
+            self.ending.insert(new.clone());
+        }
+        for uid in self.left.iter_mut().flat_map(|(_, pods)| pods).filter(|uid| ***uid == *old) {
+            uid.clone_from(new);
+        }
+    }
+}
+
 /// The group of a pod of this priority: that of the highest priority stated which is not above it, else the lowest.
 fn group_of(graces: &[ShutdownGrace], priority: i32) -> usize {
     graces.iter().rposition(|grace| grace.priority <= priority).unwrap_or(0)
@@ -117,10 +129,11 @@ impl Kubelet {
     fn active(&mut self, cx: &Cx<'_>, node: &str) -> Vec<(Arc<str>, i32)> {
         let mut pods = Vec::new();
         for uid in self.on(node) {
-            let Some(place) = self.runs.get(&uid).map(|run| run.place.clone()) else { continue };
-            let stored = cx.pod(&place.0, &place.1, &uid);
-            let spec = stored.as_ref().and_then(|stored| stored.object.as_pod()?.spec.as_ref());
-            pods.push((place, uid, spec.and_then(|spec| spec.priority).unwrap_or(0)));
+            let Some(run) = self.runs.get(&uid) else { continue };
+            let stored = cx.pod(&run.place.0, &run.place.1, &uid);
+            let pod = stored.as_ref().and_then(|stored| stored.object.as_pod());
+            let priority = pod.and_then(|pod| run.priority(pod)).unwrap_or(0);
+            pods.push((run.place.clone(), uid, priority));
         }
         pods.sort();
         pods.into_iter().map(|(_, uid, priority)| (uid, priority)).collect()
@@ -160,8 +173,8 @@ impl Kubelet {
     }
     /// Has a pod come to its end, wherever it is.
     pub(super) fn end_run(&mut self, cx: &mut Cx<'_>, uid: &Arc<str>, why: Why, grace_seconds: i64) {
-        let waits = |run: &&mut Run| !matches!(run.stage, Stage::Lost | Stage::Refused);
-        let Some(run) = self.runs.get_mut(uid).filter(waits) else { return };
+        let runs = |run: &&mut Run| !matches!(run.stage, Stage::Lost | Stage::Refused | Stage::Preempting);
+        let Some(run) = self.runs.get_mut(uid).filter(runs) else { return };
         run.stage = Stage::Live;
         run.end(why, grace_seconds, cx.now);
         self.look(cx, uid);
@@ -173,8 +186,9 @@ impl Kubelet {
             self.next_group(cx, node);
         }
     }
-    /// A pod has ended that its node may wait for.
+    /// A pod has ended that its node, or a critical pod, may wait for.
     pub(super) fn note_end(&mut self, node: &Arc<str>, uid: &str) {
+        self.freed.extend(self.preempted.remove(uid));
         let Some(shutdown) = self.hosts.get_mut(node).and_then(|host| host.shutdown.as_mut()) else { return };
         if shutdown.ending.remove(uid) && shutdown.ending.is_empty() {
             self.ended_groups.insert(node.clone());

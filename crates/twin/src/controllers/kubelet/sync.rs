@@ -33,6 +33,8 @@ pub(super) enum Why {
     Evicted,
     /// Its node shuts down.
     Shutdown,
+    /// A critical pod needs what it has.
+    Preempted,
 }
 
 /// A pod on its way to its end.
