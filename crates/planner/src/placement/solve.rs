@@ -47,6 +47,13 @@ const HEAT_AGAIN: (f64, f64) = (0.2, 0.958872608495740);
 const SKELETON_AT: f64 = 0.6;
 const BEGINNING_WORK: f64 = 1.8e5;
 const BEGINNINGS: (f64, f64) = (2.0, 8.0);
+/// After an annealing of all jobs alike it is ready at this part of what is left.
+const SKELETON_OF_REST: f64 = 0.4;
+/// Where there is so much work a job, half of what is left after the prices goes into an annealing of all jobs alike; of
+/// more jobs than so many the large ones decide, and all of it goes to those.
+const RICH_WORK: f64 = 5e5;
+const PLAIN: f64 = 0.5;
+const PLAIN_JOBS: usize = 512;
 /// Share of the whole that going back to where jobs were planned may take beyond the annealing's end.
 const BACK: f64 = 0.25;
 /// A problem of so many jobs at most is annealed several times over: once for so much of the work there is time for,
@@ -180,8 +187,11 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     let mut heat = if known { HEAT_WARM } else { HEAT };
     let mut end = if left_out(&state) { LEFT_OUT_AT } else { 1.0 };
     let mut menu = Menu::new(problem, dual.prices());
+    let plain = plain(&mut state, &mut menu, heat, seed, &mut budget);
     let mut before = None;
-    if let Some(begun) = begun(&mut state, &mut menu, seed, &mut budget) {
+    let share = (budget.share)(state.work);
+    let ready = if plain.is_some() { share + (1.0 - share) * SKELETON_OF_REST } else { SKELETON_AT };
+    if let Some(begun) = begun(&mut state, &mut menu, seed, ready, &mut budget) {
         // Whoever it leaves out is brought in by what follows, or else it was for nothing.
         before = Some(std::mem::replace(&mut state, begun));
         (heat, end) = (HEAT_AGAIN, 1.0);
@@ -197,6 +207,9 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
             menu = Menu::new(problem, dual.prices());
         }
         anneal(&mut state, &mut menu, HEAT_AGAIN, 1.0, seed, &mut budget);
+    }
+    if let Some(other) = plain.filter(|other| other.total().better_than(&state.total())) {
+        state = State { work: state.work, ..other };
     }
     if let Some(before) = before.filter(|before| before.total().better_than(&state.total())) {
         state = State { work: state.work, ..before };
@@ -215,26 +228,52 @@ pub fn solve_within(problem: &Problem, prices: &[f64], seed: u64, mut budget: Bu
     }
 }
 
-/// A plan begun with the largest jobs, where there are many, none was planned before, time is left, and nearly all can be
-/// in time; its work counts in any case.
+/// A plan annealed from the one there is, all jobs alike, where there is work enough for that and for one begun with the
+/// largest: which of the two ends better is a matter of the problem. Its work counts in any case.
+fn plain<'p>(
+    state: &mut State<'p>,
+    menu: &mut Menu<'_>,
+    heat: (f64, f64),
+    seed: u64,
+    budget: &mut Budget<'_>,
+) -> Option<State<'p>> {
+    let share = (budget.share)(state.work);
+    let (whole, jobs) = (state.work as f64 / share.max(1e-9), state.places.len());
+    if !may_begin(state) || jobs > PLAIN_JOBS || whole < RICH_WORK * jobs as f64 || share >= 1.0 {
+        return None;
+    }
+    let mut other = state.clone();
+    anneal_once(&mut other, menu, About::All, heat, share + (1.0 - share) * PLAIN, seed, budget);
+    state.work = other.work;
+    Some(other)
+}
+
+/// Whether a plan may be begun with the largest jobs: where there are many, none was planned before, and nearly all can be
+/// in time.
+fn may_begin(state: &State<'_>) -> bool {
+    let planned = state.problem.jobs.iter().any(|job| job.sticky.is_some());
+    !planned && state.places.len() > AGAIN_JOBS && !overloaded(state.problem, state.total().missed)
+}
+
+/// A plan begun with the largest jobs by a share of the whole, where that may be and time is left; its work counts in any
+/// case.
 fn begun<'p>(
     state: &mut State<'p>,
     menu: &mut Menu<'_>,
     seed: u64,
+    ready: f64,
     budget: &mut Budget<'_>,
 ) -> Option<State<'p>> {
-    let few_out = |state: &State<'_>| !overloaded(state.problem, state.total().missed);
-    let jobs = state.places.len();
-    let planned = state.problem.jobs.iter().any(|job| job.sticky.is_some());
-    if planned || jobs <= AGAIN_JOBS || !few_out(state) || (budget.share)(state.work) >= SKELETON_AT {
+    let (jobs, from) = (state.places.len(), (budget.share)(state.work));
+    if !may_begin(state) || from >= ready {
         return None;
     }
     let mean = grams(state) / jobs as f64;
-    let (from, mut begun) = ((budget.share)(state.work), None::<State<'_>>);
+    let mut begun = None::<State<'_>>;
     let whole = state.work as f64 / from.max(1e-9);
     let times = (whole / (BEGINNING_WORK * jobs as f64)).clamp(BEGINNINGS.0, BEGINNINGS.1) as u64;
     for time in 1..=times {
-        let end = from + (SKELETON_AT - from) * time as f64 / times as f64;
+        let end = from + (ready - from) * time as f64 / times as f64;
         let seed = seed.wrapping_mul(times).wrapping_add(time - 1);
         let mut next = skeleton(state, menu, mean, end, seed, budget);
         state.work = next.work;
@@ -245,7 +284,7 @@ fn begun<'p>(
         }
         begun = Some(next);
     }
-    begun.filter(few_out)
+    begun.filter(|begun| !overloaded(begun.problem, begun.total().missed))
 }
 
 /// Rounds of the relaxation until `end`, a share of the whole budget, at a pace that shrinks on the way; from prices

@@ -2,10 +2,10 @@
 //!
 //! As the real controller (`k8s.io/endpointslice` 0.36): pods with an address that have not ended, with conditions ready,
 //! serving and terminating; at most 100 a slice; what leads to other ports is in slices apart; a slice without
-//! endpoints where there are none; hints by `trafficDistribution`, or by the annotation `topology-mode` ([`topology`]). Slices that are there are changed as little as can be: first what is gone
-//! or different, then those that are changed anyway are filled up, then the fullest that has room, then new ones. Where the
-//! real one takes any, this takes the first by name. Why a Service has no hints that asks for some is told when it is news, not
-//! at every look.
+//! endpoints where there are none; hints by `trafficDistribution`, or by the annotation `topology-mode` ([`topology`]). Slices
+//! that are there are changed as little as can be: first what is gone or different, then those that are changed anyway are
+//! filled up, then the fullest that has room, then new ones. Where the real one takes any, this takes the first by name. Why a
+//! Service has no hints that asks for some is told when it is news, not at every look.
 
 use super::document::{annotate, at, text};
 use super::events::{About, Source};
