@@ -14,15 +14,11 @@ use crate::cluster::{
 use crate::id::{ClusterId, GridZone, InstanceType, RegionId};
 use crate::instances::Instances;
 use crate::karpenter::Karpenter;
-use crate::plan::API_VERSION;
-use crate::policy::Policy;
-use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
-use crate::supply::Autoscaler;
 use crate::kubelet::KubeletSpec;
 use crate::plan::API_VERSION;
 use crate::policy::Policy;
 use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
-use crate::supply::{Autoscaler, Supply};
+use crate::supply::Autoscaler;
 use crate::time::Span;
 use serde::Deserialize;
 use serde_json::Value;
