@@ -4,7 +4,7 @@ use crate::door::{self, Door, Pass};
 use crate::kubeconfig::Access;
 use crate::signer;
 use crate::twin_host::TwinHost;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{self, Webhooks};
 use anyhow::Context;
 use connect::Clients;
 use fleet::{ClusterId, FleetSpec};
@@ -180,7 +180,8 @@ pub fn serve(
     let listened: Vec<IpAddr> = bound.iter().map(|api| api.address.ip()).collect();
     let door = Door::open(state, &listened)?;
     let webhooks = Arc::new(Webhooks::default());
-    let (mut addresses, mut tasks) = (Vec::new(), Vec::new());
+    let mut tasks = vec![tokio::spawn(webhooks::run(host.clone(), webhooks.clone()))];
+    let mut addresses = Vec::new();
     for Bound { id, listener, address } in bound {
         let access = kubeapi::Access {
             authority: Some(door.keys()),

@@ -2,7 +2,8 @@
 //!
 //! Time advances at most to the next timer of the loop, and not beyond until the loop has handled every
 //! earlier event and every call is answered: however fast the clock runs, no round trip makes anything
-//! late. When the loop is slower than the wanted speed, time simply passes more slowly.
+//! late. When the loop is slower than the wanted speed, time simply passes more slowly. While webhooks are asked about what
+//! controllers write, it passes as on the wall at most: their seconds are seconds of the twin.
 
 use crate::backend::Speed;
 use crate::engine::{Engine, FleetClock, Progress};
@@ -60,6 +61,15 @@ impl FleetClock for TwinHost {
     }
 }
 
+/// The pace to keep while webhooks are asked, or while none is.
+fn kept(pace: Speed, asking: bool) -> Speed {
+    match pace {
+        Speed::Times(times) if asking => Speed::Times(times.min(1.0)),
+        Speed::Max if asking => Speed::Times(1.0),
+        pace => pace,
+    }
+}
+
 /// Moves a twin's time on, for ever.
 pub struct Pacer {
     /// The twin.
@@ -82,7 +92,7 @@ impl Pacer {
                 self.throttle.changed.notified().await;
                 continue;
             }
-            match pace {
+            match kept(pace, self.host.is_asking()) {
                 Speed::Max => self.advance_to(&mut progress, self.host.now() + MAX_STRIDE).await,
                 Speed::Times(times) => self.keep_pace(&mut progress, times).await,
             }
@@ -94,10 +104,13 @@ impl Pacer {
         let mut watch = Stopwatch::start();
         let mut base = self.host.now();
         let scale = |wall: Span| Span::from_nanos((wall.as_nanos() as f64 * times) as i64);
-        let begun = Stopwatch::start();
+        let (begun, asking) = (Stopwatch::start(), self.host.is_asking());
         while begun.elapsed() < Span::from_seconds(1) {
             let target = base + scale(watch.elapsed());
             self.advance_to(progress, target).await;
+            if self.host.is_asking() != asking {
+                return;
+            }
             if base + scale(watch.elapsed()) - self.host.now() > scale(LAG_MAX) {
                 (watch, base) = (Stopwatch::start(), self.host.now());
             }
@@ -108,12 +121,14 @@ impl Pacer {
         }
     }
 
-    /// Moves time to `target`, in step with the loop.
+    /// Moves time to `target`, in step with the loop, unless webhooks begin to be asked.
     async fn advance_to(&self, progress: &mut watch::Receiver<Progress>, target: Instant) {
+        let asking = self.host.is_asking();
         loop {
             let timer = self.caught_up(progress).await;
             let now = self.host.now();
-            if now >= target || self.throttle.get().1 {
+            let begins = !asking && self.host.is_asking();
+            if now >= target || begins || self.throttle.get().1 {
                 return;
             }
             self.host.advance(timer.filter(|at| *at > now).unwrap_or(Instant::FAR_FUTURE).min(target));
@@ -143,19 +158,30 @@ impl Pacer {
 
 /// Moves the time of a twin on that nobody's loop has to keep up with, for ever: only as often as something happens.
 pub async fn run_freely(host: Arc<TwinHost>, pace: Speed) {
-    let Speed::Times(times) = pace else {
-        loop {
-            host.advance(host.now() + MAX_STRIDE);
-            // Requests come in between.
-            tokio::task::yield_now().await;
+    loop {
+        let asking = host.is_asking();
+        match kept(pace, asking) {
+            Speed::Max => {
+                host.advance(host.now() + MAX_STRIDE);
+                // Requests come in between.
+                tokio::task::yield_now().await;
+            }
+            Speed::Times(times) => run_at(&host, times, asking).await,
         }
-    };
+    }
+}
+
+/// Moves time on at a pace for as long as webhooks are asked, or none is.
+async fn run_at(host: &TwinHost, times: f64, asking: bool) {
     let wall = |virtual_time: Span| Span::from_nanos((virtual_time.as_nanos() as f64 / times) as i64);
     let (mut watch, mut base) = (Stopwatch::start(), host.now());
-    loop {
+    while host.is_asking() == asking {
         let elapsed = watch.elapsed();
         let target = base + Span::from_nanos((elapsed.as_nanos() as f64 * times) as i64);
-        while host.now() < target && wall(target - host.now()) <= LAG_MAX.max(FREE_TICK_MAX) {
+        while host.now() < target
+            && wall(target - host.now()) <= LAG_MAX.max(FREE_TICK_MAX)
+            && host.is_asking() == asking
+        {
             host.advance(target);
         }
         if host.now() < target {

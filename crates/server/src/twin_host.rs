@@ -2,25 +2,48 @@
 //!
 //! The world is deterministic, so a snapshot and the log of what came in from outside, each with the
 //! instant it came in at, bring it back byte for byte after `kill -9`. Refused requests and dry runs
-//! are logged too: they may have drawn a uid. Twin time stands still while the process is down.
+//! are logged too: they may have drawn a uid. So are the answers of webhooks to questions about what controllers write. Twin time stands still while the process is down.
 
 use anyhow::{Context, bail};
 use fleet::{ClusterId, Instant};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use store::{Receipt, Store, Write};
 use tokio::sync::{Notify, watch};
+use twin::apiserver::Call;
 use twin::{Kind, Objects, Request, Response, Status, World};
 
 /// Requests logged after which a new snapshot is taken, so that a start stays quick.
 const INPUTS_PER_SNAPSHOT: u64 = 2_000;
 
-/// A logged request.
+/// What is logged: a request, or the answer of a webhook.
 #[derive(Serialize, Deserialize)]
 struct Input {
     cluster: ClusterId,
-    request: Request,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Request>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<Answer>,
+}
+
+/// What a webhook said to a question of this number, or why nothing.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    question: u64,
+    reply: Result<Value, String>,
+}
+
+impl Input {
+    /// Has it come in; a request gives what is answered.
+    fn come_in(&self, world: &mut World) -> Option<Result<Response, Status>> {
+        if let Some(Answer { question, reply }) = &self.answer {
+            world.answer(&self.cluster, *question, reply.clone());
+        }
+        self.request.as_ref().map(|request| world.request(&self.cluster, request))
+    }
 }
 
 struct Held {
@@ -36,6 +59,8 @@ pub struct TwinHost {
     tick: watch::Sender<u64>,
     /// Told of each request from outside.
     asked: Notify,
+    /// Told when webhooks are to be asked.
+    questions: Notify,
 }
 
 impl TwinHost {
@@ -57,12 +82,13 @@ impl TwinHost {
                 }
                 let mut world: World =
                     serde_json::from_slice(&snapshot).context("read the twin's snapshot")?;
+                world.set_served(true);
                 world.advance_to(at);
                 for (at, body) in inputs {
                     let input: Input = serde_json::from_slice(&body).context("read the twin's log")?;
                     world.advance_to(at);
                     // What was refused then is refused now; the client has had its answer.
-                    let _answer = world.request(&input.cluster, &input.request);
+                    let _answer = input.come_in(&mut world);
                 }
                 world.advance_to(clock.unwrap_or(at).max(world.now()));
                 world
@@ -85,9 +111,13 @@ impl TwinHost {
         TwinHost::holding(world, None)
     }
 
-    fn holding(world: World, store: Option<Store>) -> Arc<TwinHost> {
+    fn holding(mut world: World, store: Option<Store>) -> Arc<TwinHost> {
+        world.set_served(true);
         let held = Mutex::new(Held { world, inputs: 0 });
-        Arc::new(TwinHost { held, store, tick: watch::Sender::new(0), asked: Notify::new() })
+        let (asked, questions) = (Notify::new(), Notify::new());
+        // What was asked before is asked again.
+        questions.notify_one();
+        Arc::new(TwinHost { held, store, tick: watch::Sender::new(0), asked, questions })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -101,12 +131,15 @@ impl TwinHost {
 
     /// Lets time pass to `limit`, or to the end of the first instant in which something changed.
     pub fn advance(&self, limit: Instant) {
-        let changed = {
+        let (changed, asks) = {
             let world = &mut self.lock().world;
             let before = version(world);
             world.advance_until_change(limit);
-            version(world) != before
+            (version(world) != before, world.has_questions())
         };
+        if asks {
+            self.questions.notify_one();
+        }
         // Whoever watches is woken for something only.
         if changed {
             self.tick.send_modify(|n| *n += 1);
@@ -116,6 +149,36 @@ impl TwinHost {
     /// When something may happen next, if nobody asks for anything.
     pub fn next_event(&self) -> Option<Instant> {
         self.lock().world.next_event()
+    }
+
+    /// Questions to webhooks that are open, by cluster and number, but for those that were asked; they count as asked then.
+    pub fn questions(&self, asked: &mut BTreeSet<(ClusterId, u64)>) -> Vec<((ClusterId, u64), Call)> {
+        let held = self.lock();
+        let all = held.world.questions().map(|(cluster, number, call)| ((cluster.clone(), number), call));
+        let new = all.filter(|(key, _)| asked.insert(key.clone()));
+        new.map(|(key, call)| (key, call.clone())).collect()
+    }
+
+    /// Whether a question is open. A webhook's seconds are seconds of the twin: until it has answered, nobody should let time pass
+    /// faster than the wall's clock.
+    pub fn is_asking(&self) -> bool {
+        self.lock().world.has_questions()
+    }
+
+    /// Resolves when there may be new questions, be it earlier ones that nobody waited for.
+    pub async fn asking(&self) {
+        self.questions.notified().await;
+    }
+
+    /// Hands on what a webhook answered, and logs it, where the twin is kept: with the next write at the latest that somebody is
+    /// told of.
+    pub fn answer(&self, cluster: &ClusterId, question: u64, reply: Result<Value, String>) {
+        let input =
+            Input { cluster: cluster.clone(), request: None, answer: Some(Answer { question, reply }) };
+        let _nobody_waits = self.carry_out(&input);
+        self.tick.send_modify(|n| *n += 1);
+        // Its clock may go on at its own pace.
+        self.asked.notify_one();
     }
 
     /// Resolves after a request from outside, be it an earlier one that nobody waited for.
@@ -169,20 +232,19 @@ impl TwinHost {
         Ok(store.append(Write::TwinClock { at: self.now() }).await?)
     }
 
-    /// Carries out a request and logs it, where the twin is kept.
-    fn carry_out(
-        &self,
-        cluster: &ClusterId,
-        request: Request,
-    ) -> (Result<Response, Status>, Option<Receipt>) {
+    /// Has something come in, and logs it, where the twin is kept.
+    fn carry_out(&self, input: &Input) -> (Option<Result<Response, Status>>, Option<Receipt>) {
         let mut held = self.lock();
-        let Some(store) = &self.store else { return (held.world.request(cluster, &request), None) };
-        let at = held.world.now();
-        let input = Input { cluster: cluster.clone(), request };
-        let body = serde_json::to_vec(&input).unwrap_or_default();
-        let answer = held.world.request(cluster, &input.request);
-        held.inputs += 1;
-        (answer, Some(store.append(Write::TwinInput { at, body })))
+        let receipt = self.store.as_ref().map(|store| {
+            let at = held.world.now();
+            held.inputs += 1;
+            store.append(Write::TwinInput { at, body: serde_json::to_vec(input).unwrap_or_default() })
+        });
+        let answer = input.come_in(&mut held.world);
+        if held.world.has_questions() {
+            self.questions.notify_one();
+        }
+        (answer, receipt)
     }
 
     /// Whether enough has been logged that a new snapshot pays.
@@ -205,7 +267,10 @@ impl kubeapi::Twin for TwinHost {
     }
 
     fn write(&self, cluster: &ClusterId, request: Request) -> BoxFuture<'static, Result<Response, Status>> {
-        let (answer, receipt) = self.carry_out(cluster, request);
+        let input = Input { cluster: cluster.clone(), request: Some(request), answer: None };
+        let (answer, receipt) = self.carry_out(&input);
+        let answer =
+            answer.unwrap_or_else(|| Err(Status::new(500, "InternalError", "nothing was carried out")));
         self.tick.send_modify(|n| *n += 1);
         self.asked.notify_one();
         let Some(receipt) = receipt else { return Box::pin(std::future::ready(answer)) };
@@ -233,5 +298,68 @@ impl kubeapi::Twin for TwinHost {
             // Any change wakes every watch; each looks at its own cluster again.
             let _closed = tick.changed().await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use twin::apiserver::{Options, Verb};
+
+    fn create(kind: Kind, namespace: &str, body: Value) -> Request {
+        let (verb, options) = (Verb::Create, Options::default());
+        let (namespace, name) = (namespace.to_owned(), String::new());
+        Request { verb, kind, namespace, name, subresource: None, body, options }
+    }
+
+    #[tokio::test]
+    async fn what_webhooks_said_of_controllers_writes_is_brought_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters: [{name: kr, region: ap-northeast-2, nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 1}]}]\n";
+        let fleet = fleet::file::parse(text).unwrap();
+        let (kr, start) = (ClusterId::new("kr").unwrap(), Instant::parse("2026-05-01T00:00:00Z").unwrap());
+        let open = async || {
+            let store = Store::open(dir.path()).await.unwrap();
+            let host =
+                TwinHost::open(store.clone(), "test".to_owned(), || World::new(&fleet, start, 1)).await;
+            (store, host.unwrap())
+        };
+        let (store, host) = open().await;
+        let kind =
+            Kind::of_object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration").unwrap();
+        let hook = json!({"metadata": {"name": "check"}, "webhooks": [{"name": "check.example.com", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}]});
+        kubeapi::Twin::write(&*host, &kr, create(kind, "", hook)).await.unwrap();
+        let job = json!({"metadata": {"name": "batch"}, "spec": {"parallelism": 2, "completions": 2, "template": {"spec": {
+            "restartPolicy": "Never", "containers": [{"name": "main", "image": "a:1"}]}}}});
+        kubeapi::Twin::write(&*host, &kr, create(Kind::Job, "default", job)).await.unwrap();
+        let mut asked = BTreeSet::new();
+        let yes = |call: &Call| {
+            let response = json!({"uid": call.review["request"]["uid"], "allowed": true});
+            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response})
+        };
+        host.asking().await;
+        for seconds in [1, 2] {
+            host.advance(start + fleet::Span::from_seconds(seconds));
+            for ((cluster, number), call) in host.questions(&mut asked) {
+                host.answer(&cluster, number, Ok(yes(&call)));
+            }
+        }
+        assert!(!host.is_asking());
+        let pods = |host: &TwinHost| {
+            let held = host.lock();
+            let all = held.world.objects(&kr).unwrap().list(Kind::Pod, None);
+            all.map(|stored| stored.object.to_value()).collect::<Vec<_>>()
+        };
+        let made = pods(&host);
+        assert_eq!(made.len(), 2);
+        drop(host);
+        store.close().await.unwrap();
+        let (store, host) = open().await;
+        assert_eq!(pods(&host), made);
+        drop(host);
+        store.close().await.unwrap();
     }
 }

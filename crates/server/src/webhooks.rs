@@ -1,18 +1,21 @@
-//! Asks admission webhooks over HTTPS, for the APIs of twins.
+//! Asks admission webhooks over HTTPS, for the APIs of twins and for their controllers.
 //!
 //! Invariants: a webhook is believed only under the authority its configuration names, or one the machine trusts; its time and
 //! its answer are bounded. Connections are kept per address and authority, at most [`CLIENTS_MAX`] of them. Leaves out proxies:
 //! webhooks of a twin are on this machine or near it.
 
+use crate::twin_host::TwinHost;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 use twin::apiserver::Call;
@@ -68,8 +71,8 @@ impl kubeapi::Webhooks for Webhooks {
     fn ask(&self, call: &Call) -> BoxFuture<'static, Result<Value, String>> {
         let rest = call.url.strip_prefix("https://").unwrap_or_default();
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let address = format!("{}?timeout={}s", call.url, call.timeout_seconds);
-        let wrong = move |why: String| format!("Post {address:?}: {why}");
+        let asked = call.clone();
+        let wrong = move |why: String| asked.unanswered(&why);
         let made = self.client(&format!("https://{host}"), call.authority.as_deref()).and_then(|client| {
             let request = Request::post(format!("/{path}?timeout={}s", call.timeout_seconds))
                 .header(CONTENT_TYPE, "application/json")
@@ -79,12 +82,35 @@ impl kubeapi::Webhooks for Webhooks {
         });
         let seconds = Duration::from_secs(call.timeout_seconds);
         Box::pin(async move {
-            let (client, request) = made.map_err(&wrong)?;
+            let (client, request) = match made {
+                Ok(made) => made,
+                Err(why) => return wrong(why),
+            };
             match timeout(seconds, client.request::<Value>(request)).await {
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(wrong(cause(&error))),
-                Err(_) => Err(wrong("context deadline exceeded".to_owned())),
+                Ok(Err(error)) => wrong(cause(&error)),
+                Err(_) => wrong("context deadline exceeded".to_owned()),
             }
         })
+    }
+}
+
+/// Asks what webhooks are to be asked about what the controllers of twins write, for ever. How many questions are open at a time
+/// is bounded by the twin.
+pub async fn run(host: Arc<TwinHost>, webhooks: Arc<Webhooks>) {
+    let mut under_way = FuturesUnordered::new();
+    let mut asked = BTreeSet::new();
+    loop {
+        for (key, call) in host.questions(&mut asked) {
+            let reply = kubeapi::Webhooks::ask(&*webhooks, &call);
+            under_way.push(async move { (key, reply.await) });
+        }
+        tokio::select! {
+            Some((key, reply)) = under_way.next() => {
+                host.answer(&key.0, key.1, reply);
+                asked.remove(&key);
+            }
+            () = host.asking() => {}
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod pairs;
 mod queue;
 mod write;
 
-use crate::apiserver::{Request, Response, Status};
+use crate::apiserver::{Call, Request, Response, Status};
 use crate::controllers::messages::QueueTraffic;
 use crate::controllers::traffic::ServiceTraffic;
 use crate::demo::Demo;
@@ -121,7 +121,7 @@ impl World {
         self.now = self.now.max(to);
     }
     /// Like [`World::advance_to`], but stops at the end of the first instant in which a Job, Pod or Node
-    /// of any cluster changed, and says whether there was one.
+    /// of any cluster changed, or a question was asked ([`World::questions`]), and says whether there was one.
     pub fn advance_until_change(&mut self, to: Instant) -> bool {
         let seen = self.versions();
         while let Some(at) = self.queue.next_at().filter(|at| *at <= to) {
@@ -133,9 +133,34 @@ impl World {
         self.now = self.now.max(to);
         false
     }
-    fn versions(&self) -> Vec<[u64; 3]> {
+    fn versions(&self) -> Vec<([u64; 3], u64)> {
         let last = |c: &Cluster| [Kind::Job, Kind::Pod, Kind::Node].map(|kind| c.objects.last_version(kind));
-        self.clusters.values().map(last).collect()
+        self.clusters.values().map(|c| (last(c), c.under_way.asked())).collect()
+    }
+    /// Says whether somebody asks the webhooks that are to be asked about what controllers write, and answers ([`World::answer`]).
+    /// Else nobody does, and their `failurePolicy` decides. It is no part of what is saved: say it again after loading.
+    pub fn set_served(&mut self, served: bool) {
+        for cluster in self.clusters.values_mut() {
+            cluster.under_way.is_served = served;
+        }
+    }
+    /// Questions to webhooks that are open, by cluster, the oldest first: writes of controllers wait for the answers, for
+    /// `timeoutSeconds` of virtual time at most.
+    pub fn questions(&self) -> impl Iterator<Item = (&ClusterId, u64, &Call)> {
+        self.clusters.iter().flat_map(|(id, cluster)| {
+            cluster.under_way.questions().into_iter().map(move |(number, call)| (id, number, call))
+        })
+    }
+    /// Whether a question is open.
+    pub fn has_questions(&self) -> bool {
+        self.clusters.values().any(|cluster| cluster.under_way.is_open())
+    }
+    /// Answers a question: the `AdmissionReview` that came back, or why none did. What the controllers then do is done at this
+    /// instant. An answer to no open question, because it came too late, changes nothing.
+    pub fn answer(&mut self, cluster: &ClusterId, question: u64, reply: Result<serde_json::Value, String>) {
+        if let Some(found) = self.clusters.get_mut(cluster) {
+            found.answer(&mut self.queue, self.now, question, reply);
+        }
     }
     /// When something may happen next; not every such instant brings a change.
     pub fn next_event(&self) -> Option<Instant> {

@@ -119,26 +119,45 @@ pub(crate) fn has_limits(objects: &Objects) -> bool {
     vertical::any(objects)
         || objects.count(quota::kind()) > 0
         || limitrange::any(objects)
-        || admission::any(objects)
+        || admission::is_anybody_asked(objects)
 }
 
-/// Holds a pod that a controller makes to what its namespace allows, asks policies about it, and charges it, as admission
-/// does with clients' pods. `account` is the controller's service account in `kube-system`.
+/// Holds a pod that a controller makes to what its namespace allows, asks policies and webhooks about it, and charges it, as
+/// admission does with clients' pods. `account` is the controller's service account in `kube-system`; `reviews` are what webhooks
+/// have said so far, and without them none is asked.
 pub(crate) fn admit_made(
     ctx: &mut Context<'_>,
-    account: &str,
+    (account, reviews): (&str, Option<&Reviews>),
     namespace: &str,
     doc: &mut serde_json::Value,
 ) -> Result<(), Status> {
+    let name = doc["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     vertical::admit(ctx.objects, namespace, doc);
     limitrange::default(ctx.objects, namespace, doc);
-    if admission::any(ctx.objects) {
-        admission::admit_made(ctx, account, namespace, doc)?;
+    let request = is_anybody_asked(ctx.objects).then(|| {
+        let generated = doc["metadata"]["generateName"].is_string();
+        Request {
+            verb: Verb::Create,
+            kind: Kind::Pod,
+            namespace: namespace.to_owned(),
+            name: if generated { String::new() } else { name.clone() },
+            subresource: None,
+            body: Body::Null,
+            options: Options {
+                reviews: reviews.map(|reviews| Box::new(reviews.clone())),
+                ..Options::of_controller(account)
+            },
+        }
+    });
+    if let Some(request) = &request {
+        admission::mutate_made(ctx, request, doc)?;
     }
     runtimeclass::admit(ctx.objects, doc)?;
     runtimeclass::judge(ctx.objects, doc)?;
     limitrange::check(ctx.objects, Kind::Pod, namespace, doc)?;
-    let name = doc["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if let Some(request) = &request {
+        admission::validate(ctx, request, Some(&*doc), None)?;
+    }
     quota::admit(ctx.objects, (Kind::Pod, namespace, &name), (None, &*doc), false)
 }
 

@@ -160,7 +160,7 @@ pub struct Options {
 
 impl Options {
     /// Of a write by one of the twin's own controllers, as the service account in `kube-system` that the real one has: policies
-    /// see it. No webhook is asked, since nobody outside can answer within an instant.
+    /// see it. Webhooks are asked where there are reviews to go on from.
     pub(crate) fn of_controller(account: &str) -> Options {
         let user = User::service_account("kube-system", account, "");
         Options { caller: Some(Box::new(Caller { user, rbac: false })), ..Options::default() }

@@ -1,6 +1,7 @@
 //! What every controller acts through: the cluster's objects, the time, names to draw, timers to set.
 
 use super::job::TRACKING;
+use super::underway::UnderWay;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::random::Stream;
@@ -20,6 +21,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) names: &'a mut Stream,
     pub(crate) timers: Timers<'a>,
+    /// Writes that webhooks are being asked about.
+    pub(crate) under_way: &'a mut UnderWay,
     /// Seed of the world, for streams keyed by object.
     pub(crate) seed: u64,
     /// How its scheduler is to decide, if that is stated.

@@ -43,6 +43,7 @@ pub(crate) mod terminationhandler;
 pub(crate) mod topology;
 pub mod traffic;
 pub(crate) mod ttlafterfinished;
+pub(crate) mod underway;
 pub(crate) mod vertical;
 pub(crate) mod volumes;
 pub(crate) mod workloads;

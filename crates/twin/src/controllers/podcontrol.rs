@@ -5,7 +5,7 @@ use super::events::{About, Source};
 use super::job::{admit, qos_class};
 use super::owned::{controller, reference};
 use super::{Cx, is_deleting, is_terminal};
-use crate::apiserver::{self, Context, merge_label_keys};
+use crate::apiserver::{self, merge_label_keys};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::Stored;
@@ -163,26 +163,21 @@ impl Cx<'_> {
         admit(spec, self).map_err(forbidden)?;
         apiserver::complete_requests(spec);
         merge_label_keys(&mut pod);
-        pod = self.limited(&namespace, pod)?;
+        pod = self.limited(pod)?;
         pod.status = Some(first_status(pod.spec.get_or_insert_default()));
         Ok(self.objects.put(Object::Pod(Box::new(pod))))
     }
-    /// A new pod under the limits and quotas of its namespace.
-    fn limited(&mut self, namespace: &str, pod: Pod) -> Result<Pod, Refusal> {
+    /// A new pod under the limits and quotas of its namespace, and as policies and webhooks will have it.
+    fn limited(&mut self, pod: Pod) -> Result<Pod, Refusal> {
         let classed = pod.spec.as_ref().is_some_and(|spec| spec.runtime_class_name.is_some());
         if !classed && !apiserver::has_limits(self.objects) {
             return Ok(pod);
         }
         let account = account(&pod.metadata);
-        let mut doc = Object::Pod(Box::new(pod)).to_value();
-        let mut ctx = Context { objects: self.objects, now: self.now, names: self.names };
-        let admitted = apiserver::admit_made(&mut ctx, account, namespace, &mut doc);
-        admitted.map_err(|status| Refusal::Text(status.message))?;
-        match Object::from_value(Kind::Pod, &doc) {
-            Ok(Object::Pod(pod)) => Ok(*pod),
-            Ok(other) => Err(Refusal::Text(format!("{}: expected a pod", other.name()))),
-            Err(error) => Err(Refusal::Text(error.to_string())),
-        }
+        self.admitted(account, pod).map_err(|status| match status.pending {
+            Some(_) => Refusal::UnderWay,
+            None => Refusal::Text(status.message),
+        })
     }
     /// A generated name no pod has; 27⁵ suffixes make a second draw rare.
     pub(crate) fn free_name(&mut self, namespace: &str, base: &str) -> String {
@@ -207,6 +202,8 @@ impl Cx<'_> {
 pub(crate) enum Refusal {
     /// Its namespace is going, so nobody waits for it.
     NamespaceEnds,
+    /// No refusal yet: webhooks are being asked, and the controller looks again when they have answered.
+    UnderWay,
     /// In the API server's words.
     Text(String),
 }

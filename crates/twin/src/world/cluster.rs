@@ -1,7 +1,7 @@
 //! One cluster: its objects, its controllers, and the loop that runs them until they are quiet.
 
 use super::gate::Gate;
-use super::{NodeChange, Queue, Task, Timers, machine, write};
+use super::{NodeChange, Priority, Queue, Task, Timers, machine, write};
 use crate::apiserver::{Context, Request, Response, Status};
 use crate::cloud::{Cloud, News};
 use crate::controllers::apiservice::ApiServices;
@@ -24,6 +24,7 @@ use crate::controllers::serviceaccounts::ServiceAccounts;
 use crate::controllers::services::Services;
 use crate::controllers::terminationhandler::TerminationHandler;
 use crate::controllers::traffic::Traffic;
+use crate::controllers::underway::UnderWay;
 use crate::controllers::volumes::{AttachDetach, Binder};
 use crate::controllers::workloads::Workloads;
 use crate::controllers::{Cx, Place, ttlafterfinished};
@@ -53,6 +54,9 @@ pub(super) struct Cluster {
     pub(super) names: Stream,
     pub(super) controllers: Controllers,
     pub(super) physics: Physics,
+    /// Writes of its controllers that webhooks are being asked about.
+    #[serde(default, skip_serializing_if = "UnderWay::is_idle")]
+    pub(super) under_way: UnderWay,
     /// Of the real cluster it was imported from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) uid: Option<String>,
@@ -215,6 +219,7 @@ impl Cluster {
             names: Stream::new(seed, &format!("names/{}", spec.id)),
             controllers: Controllers::default(),
             physics: Physics::default(),
+            under_way: UnderWay::default(),
             uid: None,
         };
         let (objects, names) = (&mut cluster.objects, &mut cluster.names);
@@ -241,8 +246,8 @@ impl Cluster {
     ) -> (&'a mut Controllers, &'a mut Physics, Cx<'a>) {
         let timers = Timers { queue, cluster: &self.spec.id };
         let scheduler = self.spec.scheduler.as_ref();
-        let (objects, names) = (&mut self.objects, &mut self.names);
-        let cx = Cx { objects, now, names, timers, seed: self.seed, scheduler, spec: &self.spec };
+        let (objects, names, under_way) = (&mut self.objects, &mut self.names, &mut self.under_way);
+        let cx = Cx { objects, now, names, timers, under_way, seed: self.seed, scheduler, spec: &self.spec };
         (&mut self.controllers, &mut self.physics, cx)
     }
     /// Carries out a write of the API. Controllers have not heard of it until [`Cluster::settle`].
@@ -274,6 +279,9 @@ impl Cluster {
             let any = any || !off.is_empty();
             off.iter().for_each(|node| controllers.turn_off(&mut cx, physics, node));
             if !heard && !acted && !any {
+                for task in cx.under_way.rest() {
+                    cx.timers.set(now, Priority::Controller, task);
+                }
                 return;
             }
         }
@@ -319,7 +327,25 @@ impl Cluster {
             Task::Karpenter => controllers.karpenter.wake(&cx),
             Task::Traffic { namespace, name } => controllers.traffic.wake(now, (namespace, name)),
             Task::Messages { namespace, name } => controllers.messages.wake(now, (namespace, name)),
+            Task::Review { question } => {
+                if let Some(task) = self.under_way.expire(question) {
+                    self.wake(queue, now, task);
+                }
+            }
             Task::Retry | Task::Input(_) | Task::Demo => {}
+        }
+    }
+    /// A webhook has answered a question about what a controller writes.
+    pub(super) fn answer(
+        &mut self,
+        queue: &mut Queue,
+        now: Instant,
+        question: u64,
+        reply: Result<serde_json::Value, String>,
+    ) {
+        if let Some(task) = self.under_way.answer(question, reply) {
+            self.wake(queue, now, task);
+            self.settle(queue, now);
         }
     }
     /// Has pods told by which certificate they know their API server; whether that is news.

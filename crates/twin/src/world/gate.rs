@@ -157,6 +157,7 @@ impl Task {
                 | Task::StaticPods { .. }
                 | Task::Traffic { .. }
                 | Task::Messages { .. }
+                | Task::Review { .. }
                 | Task::Retry
         )
     }

@@ -90,6 +90,7 @@ impl Cluster {
             names: Stream::new(seed, &format!("names/{}", spec.id)),
             controllers: Default::default(),
             physics: Physics::default(),
+            under_way: Default::default(),
             uid: imported.header.uid.clone(),
         };
         cluster.controllers.garbagecollector.adopt(imported.absent_owners);

@@ -72,6 +72,8 @@ pub(crate) enum Task {
     Traffic { namespace: Arc<str>, name: Arc<str> },
     /// The messages to a workload change, or who works them off.
     Messages { namespace: Arc<str>, name: Arc<str> },
+    /// The time is over that a webhook has to answer a question.
+    Review { question: u64 },
     /// A controller whose write was refused, or late, tries again.
     Retry,
     /// A request known beforehand.

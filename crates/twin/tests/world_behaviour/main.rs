@@ -20,3 +20,4 @@ mod scheduling;
 mod services;
 mod sets;
 mod volumes;
+mod webhooks;

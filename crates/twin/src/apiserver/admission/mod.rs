@@ -2,8 +2,8 @@
 //!
 //! [`mutate`] runs before an object is validated, [`validate`] after; both only where there are policies or webhooks, policies
 //! first. They are asked in the order of their names, bindings likewise. Applies to what clients of the API send, subresources
-//! included; policies also to the pods that controllers of workloads make, as the service account of each; what else the twin's
-//! own controllers write is not asked about. Leaves out `authorizer`, and mutations of `scale`, `binding` and `eviction`.
+//! included, and to the pods, Jobs and claims that controllers of workloads make, as the service account of each; what else the twin's
+//! own controllers write is not asked about, but for changes of scale, about which policies are. Leaves out `authorizer`, and mutations of `scale`, `binding` and `eviction`.
 
 mod configuration;
 mod declare;
@@ -20,9 +20,9 @@ pub(super) use judge::{binding, policy};
 pub(super) use typecheck::establish;
 pub use webhook::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 
-use super::request::{Options, Request, Subresource, Verb};
+use super::request::{Request, Subresource, Verb};
 use super::user::User;
-use super::{Context, Status, convert, defaults};
+use super::{Context, Status, convert, defaults, validation};
 use crate::kind::Kind;
 use crate::store::Objects;
 use crate::store::Stored;
@@ -158,28 +158,28 @@ pub(super) fn any(objects: &Objects) -> bool {
     POLICIES.iter().any(|kind| objects.count(*kind) > 0)
 }
 
-/// Asks all policies about a pod that the controller of a service account in `kube-system` makes, and lets them change it.
+/// Lets all policies and webhooks change a pod that a controller makes, on its way in.
 ///
 /// # Errors
-/// The first denial, as the API server words it.
-pub(super) fn admit_made(
-    ctx: &Context<'_>,
-    account: &str,
-    namespace: &str,
-    doc: &mut Value,
-) -> Result<(), Status> {
-    let request = Request {
-        verb: Verb::Create,
-        kind: Kind::Pod,
-        namespace: namespace.to_owned(),
-        name: String::new(),
-        subresource: None,
-        body: Value::Null,
-        options: Options::of_controller(account),
-    };
+/// What failed, as the API server words it; or the webhook that is to be asked first.
+pub(super) fn mutate_made(ctx: &Context<'_>, request: &Request, doc: &mut Value) -> Result<(), Status> {
+    // Nobody has seen these yet.
+    let kept: Vec<_> = ["uid", "creationTimestamp", "generation"]
+        .into_iter()
+        .filter_map(|key| Some((key, doc["metadata"].as_object_mut()?.remove(key)?)))
+        .collect();
     // Expressions read the object with what the API server fills in.
     defaults::apply(Kind::Pod, doc);
-    mutating::mutate(ctx, &request, doc, None)?;
+    let before = doc.clone();
+    mutate(ctx, request, doc, None)?;
+    let changed = *doc != before;
+    for (key, value) in kept {
+        doc["metadata"][key] = value;
+    }
+    if !changed {
+        return Ok(());
+    }
     defaults::apply(Kind::Pod, doc);
-    validating::validate(ctx, &request, Some(doc), None).map(|_warnings| ())
+    defaults::admit_pod(ctx, doc)?;
+    validation::create(Kind::Pod, doc)
 }

@@ -5,7 +5,8 @@
 //! request with the same answers gives the same bytes, so a log of requests replays it without asking anybody.
 //!
 //! Invariants: an answer counts for the state of the object, and of the configuration, it was asked about; what was drawn for
-//! a new object (name, uid) is what its webhooks were told. Applies to writes whose sender can ask. Leaves out webhooks behind a
+//! a new object (name, uid) is what its webhooks were told. Applies to writes whose sender can ask, and to pods,
+//! Jobs and claims that controllers of workloads create (`controllers::underway`). Leaves out webhooks behind a
 //! Service (nothing listens in a simulated pod), mutations of a delete, and CONNECT.
 
 use super::policy::{Values, all_hold, list, text};
@@ -28,7 +29,7 @@ const WARNINGS_MAX: usize = 16;
 const WARNING_MAX: usize = 256;
 
 /// One question to a webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Name of the webhook.
     pub webhook: String,
@@ -45,6 +46,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// The address a review is posted to.
+    pub fn address(&self) -> String {
+        format!("{}?timeout={}s", self.url, self.timeout_seconds)
+    }
+    /// What is said where no answer came.
+    pub fn unanswered(&self, why: &str) -> Result<Json, String> {
+        Err(format!("Post {:?}: {why}", self.address()))
+    }
     /// Its answer: the `AdmissionReview` that came back, or why none did.
     pub fn answered(&self, reply: Result<Json, String>) -> Answer {
         let uid = text(&self.review, "/request/uid").to_owned();
@@ -90,7 +99,7 @@ pub struct Reviews {
 
 impl Status {
     /// Calls that are to be made before anything can be said.
-    pub(in crate::apiserver) fn pending(calls: Vec<Call>) -> Status {
+    pub(crate) fn pending(calls: Vec<Call>) -> Status {
         let message = "webhooks are to be asked first";
         let pending = Some(Box::new(Pending { calls, drawn: None }));
         Status { pending, ..Status::new(500, "InternalError", message) }
@@ -333,7 +342,9 @@ impl Pass<'_> {
 
     /// A uid of a review: what is asked, and when.
     fn uid(&self, key: &str) -> String {
-        let place = format!("{key} {} {}", self.request.namespace, self.reviews.answers.len());
+        // What controllers write together differs in what was drawn for it.
+        let drawn = self.reviews.drawn.as_ref().map_or("", |drawn| drawn.uid.as_str());
+        let place = format!("{key} {} {} {drawn}", self.request.namespace, self.reviews.answers.len());
         let hash = fnv(FNV_BASIS, place.as_bytes());
         let when = self.ctx.now.as_unix_seconds().unsigned_abs();
         format!(

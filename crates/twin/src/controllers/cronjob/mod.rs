@@ -10,9 +10,10 @@ use super::events::{About, Source};
 use super::job::finished_at;
 use super::owned::{KINDS, Owned, controller, reference};
 use super::podcontrol::{part, to_part};
+use super::underway::Writer;
 use super::workloads::{Look, Wakes, dirty_kinds};
 use super::{Cx, Place, is_deleting, time};
-use crate::apiserver::{self, Context, Options, Request, Status, Verb};
+use crate::apiserver::{Options, Request, Status, Verb};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::Change;
@@ -295,6 +296,7 @@ impl<'a, 'b> Sync<'a, 'b> {
                 // Somebody else made it, and is taken to have noted it.
                 self.status.last_schedule_time = Some(time(due));
             }
+            Err(status) if status.pending.is_some() => {}
             Err(status) => self.warning("FailedCreate", format!("Error creating job: {}", status.message)),
         }
     }
@@ -320,8 +322,9 @@ impl<'a, 'b> Sync<'a, 'b> {
             body,
             options: Options::of_controller("cronjob-controller"),
         };
-        let (objects, names) = (&mut *self.cx.objects, &mut *self.cx.names);
-        let answer = apiserver::write(&mut Context { objects, now: self.cx.now, names }, &request)?;
+        let writer = Writer::of(self.object);
+        self.cx.under_way.begin(self.object.uid());
+        let answer = self.cx.send(&writer, request)?;
         serde_json::from_value(answer.body).map_err(|e| Status::new(500, "InternalError", e.to_string()))
     }
     fn reference(&self, job: &Job) -> ObjectReference {

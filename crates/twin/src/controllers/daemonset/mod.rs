@@ -236,6 +236,7 @@ impl<'a> Sync<'a, '_> {
     }
     /// Makes pods where there are none, and deletes those that have no business where they are.
     fn manage(&mut self) {
+        self.cx.under_way.begin(self.object.uid());
         let known: BTreeSet<String> = self.nodes.iter().map(|(name, _)| name.clone()).collect();
         for (node, welcome) in self.nodes.clone() {
             let here = self.on(&node);
@@ -321,7 +322,7 @@ impl<'a> Sync<'a, '_> {
                 let text = format!("Created pod: {}", stored.object.name());
                 self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", text);
             }
-            Err(Refusal::NamespaceEnds) => {}
+            Err(Refusal::NamespaceEnds | Refusal::UnderWay) => {}
             Err(Refusal::Text(why)) => {
                 self.wakes.set(self.cx, self.object, self.cx.now + REFUSED_RETRY);
                 let text = format!("Error creating: {why}");

@@ -147,14 +147,16 @@ impl Look<'_, '_> {
         if finalizers.iter().all(|f| f != TRACKING) {
             finalizers.push(TRACKING.to_owned());
         }
-        let (mut left, mut batch) = (indexes, 1);
+        self.cx.under_way.begin(self.object.uid());
+        let (mut left, mut batch) = (indexes, self.cx.under_way.together(self.object.uid()));
         while !left.is_empty() {
             let (now, later) = left.split_at(batch.min(left.len()));
-            let mut refused = false;
+            let (mut refused, mut waits) = (false, false);
             for index in now {
                 match self.create_one(&template, *index) {
                     Ok(()) => self.active += 1,
                     Err(Refusal::NamespaceEnds) => return,
+                    Err(Refusal::UnderWay) => waits = true,
                     Err(Refusal::Text(why)) => {
                         self.cx.warning(
                             &self.about,
@@ -168,6 +170,9 @@ impl Look<'_, '_> {
             }
             if refused {
                 self.wake_at(self.cx.now + REFUSED_RETRY);
+                return;
+            }
+            if waits {
                 return;
             }
             (left, batch) = (later, batch * 2);

@@ -140,9 +140,10 @@ fn create(cx: &mut Cx<'_>, set: &Object, count: usize) -> Result<(), String> {
     };
     let about = About::new(set);
     let base = format!("{}-", set.name());
-    let (mut left, mut batch) = (count, 1);
+    cx.under_way.begin(set.uid());
+    let (mut left, mut batch) = (count, cx.under_way.together(set.uid()));
     while left > 0 {
-        let mut refused = None;
+        let (mut refused, mut waits) = (None, false);
         for _ in 0..batch.min(left) {
             let pod = cx.pod_of(&template, set, &base);
             match cx.create_pod(pod) {
@@ -151,6 +152,7 @@ fn create(cx: &mut Cx<'_>, set: &Object, count: usize) -> Result<(), String> {
                     cx.normal(&about, source(set.kind()), "SuccessfulCreate", text);
                 }
                 Err(Refusal::NamespaceEnds) => return Ok(()),
+                Err(Refusal::UnderWay) => waits = true,
                 Err(Refusal::Text(why)) => {
                     cx.warning(&about, source(set.kind()), "FailedCreate", format!("Error creating: {why}"));
                     refused = Some(why);
@@ -159,6 +161,9 @@ fn create(cx: &mut Cx<'_>, set: &Object, count: usize) -> Result<(), String> {
         }
         if let Some(why) = refused {
             return Err(why);
+        }
+        if waits {
+            return Ok(());
         }
         left -= batch.min(left);
         batch *= 2;

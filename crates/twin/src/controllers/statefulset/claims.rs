@@ -4,8 +4,9 @@
 //! collector does the rest.
 
 use super::{SOURCE, Sync, name};
-use crate::apiserver::{self, Context, Options, Request, Verb};
+use crate::apiserver::{Options, Request, Status, Verb};
 use crate::controllers::owned::{KINDS, reference};
+use crate::controllers::underway::Writer;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
@@ -51,9 +52,10 @@ impl Sync<'_, '_> {
                 Ok(()) => {
                     self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", format!("{subject} success"));
                 }
-                Err(why) => {
+                Err(status) if status.pending.is_some() => all = false,
+                Err(status) => {
                     all = false;
-                    let text = format!("{subject} failed error: {why}");
+                    let text = format!("{subject} failed error: {}", status.message);
                     self.cx.warning(&self.about, SOURCE, "FailedCreate", text);
                 }
             }
@@ -61,7 +63,7 @@ impl Sync<'_, '_> {
         all
     }
     /// Creates a claim as a client does.
-    fn send(&mut self, body: Value) -> Result<(), String> {
+    fn send(&mut self, body: Value) -> Result<(), Status> {
         let request = Request {
             verb: Verb::Create,
             kind: KINDS.claim,
@@ -71,9 +73,7 @@ impl Sync<'_, '_> {
             body,
             options: Options::of_controller("statefulset-controller"),
         };
-        let (objects, names) = (&mut *self.cx.objects, &mut *self.cx.names);
-        let answer = apiserver::write(&mut Context { objects, now: self.cx.now, names }, &request);
-        answer.map(|_| ()).map_err(|status| status.message)
+        self.cx.send(&Writer::of(self.object), request).map(|_| ())
     }
     /// Gives the claims of an ordinal to whom they are to go with: the set, its pod, or nobody.
     pub(super) fn own_claims(&mut self, at: i32, pod: Option<&Pod>, condemned: bool) {

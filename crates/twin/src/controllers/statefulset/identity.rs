@@ -42,7 +42,7 @@ impl Sync<'_, '_> {
                 self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", text);
                 self.own_claims(at, None, false);
             }
-            Err(Refusal::NamespaceEnds) => {}
+            Err(Refusal::NamespaceEnds | Refusal::UnderWay) => {}
             Err(Refusal::Text(why)) => {
                 self.refused = true;
                 let text = format!("create Pod {name} in StatefulSet {set} failed error: {why}");

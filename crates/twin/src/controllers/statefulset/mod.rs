@@ -163,6 +163,7 @@ impl Sync<'_, '_> {
         };
     }
     fn act(&mut self, all: &[&Pod]) {
+        self.cx.under_way.begin(self.object.uid());
         let (start, wanted) = (self.start(), replicas(self.object).max(0));
         let at = |pod: &&Pod| ordinal(self.object.name(), name(pod)).unwrap_or(-1);
         let seats: Vec<(i32, Option<&Pod>)> =
