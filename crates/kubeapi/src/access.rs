@@ -9,10 +9,11 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
 use std::sync::Arc;
-use twin::Status;
+use twin::apiserver::certificates::{self, CertificateRequest};
 use twin::apiserver::token::{self, Bearer};
 use twin::apiserver::user::{self, ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use twin::apiserver::{Caller, User};
+use twin::{Kind, Status};
 
 /// What is answered to everybody, wherever roles say nothing.
 const OPEN: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
@@ -31,6 +32,8 @@ pub trait Authority: Send + Sync + 'static {
     fn keys(&self) -> Value;
     /// Their algorithms, as JWS names them.
     fn algorithms(&self) -> Vec<&'static str>;
+    /// Whether a certificate request may be signed by the key it is for. The error, that it is not, is in Go's words.
+    fn check(&self, request: &CertificateRequest) -> Result<(), String>;
 }
 
 /// Who may come to a cluster's API, and by what they are judged.
@@ -174,6 +177,12 @@ pub(crate) fn review_token(cluster: &Cluster, body: &Value) -> Result<Value, Sta
         None => Bearer::Unknown,
     };
     cluster.read(|objects, now| token::review(objects, now, body, &read))?
+}
+
+/// What is wrong with the signature of the certificate request in a document, if it is one that has any.
+pub(crate) fn signature_fault(cluster: &Cluster, kind: Kind, body: &Value) -> Option<String> {
+    let authority = cluster.access.authority.as_ref()?;
+    authority.check(&certificates::asked(kind, body)?).err()
 }
 
 /// Signs the claims in the answer to a TokenRequest.

@@ -161,6 +161,7 @@ fn options(
         duplicate_fields: duplicates,
         caller: None,
         reviews: None,
+        signature_fault: None,
         delete: if deletes { delete_options(query, body)? } else { DeleteOptions::default() },
         label_selector: owned("labelSelector"),
         field_selector: owned("fieldSelector"),
@@ -207,6 +208,9 @@ pub(crate) async fn answer(
         return Ok(respond::document(201, &access::review_token(cluster, &body)?, media_out));
     }
     // A log says nothing of whoever runs the twin.
+    if matches!(verb, Verb::Create | Verb::Patch(PatchType::Apply)) {
+        options.signature_fault = access::signature_fault(cluster, target.kind, &body);
+    }
     options.caller = (caller != Caller::admin()).then(|| Box::new(caller));
     let write = twin::Request {
         verb,

@@ -5,6 +5,7 @@
 //! until when, is not looked at here: times are the twin's.
 
 use crate::kubeconfig::base64;
+use crate::signature::{self, Fault};
 use anyhow::Context;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -12,6 +13,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 use twin::apiserver::User;
+use twin::apiserver::certificates::CertificateRequest;
 use twin::apiserver::token::Bearer;
 
 /// How tokens are signed, as JWS calls it.
@@ -111,6 +113,13 @@ impl kubeapi::Authority for Keys {
 
     fn algorithms(&self) -> Vec<&'static str> {
         vec![ALGORITHM]
+    }
+
+    fn check(&self, request: &CertificateRequest) -> Result<(), String> {
+        match signature::check(request) {
+            Err(Fault::Wrong(why)) => Err(why),
+            Ok(()) | Err(Fault::Unknown) => Ok(()),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod room;
 pub mod scheduler_file;
 pub mod serve;
 pub mod signals;
+mod signature;
 mod signer;
 pub mod twin_file;
 pub mod twin_host;

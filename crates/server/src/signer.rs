@@ -6,21 +6,18 @@
 //! certificate: whoever looks at one has no other clock. Certificates are let in again by the twins' doors (`door`).
 
 use crate::kubeconfig::base64;
+use crate::signature::{self, Fault};
 use crate::twin_host::TwinHost;
 use crate::wall;
 use anyhow::Context;
 use fleet::{ClusterId, Instant, Span};
 use kubeapi::{Certified, Twin};
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1,
-    ECDSA_P384_SHA384_ASN1, ED25519, EcdsaKeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
-};
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use twin::apiserver::User;
-use twin::apiserver::certificates::{self, Certificate, CertificateRequest, Der};
+use twin::apiserver::certificates::{self, Certificate, Der};
 use twin::apiserver::user;
 
 /// How long before it is made a certificate is good, for clocks that go after, and from which length on that is taken off its
@@ -38,11 +35,6 @@ const OID: u8 = 0x06;
 
 /// Object identifiers, their contents.
 const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
-const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
-const RSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12];
-const RSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13];
-const ED25519_ID: &[u8] = &[0x2b, 0x65, 0x70];
 const KEY_ID: &[u8] = &[0x55, 0x1d, 14];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 17];
@@ -97,26 +89,6 @@ fn time(at: Instant) -> Vec<u8> {
     if text.as_str() < "2050" { der(0x17, &[&text.as_bytes()[2..]]) } else { der(0x18, &[text.as_bytes()]) }
 }
 
-/// Whether whoever asks has the key they ask for.
-fn check(request: &CertificateRequest) -> Result<(), String> {
-    // Of the curves there are two; which one a key is on is told by its length.
-    let key = request.key_bits().unwrap_or_default();
-    let on_p384 = key.len() > 65;
-    let algorithm: &dyn VerificationAlgorithm = match request.algorithm.as_slice() {
-        ECDSA_SHA256 if on_p384 => &ECDSA_P384_SHA256_ASN1,
-        ECDSA_SHA256 => &ECDSA_P256_SHA256_ASN1,
-        ECDSA_SHA384 if on_p384 => &ECDSA_P384_SHA384_ASN1,
-        ECDSA_SHA384 => &ECDSA_P256_SHA384_ASN1,
-        RSA_SHA256 => &RSA_PKCS1_2048_8192_SHA256,
-        RSA_SHA384 => &RSA_PKCS1_2048_8192_SHA384,
-        RSA_SHA512 => &RSA_PKCS1_2048_8192_SHA512,
-        ED25519_ID => &ED25519,
-        _ => return Err("x509: cannot verify signature: algorithm unimplemented".to_owned()),
-    };
-    let verified = UnparsedPublicKey::new(algorithm, key).verify(&request.signed, &request.signature);
-    verified.map_err(|_| "x509: the signature of the request is not that of its key".to_owned())
-}
-
 impl Signer {
     /// A signer with an authority's key (PKCS #8) and certificate, both DER.
     ///
@@ -136,7 +108,10 @@ impl Signer {
     /// Why there is none.
     fn sign(&self, wanted: &Certificate, now: Instant) -> Result<String, String> {
         let request = &wanted.request;
-        check(request)?;
+        signature::check(request).map_err(|fault| match fault {
+            Fault::Wrong(why) => why,
+            Fault::Unknown => "x509: cannot verify signature: algorithm unimplemented".to_owned(),
+        })?;
         let mut serial = [0; SERIAL_BYTES];
         self.random.fill(&mut serial).map_err(|_| "the system gave no random bytes")?;
         // Positive, and not shorter than it seems.

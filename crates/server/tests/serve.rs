@@ -233,19 +233,26 @@ async fn certificate(client: &kube::Client, name: &str) -> Value {
     panic!("{name} is not looked at");
 }
 
-/// Asks for a certificate of a signer and approves it.
-async fn approved(client: &kube::Client, name: &str, signer: &str, pem: &str) -> Value {
-    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+async fn send(client: &kube::Client, request: http::request::Builder, body: &Value) -> kube::Result<Value> {
+    let request = request.header("content-type", "application/json");
+    client.request::<Value>(request.body(body.to_string().into_bytes()).unwrap()).await
+}
+
+/// Asks for a certificate of a signer.
+async fn requested(client: &kube::Client, name: &str, signer: &str, pem: &str) -> kube::Result<Value> {
     let pem = serde_json::to_value(k8s_openapi::ByteString(pem.as_bytes().to_vec())).unwrap();
     let spec = json!({"request": pem, "signerName": signer, "usages": ["client auth", "digital signature"]});
     let asked = json!({"metadata": {"name": name}, "spec": spec});
-    let send = async |request: http::request::Builder, body: &Value| {
-        let request = request.header("content-type", "application/json");
-        client.request::<Value>(request.body(body.to_string().into_bytes()).unwrap()).await.unwrap()
-    };
-    let mut made = send(http::Request::post(path), &asked).await;
+    send(client, http::Request::post(REQUESTS), &asked).await
+}
+
+/// Asks for a certificate of a signer and approves it.
+async fn approved(client: &kube::Client, name: &str, signer: &str, pem: &str) -> Value {
+    let mut made = requested(client, name, signer, pem).await.unwrap();
     made["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Test"}]);
-    send(http::Request::put(format!("{path}/{name}/approval")), &made).await;
+    send(client, http::Request::put(format!("{REQUESTS}/{name}/approval")), &made).await.unwrap();
     certificate(client, name).await
 }
 
@@ -297,8 +304,12 @@ async fn an_approved_request_is_signed_and_its_certificate_lets_in() {
         "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
         text.as_str().unwrap()
     );
-    let refused = approved(&client, "forged", signer, &forged).await;
-    assert_eq!(refused["conditions"][1]["reason"], "SignerValidationFailure", "{refused}");
+    let refused = requested(&client, "forged", signer, &forged).await.unwrap_err();
+    let kube::Error::Api(refused) = refused else { panic!("{refused}") };
+    assert_eq!(refused.code, 422);
+    let starts = "CertificateSigningRequest.certificates.k8s.io \"forged\" is invalid: spec.request: Invalid value: []byte{0x2d, ";
+    assert!(refused.message.starts_with(starts), "{}", refused.message);
+    assert!(refused.message.ends_with("}: x509: ECDSA verification failure"), "{}", refused.message);
     running.stop().await.unwrap();
 }
 

@@ -1,7 +1,8 @@
 //! CertificateSigningRequests: who asked is written down, who approves and signs must be allowed to, and which requests
 //! Kubernetes' own signers are to sign is said.
 //!
-//! Nothing is signed here: certificates come from whoever signs for the signer named.
+//! Nothing is signed here: certificates come from whoever signs for the signer named. Nor are signatures checked: whoever lets a
+//! request in has keys, and says what is wrong with it.
 
 mod request;
 mod signer;
@@ -62,6 +63,33 @@ pub(super) fn admit(kind: Kind, doc: &Value) -> Result<(), Status> {
     }
     let why = format!("use of {SIGNER} signer with {MASTERS} group is not allowed");
     Err(Status::forbidden(kind.resource(), text(&doc["metadata"], "name"), &why))
+}
+
+/// The certificate request in a document; `None`: it has none that can be read.
+pub fn asked(kind: Kind, doc: &Value) -> Option<CertificateRequest> {
+    let text = doc.pointer("/spec/request").and_then(Value::as_str).filter(|_| is_request(kind))?;
+    CertificateRequest::parse(&request::unbase64(text)?).ok()
+}
+
+/// What validation says of a new object, and that whoever asks has not the key they ask for: whoever has keys found that.
+pub(super) fn judge_signature(
+    request: &Request,
+    doc: &Value,
+    judged: Result<(), Status>,
+) -> Result<(), Status> {
+    let Some(why) = request.options.signature_fault.as_deref().filter(|_| is_request(request.kind)) else {
+        return judged;
+    };
+    // What cannot be read is refused for that.
+    if asked(request.kind, doc).is_none() {
+        return judged;
+    }
+    let mut errors = super::field::Errors::default();
+    validation::request_fault(&mut errors, doc, why);
+    let mut all = judged.err().map(|status| status.causes).unwrap_or_default();
+    let at = all.iter().position(|cause| !cause.field.starts_with("metadata")).unwrap_or(all.len());
+    all.splice(at..at, errors.into_causes());
+    Err(Status::invalid(request.kind.resource(), text(&doc["metadata"], "name"), all))
 }
 
 /// Keeps what a write may not change, and lets pass who may approve or sign.
@@ -168,5 +196,45 @@ fn date(ctx: &Context<'_>, old: &Value, new: &mut Value) {
         if absent(map, "lastTransitionTime") {
             map.insert("lastTransitionTime".to_owned(), since);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::{Options, Verb, validation};
+
+    #[test]
+    fn a_request_that_others_signed_is_refused_with_what_else_is_wrong() {
+        let kind = Kind::document(GROUP, "certificatesigningrequests");
+        let fault = |why: &str| Some(why.to_owned()).filter(|why| !why.is_empty());
+        let message = |pem: &str, usages: Value, why: &str| {
+            let doc = json!({"metadata": {"name": "c"}, "spec": {
+                "request": k8s_openapi::ByteString(pem.as_bytes().to_vec()), "signerName": "example.com/s", "usages": usages}});
+            let request = Request {
+                verb: Verb::Create,
+                kind,
+                namespace: String::new(),
+                name: String::new(),
+                subresource: None,
+                body: Value::Null,
+                options: Options { signature_fault: fault(why), ..Options::default() },
+            };
+            let judged = judge_signature(&request, &doc, validation::create(kind, &doc));
+            judged.err().map(|status| {
+                status.causes.into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect::<Vec<_>>()
+            })
+        };
+        const WHY: &str = "x509: ECDSA verification failure";
+        let (good, usages) = (request::tests::CLIENT, || json!(["client auth"]));
+        assert_eq!(message(good, usages(), ""), None);
+        let alone = message(good, usages(), WHY).unwrap();
+        assert_eq!(alone.len(), 1);
+        assert!(alone[0].starts_with("spec.request: Invalid value: []byte{0x2d, 0x2d, "), "{alone:?}");
+        assert!(alone[0].ends_with(", 0xa}: x509: ECDSA verification failure"), "{alone:?}");
+        let both = message(good, json!([]), WHY).unwrap();
+        assert_eq!((both.len(), both[1].as_str()), (2, "spec.usages: Required value"));
+        let unread = message("---", usages(), WHY).unwrap();
+        assert!(unread.len() == 1 && unread[0].ends_with("PEM block type must be CERTIFICATE REQUEST"));
     }
 }

@@ -150,6 +150,9 @@ pub struct Options {
     /// What webhooks answered so far; `None`: whoever asks cannot ask any, so none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviews: Option<Box<Reviews>>,
+    /// What is wrong with the signature of the certificate request in the body, if anything: whoever has keys looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_fault: Option<String>,
     /// Of a delete.
     pub delete: DeleteOptions,
     /// Label selector of a collection delete.

@@ -349,7 +349,7 @@ fn store_new(
     admit(ctx, kind, &mut doc)?;
     certificates::create(request, &mut doc);
     rbac::escalation::check(ctx.objects, request, None, &doc)?;
-    validation::create(kind, &doc)?;
+    certificates::judge_signature(request, &doc, validation::create(kind, &doc))?;
     if kind == Kind::Pod {
         runtimeclass::judge(ctx.objects, &doc)?;
     }

@@ -1,5 +1,4 @@
-//! Whether a CertificateSigningRequest may be stored. Leaves out whether whoever asks has signed it, which takes keys: one that
-//! is not gets no certificate.
+//! Whether a CertificateSigningRequest may be stored. Whether whoever asks has signed it takes keys, and is said from outside.
 
 use super::request::{CertificateRequest, unbase64};
 use super::signer::USAGES;
@@ -18,9 +17,7 @@ pub(crate) fn judge(errors: &mut Errors, doc: &Value) {
     let spec = &doc["spec"];
     let pem = unbase64(text(spec, "request")).unwrap_or_default();
     if let Err(why) = CertificateRequest::parse(&pem) {
-        // Printed as Go writes bytes.
-        let bytes: Vec<String> = pem.iter().map(|byte| format!("0x{byte:x}")).collect();
-        errors.invalid_as("spec.request", &format!("[]byte{{{}}}", bytes.join(", ")), &why);
+        request_fault(errors, doc, &why);
     }
     let usages = spec["usages"].as_array().map_or(&[][..], Vec::as_slice);
     if usages.is_empty() {
@@ -43,6 +40,14 @@ pub(crate) fn judge(errors: &mut Errors, doc: &Value) {
         errors.invalid("spec.expirationSeconds", &json!(seconds), why);
     }
     verdicts(errors, conditions(doc));
+}
+
+/// The request in a document is no good.
+pub(super) fn request_fault(errors: &mut Errors, doc: &Value, why: &str) {
+    let pem = unbase64(text(&doc["spec"], "request")).unwrap_or_default();
+    // Printed as Go writes bytes.
+    let bytes: Vec<String> = pem.iter().map(|byte| format!("0x{byte:x}")).collect();
+    errors.invalid_as("spec.request", &format!("[]byte{{{}}}", bytes.join(", ")), why);
 }
 
 fn signer_name(errors: &mut Errors, name: &str) {
