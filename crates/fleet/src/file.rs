@@ -21,7 +21,9 @@ use crate::quantity::{Bytes, GramsCo2PerHour, MoneyPerHour, Watts};
 use crate::supply::Autoscaler;
 use crate::time::Span;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
 use std::collections::BTreeMap;
 
 /// Largest fleet file read, in bytes.
@@ -209,7 +211,31 @@ pub fn document(text: &str) -> Result<Value, Error> {
     if text.len() > SIZE_MAX {
         return Err(Error::Size { found: text.len() });
     }
-    serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))
+    yaml(text)
+}
+
+/// Reads YAML, or JSON. The error has line and column, and shows the place.
+///
+/// # Errors
+/// What is no YAML, or not of this shape.
+pub fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // The reader begins with that word where it shows the place, and whoever prints this has said it.
+        Error::Shape(said.strip_prefix("error: ").map(str::to_owned).unwrap_or(said))
+    })
+}
+
+/// Reads a fleet of twins that was put together from what a person wrote elsewhere. The error has no line: nobody wrote any.
+///
+/// # Errors
+/// As of [`parse`].
+pub fn parse_value(document: &Value) -> Result<FleetSpec, Error> {
+    let file = serde_saphyr::from_str(&document.to_string()).map_err(|error| {
+        let said = DefaultMessageFormatter.format_message(error.without_snippet());
+        Error::Shape(said.chars().filter(|c| !c.is_control()).collect())
+    })?;
+    inhabited(check(file, &Instances::default())?)
 }
 
 /// Reads a fleet file of twins.
@@ -219,7 +245,11 @@ pub fn parse(text: &str) -> Result<FleetSpec, Error> {
 
 /// The same, where a person states something about instance types.
 pub fn parse_with(text: &str, instances: &Instances) -> Result<FleetSpec, Error> {
-    let fleet = read(text, instances)?;
+    inhabited(read(text, instances)?)
+}
+
+/// Refuses clusters that have no nodes and never get any.
+fn inhabited(fleet: FleetSpec) -> Result<FleetSpec, Error> {
     for (i, cluster) in fleet.clusters.iter().enumerate() {
         let may_grow = |group: &NodeGroup| group.limits.is_some_and(|limits| limits.max > 0);
         let none = cluster.node_groups.iter().all(|group| group.count == 0 && !may_grow(group));
@@ -240,7 +270,10 @@ fn read(text: &str, instances: &Instances) -> Result<FleetSpec, Error> {
     if text.len() > SIZE_MAX {
         return Err(Error::Size { found: text.len() });
     }
-    let file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
+    check(yaml(text)?, instances)
+}
+
+fn check(file: File, instances: &Instances) -> Result<FleetSpec, Error> {
     for (name, found, expected) in
         [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, "Fleet")]
     {
@@ -596,6 +629,22 @@ clusters:
   nodeGroups:
   - {name: general, instanceType: m6i.2xlarge, count: 6}
 ";
+
+    #[test]
+    fn what_the_reader_of_yaml_says_is_told_once() {
+        let bad = GOOD.replace("count: 6", "cuont: 6");
+        let told = parse(&bad).unwrap_err().to_string();
+        assert!(
+            told.starts_with("line 8 column 48: unknown field `cuont`, expected one of name, instanceType"),
+            "{told}"
+        );
+        assert!(told.contains("cuont: 6"), "the place is shown: {told}");
+        // What nobody wrote has no line.
+        let value: Value = yaml(&bad).unwrap();
+        let told = parse_value(&value).unwrap_err().to_string();
+        assert!(told.starts_with("unknown field `cuont`, expected one of name, instanceType"), "{told}");
+        assert!(!told.contains("line"), "{told}");
+    }
 
     #[test]
     fn defaults_come_from_the_tables() {

@@ -292,7 +292,7 @@ fn read(path: &Path) -> anyhow::Result<Value> {
         documents < 2,
         "{name}: {documents} documents: expected one, of a Pod or of what makes pods"
     );
-    serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", super::said(&e)))
+    fleet::file::yaml(&text).with_context(|| name.to_string())
 }
 
 /// How many documents of a YAML text say anything.

@@ -90,12 +90,6 @@ fn log(options: &Options) {
     subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
 }
 
-/// What a reader of YAML says is wrong, without the word that a command begins its errors with.
-fn said(error: &impl std::fmt::Display) -> String {
-    let said = error.to_string();
-    said.strip_prefix("error: ").map(str::to_owned).unwrap_or(said)
-}
-
 /// Asks for a yes on the terminal. Without a terminal the answer is no: `--yes` says it beforehand.
 fn yes(question: &str) -> anyhow::Result<bool> {
     use std::io::{BufRead, IsTerminal, Read};

@@ -102,8 +102,7 @@ fn read(options: &Place) -> anyhow::Result<Value> {
             .with_context(|| format!("{name}: expected UTF-8 text"))?;
     }
     anyhow::ensure!(text.len() as u64 <= FILE_MAX, "{name}: more than {FILE_MAX} bytes: expected a Job");
-    let value: Value =
-        serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", super::said(&e)))?;
+    let value: Value = fleet::file::yaml(&text).with_context(|| name.to_string())?;
     let found = (value["apiVersion"].as_str().unwrap_or("none"), value["kind"].as_str().unwrap_or("none"));
     anyhow::ensure!(
         found == ("batch/v1", "Job"),

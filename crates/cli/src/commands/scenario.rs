@@ -24,7 +24,7 @@ pub fn text(file: &Path) -> anyhow::Result<String> {
 
 /// Reads a scenario with changes, its traces and its carbon.
 pub fn read(file: &Path, text: &str, changes: &[Change], options: &Simulate) -> anyhow::Result<Scenario> {
-    let mut parsed = scenario::parse_changed(text, changes).map_err(|e| anyhow::anyhow!(super::said(&e)))?;
+    let mut parsed = scenario::parse_changed(text, changes)?;
     for which in 0..parsed.traces().len() {
         // Beside the scenario, as its author has it.
         let place = file.parent().unwrap_or(Path::new("")).join(&parsed.traces()[which].file);

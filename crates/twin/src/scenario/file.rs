@@ -262,7 +262,7 @@ pub fn parse_changed(text: &str, changes: &[Change]) -> Result<Scenario, Error> 
     if text.len() > max {
         return Err(Error::Size { found: text.len(), max });
     }
-    let mut file: File = serde_saphyr::from_str(text).map_err(|e| Error::Shape(e.to_string()))?;
+    let mut file: File = fleet::file::yaml(text).map_err(|error| Error::Shape(error.to_string()))?;
     for (name, found, expected) in
         [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, "Scenario")]
     {
@@ -342,8 +342,8 @@ fn with_defaults(stated: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
 
 /// A fleet of that one cluster.
 fn fleet_of(cluster: &BTreeMap<String, Value>) -> Result<fleet::FleetSpec, Error> {
-    let text = json!({"apiVersion": API_VERSION, "kind": "Fleet", "clusters": [cluster]}).to_string();
-    let fleet = fleet::file::parse(&text).map_err(|error| match error {
+    let document = json!({"apiVersion": API_VERSION, "kind": "Fleet", "clusters": [cluster]});
+    let fleet = fleet::file::parse_value(&document).map_err(|error| match error {
         fleet::file::Error::Field { field, found, expected } => {
             Error::Field { field: field.replacen("clusters[0]", "cluster", 1), found, expected }
         }

@@ -464,7 +464,12 @@ mod tests {
             ("Deployment/web:spec.replicas.x", "1", &["\"x\"", "2, which has no parts"]),
             ("ConfigMap:data.x", "1", &["2 of them", "ConfigMap/a:data.x"]),
             ("nodeGroups.generel.count", "1", &["\"generel\"", "one of general"]),
-            ("nodeGroups.general.cuont", "1", &["cuont", "count"]),
+            (
+                "nodeGroups.general.cuont",
+                "1",
+                &["cluster: unknown field `cuont`, expected one of", "count,", "maxPods"],
+            ),
+            ("clusterAutoscaler.expandr", "x", &["cluster: unknown field `expandr`", "expander"]),
             ("nodegroup.type", "m9.huge", &["cluster.nodeGroups[0].instanceType", "m9.huge"]),
             (
                 "nodegruop.type",
