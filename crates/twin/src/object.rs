@@ -212,6 +212,10 @@ macro_rules! each {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: &Value) -> Result<Box<T>, DecodeError> {
+    // Following the path costs more than all the rest, and is worth it only where there is an error to place.
+    if let Ok(read) = T::deserialize(value) {
+        return Ok(Box::new(read));
+    }
     serde_path_to_error::deserialize(value)
         .map(Box::new)
         .map_err(|error| DecodeError { path: error.path().to_string(), message: error.inner().to_string() })

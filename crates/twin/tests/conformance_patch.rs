@@ -24,7 +24,7 @@ fn patches_apply_alike() {
         };
         let kind = case["kind"].as_str().unwrap();
         let of = Kind::of_object(case["current"]["apiVersion"].as_str().unwrap(), kind).unwrap();
-        let found = patch::apply(patch_type, of, &case["current"], &case["patch"]);
+        let found = patch::apply(patch_type, of, case["current"].clone(), &case["patch"]);
         match (found, case.get("result")) {
             (Ok(found), Some(expected)) if found == *expected => None,
             (Err(_), None) => None,

@@ -264,10 +264,10 @@ fn patches() {
     run("patches", &corpus, |input| {
         let Ok(patch) = serde_json::from_slice::<Value>(input) else { return Ok(()) };
         for kind in [PatchType::Json, PatchType::Merge, PatchType::StrategicMerge] {
-            let Ok(once) = patch::apply(kind, Kind::Pod, &pod, &patch) else { continue };
+            let Ok(once) = patch::apply(kind, Kind::Pod, pod.clone(), &patch) else { continue };
             // A merge patch says how things are to be: carried out twice it does nothing more.
             if kind == PatchType::Merge {
-                let twice = patch::apply(kind, Kind::Pod, &once, &patch);
+                let twice = patch::apply(kind, Kind::Pod, once.clone(), &patch);
                 if twice.as_ref().ok() != Some(&once) {
                     return Err(format!("{kind:?}: the second time gives {twice:?}, the first {once}"));
                 }

@@ -60,11 +60,37 @@ fn sent(new: &Value, old: &Value) -> Managers {
     }
 }
 
-/// Owners after `old` became `new`, both as stored. `None`: nobody gave a name, so they are as before.
+/// Parts of a document that are laid aside while it is compared.
+struct Aside {
+    managed: Option<Value>,
+    status: Option<Value>,
+}
+
+impl Aside {
+    /// Takes them out: the owners, and the status if it is not to be owned by this write.
+    fn of(doc: &mut Value, status: bool) -> Aside {
+        let managed = doc.get_mut("metadata").and_then(Value::as_object_mut);
+        let managed = managed.and_then(|meta| meta.remove("managedFields"));
+        let status = doc.as_object_mut().filter(|_| status).and_then(|doc| doc.remove("status"));
+        Aside { managed, status }
+    }
+    /// Puts them back.
+    fn back(self, doc: &mut Value) {
+        if let Some(managed) = self.managed {
+            doc["metadata"]["managedFields"] = managed;
+        }
+        if let Some(status) = self.status {
+            doc["status"] = status;
+        }
+    }
+}
+
+/// Owners after `old` became `new`, both as stored, which are as before when it returns. `None`: nobody gave a name, so they are
+/// those of before.
 pub(super) fn after(
     (request, now, types): (&Request, Instant, Types<'_>),
-    old: &Value,
-    new: &Value,
+    old: &mut Value,
+    new: &mut Value,
     origin: Origin,
 ) -> Option<Managers> {
     if let Origin::Applied(managers) = origin {
@@ -73,28 +99,27 @@ pub(super) fn after(
     let version = version_of(request.kind);
     let writer = writer(request, now, &version, types)?;
     let managers = sent(new, old);
-    // A status is its subresource's to own.
-    let apart = request.subresource.is_none() && request.kind.resource().status;
-    let own = |doc: &Value| match doc.as_object() {
-        Some(map) if apart => Value::Object(
-            map.iter().filter(|(key, _)| *key != "status").map(|(k, v)| (k.clone(), v.clone())).collect(),
-        ),
-        _ => doc.clone(),
-    };
     // What a new object has before anybody fills it in is nobody's.
     let kind = request.kind.stored().resource();
-    let empty = KUBERNETES.kind(&kind.api_version(), kind.name).filter(|_| old == &json!({}));
-    let before = empty.map_or_else(|| own(old), |id| zero(&KUBERNETES, KUBERNETES.shape(id)));
-    Some(apply::update(&before, &own(new), managers, &writer).managers)
+    let is_new = old.as_object().is_some_and(serde_json::Map::is_empty);
+    let empty = KUBERNETES.kind(&kind.api_version(), kind.name).filter(|_| is_new);
+    let empty = empty.map(|id| zero(&KUBERNETES, KUBERNETES.shape(id)));
+    // A status is its subresource's to own.
+    let apart = request.subresource.is_none() && request.kind.resource().status;
+    let aside = (Aside::of(old, apart), Aside::of(new, apart));
+    let managers = apply::managers_after(empty.as_ref().unwrap_or(old), new, managers, &writer);
+    aside.0.back(old);
+    aside.1.back(new);
+    Some(managers)
 }
 
-/// Whether two lists of owners say the same, times apart.
+/// Whether the owners of a document and others are the same, times apart.
 pub(super) fn same(old: &Value, new: &Managers) -> bool {
-    let untimed = |mut managers: Managers| {
-        managers.0.values_mut().for_each(|owned| owned.time = None);
-        managers
+    let old = managers_of(old);
+    let alike = |(a, b): ((&_, &apply::Owned), (&_, &apply::Owned))| {
+        a.0 == b.0 && a.1.fields == b.1.fields && a.1.api_version == b.1.api_version
     };
-    untimed(managers_of(old)) == untimed(new.clone())
+    old.0.len() == new.0.len() && old.0.iter().zip(&new.0).all(alike)
 }
 
 /// As it is kept beside an object.

@@ -118,9 +118,9 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let of_scale = Kind::document("autoscaling", "horizontalpodautoscalers");
     let wanted = match request.verb {
         Verb::Patch(PatchType::StrategicMerge | PatchType::Apply) => {
-            patch::apply(PatchType::Merge, of_scale, &current, &request.body)?
+            patch::apply(PatchType::Merge, of_scale, current.clone(), &request.body)?
         }
-        Verb::Patch(kind) => patch::apply(kind, of_scale, &current, &request.body)?,
+        Verb::Patch(kind) => patch::apply(kind, of_scale, current.clone(), &request.body)?,
         _ => request.body.clone(),
     };
     let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or(json!(0));

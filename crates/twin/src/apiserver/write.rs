@@ -161,10 +161,16 @@ fn set_aside(
     status
 }
 
+/// Whether a document of a typed kind can be read in parts: none of its members has to be there.
+fn is_of_parts(kind: Kind) -> bool {
+    matches!(kind, Kind::Pod | Kind::Job | Kind::Node | Kind::Namespace | Kind::ConfigMap | Kind::Lease)
+}
+
 /// A document without the members that are what is stored already, and those: they need not be read once more.
 fn set_aside_same(kind: Kind, mut body: Value, old: Option<&Value>) -> (Value, Map<String, Value>) {
     let mut same = Map::new();
-    let as_stored = !kind.is_typed() && kind == kind.stored() && !kind.resource().custom;
+    let by_parts = !kind.is_typed() || is_of_parts(kind);
+    let as_stored = by_parts && kind == kind.stored() && !kind.resource().custom;
     if let (true, Some(parts), Some(old)) = (as_stored, body.as_object_mut(), old) {
         let keys: Vec<String> = parts
             .iter()
@@ -187,9 +193,6 @@ fn received(
     let resource = request.kind.resource();
     let (body, kept) = set_aside_same(request.kind, body, old);
     let (mut doc, mut unknown) = decode::read(request.kind, body)?;
-    if let Some(doc) = doc.as_object_mut() {
-        doc.extend(kept);
-    }
     let mut warnings = Vec::new();
     if resource.custom {
         let (schema, preserves) = schema_of(ctx, request.kind).ok_or_else(|| {
@@ -211,6 +214,9 @@ fn received(
         if let Some(owners) = owners {
             meta(&mut doc).insert("managedFields".to_owned(), owners);
         }
+    }
+    if let Some(doc) = doc.as_object_mut() {
+        doc.extend(kept);
     }
     Ok((doc, warnings))
 }
@@ -336,7 +342,7 @@ fn store_new(
     warnings.extend(admitted.map_err(|status| set_aside(ctx.names, &names, (&name, &uid), status))?);
     defaults::apply(kind, &mut doc);
     let types = types_of(ctx, request);
-    let managers = ownership::after((request, ctx.now, types.as_ref()), &json!({}), &doc, origin);
+    let managers = ownership::after((request, ctx.now, types.as_ref()), &mut json!({}), &mut doc, origin);
     let managed = ownership::managed(managers.as_ref());
     let head = meta(&mut doc);
     head.remove("managedFields");
@@ -455,11 +461,11 @@ fn keep_all_but(old: &Value, new: &mut Value, parts: &[&str]) {
 /// What the request makes of the current document as it is shown, and who owns what then.
 fn wanted(
     (request, now, types): (&Request, fleet::Instant, ownership::Types<'_>),
-    shown: &Value,
+    shown: Value,
 ) -> Result<(Value, Origin), Status> {
     match request.verb {
         Verb::Patch(PatchType::Apply) => {
-            let applied = ownership::apply_config((request, now, types), shown, &request.body)?;
+            let applied = ownership::apply_config((request, now, types), &shown, &request.body)?;
             Ok((applied.object, Origin::Applied(applied.managers)))
         }
         Verb::Patch(kind) => Ok((patch::apply(kind, request.kind, shown, &request.body)?, Origin::Written)),
@@ -481,7 +487,7 @@ fn apply_new(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         return Err(Status::conflict(resource, &request.name, &why));
     }
     let types = types_of(ctx, request);
-    let (doc, origin) = wanted((request, ctx.now, types.as_ref()), &Value::Null)?;
+    let (doc, origin) = wanted((request, ctx.now, types.as_ref()), Value::Null)?;
     let (mut doc, warnings) = received(ctx, request, doc, None)?;
     check_name(request, &mut doc)?;
     store_new(ctx, request, doc, warnings, origin)
@@ -531,7 +537,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     }
     let types = types_of(ctx, request);
     let shown = convert::outgoing(request.kind, old.clone());
-    let (new, origin) = wanted((request, ctx.now, types.as_ref()), &shown)?;
+    let (new, origin) = wanted((request, ctx.now, types.as_ref()), shown)?;
     let (mut new, mut warnings) = received(ctx, request, new, Some(&old))?;
     check_name(request, &mut new)?;
     place(resource, &mut new, &request.namespace)?;
@@ -547,7 +553,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     }
     warnings.extend(admission::mutate(ctx, request, &mut new, Some(&old))?);
     defaults::apply(kind, &mut new);
-    let managers = ownership::after((request, ctx.now, types.as_ref()), &old, &new, origin);
+    let managers = ownership::after((request, ctx.now, types.as_ref()), &mut old, &mut new, origin);
     let managed = match &managers {
         Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),
         _ => current.managed.clone(),
@@ -631,7 +637,7 @@ pub(super) fn bind(ctx: &mut Context<'_>, request: &Request) -> Result<Response,
     doc["spec"]["nodeName"] = json!(node);
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": ctx.now.to_rfc3339_seconds()});
     let patch = json!({"status": {"conditions": [condition]}});
-    let doc = patch::apply(PatchType::StrategicMerge, Kind::Pod, &doc, &patch)?;
+    let doc = patch::apply(PatchType::StrategicMerge, Kind::Pod, doc, &patch)?;
     let object = typed(Kind::Pod, doc)?;
     if !request.options.dry_run {
         ctx.objects.put(object);

@@ -170,7 +170,7 @@ fn patched(object: &Json, kind: Kind, patches: Json) -> Result<Json, String> {
             return Ok(object.clone());
         }
     }
-    patch::apply(PatchType::Json, kind, object, &operations)
+    patch::apply(PatchType::Json, kind, object.clone(), &operations)
         .map_err(|why| format!("JSON Patch: {}", why.message))
 }
 

@@ -246,7 +246,7 @@ impl Pass<'_> {
 
     /// The object with a webhook's patch, as it is read from a client.
     fn patched(&self, kind: Kind, doc: &Json, operations: &Json) -> Result<Json, Status> {
-        let patched = patch::apply(PatchType::Json, kind, &in_version(kind, Some(doc)), operations)?;
+        let patched = patch::apply(PatchType::Json, kind, in_version(kind, Some(doc)), operations)?;
         let (mut read, _unknown) = decode::read(kind, patched)?;
         let resource = kind.resource();
         let defined = self.ctx.objects.definition_of(kind);

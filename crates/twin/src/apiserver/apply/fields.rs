@@ -176,6 +176,26 @@ impl Fields {
         self.combine(other, |mine, theirs| mine && !theirs, Fields::difference, |node| Some(node.clone()))
     }
 
+    /// Takes in the members of another.
+    pub fn extend(&mut self, other: Fields) {
+        for (element, node) in other.0 {
+            let mine = self.0.entry(element).or_default();
+            mine.member |= node.member;
+            mine.below.extend(node.below);
+        }
+    }
+    /// Takes out the members of another, as [`Fields::difference`] does.
+    pub fn subtract(&mut self, other: &Fields) {
+        for (element, theirs) in &other.0 {
+            let Some(mine) = self.0.get_mut(element) else { continue };
+            mine.member &= !theirs.member;
+            mine.below.subtract(&theirs.below);
+            if !mine.member && mine.below.is_empty() {
+                self.0.remove(element);
+            }
+        }
+    }
+
     fn combine(
         &self,
         other: &Fields,
@@ -298,6 +318,10 @@ mod tests {
             prop_assert_eq!(a.intersection(&b), b.intersection(&a));
             prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a.clone());
             prop_assert!(a.difference(&b).intersection(&b).is_empty());
+            let (mut less, mut more) = (a.clone(), a.clone());
+            less.subtract(&b);
+            more.extend(b.clone());
+            prop_assert_eq!((less, more), (a.difference(&b), a.union(&b)));
             let members = |set: &Fields| set.paths().len();
             prop_assert_eq!(members(&a.union(&b)) + members(&a.intersection(&b)), members(&a) + members(&b));
         }

@@ -109,25 +109,37 @@ pub(crate) fn stored(schema: &Schema, shape: &Shape, object: Value) -> Value {
 }
 
 /// What comes of writing the whole object, or making it (`live` is then an empty object).
-pub fn update(live: &Value, new: &Value, mut managers: Managers, writer: &Writer<'_>) -> Applied {
-    let at = writer.root();
+pub fn update(live: &Value, new: &Value, managers: Managers, writer: &Writer<'_>) -> Applied {
     let new = unmanaged(new);
-    let comparison = at.compare(&unmanaged(live), &new);
+    let managers = managers_after(&unmanaged(live), &new, managers, writer);
+    Applied { object: new, managers }
+}
+
+/// The managers after that, of documents without `managedFields`.
+pub(super) fn managers_after(
+    live: &Value,
+    new: &Value,
+    mut managers: Managers,
+    writer: &Writer<'_>,
+) -> Managers {
+    let Comparison { modified: mut took, added, removed } = writer.root().compare(live, new);
     let me = writer.id(Operation::Update);
-    let took = strip_servers(comparison.modified.union(&comparison.added));
-    for (_, owned) in managers.0.iter_mut().filter(|(manager, _)| **manager != me) {
-        owned.fields = owned.fields.difference(&took).difference(&comparison.removed);
-    }
-    if let Some(mine) = managers.0.get_mut(&me) {
-        mine.fields = mine.fields.difference(&comparison.removed);
+    took.extend(added);
+    let took = strip_servers(took);
+    for (manager, owned) in &mut managers.0 {
+        if *manager != me {
+            owned.fields.subtract(&took);
+        }
+        owned.fields.subtract(&removed);
     }
     if !took.is_empty() {
-        let before = managers.0.get(&me).map(|owned| owned.fields.clone()).unwrap_or_default();
-        managers.0.insert(me, writer.owned(before.union(&took)));
+        let mut fields = managers.0.remove(&me).map(|owned| owned.fields).unwrap_or_default();
+        fields.extend(took);
+        managers.0.insert(me, writer.owned(fields));
     }
     managers.drop_empty();
     cap(&mut managers);
-    Applied { object: new, managers }
+    managers
 }
 
 /// Joins the oldest managers that update where there are too many.

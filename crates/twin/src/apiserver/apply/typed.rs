@@ -281,6 +281,10 @@ impl<'a> At<'a> {
     }
 
     fn compare_at(self, old: Option<&Value>, new: Option<&Value>, path: &mut Path, found: &mut Comparison) {
+        // Most of a document is as it was: nothing below needs to be named.
+        if old.is_some() && old == new {
+            return;
+        }
         if self.descend(old, new, path, found) {
             if old.is_none() {
                 found.added.insert(path);

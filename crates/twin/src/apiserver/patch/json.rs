@@ -21,7 +21,7 @@ fn refused(why: &str) -> Status {
 }
 
 /// Applies the operations in order.
-pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, Status> {
+pub(super) fn apply(mut doc: Value, patch: &Value) -> Result<Value, Status> {
     let operations: json_patch::Patch =
         serde_json::from_value(patch.clone()).map_err(|e| Status::bad_request(format!("json patch: {e}")))?;
     if operations.0.len() > OPERATIONS_MAX {
@@ -35,7 +35,6 @@ pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, Status> {
     if copies > COPIES_MAX {
         return Err(refused(&format!("{copies} copy operations, expected at most {COPIES_MAX}")));
     }
-    let mut doc = current.clone();
     for operation in &operations.0 {
         step(&mut doc, operation)?;
         if matches!(operation, PatchOperation::Copy(_)) && doc.to_string().len() > 2 * OBJECT_BYTES_MAX {

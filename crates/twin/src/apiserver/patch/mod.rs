@@ -16,16 +16,15 @@ use serde_json::{Map, Value};
 const DEPTH_MAX: usize = 128;
 
 /// Applies `patch` to `current`, a document of `kind`: strategic merges need to know which lists a kind has.
-pub fn apply(patch_type: PatchType, kind: Kind, current: &Value, patch: &Value) -> Result<Value, Status> {
+pub fn apply(patch_type: PatchType, kind: Kind, mut current: Value, patch: &Value) -> Result<Value, Status> {
     match patch_type {
         PatchType::Json => json::apply(current, patch),
         PatchType::Merge => {
             if !patch.is_object() {
                 return Err(Status::bad_request("a merge patch must be an object"));
             }
-            let mut doc = current.clone();
-            merge(&mut doc, patch, 0)?;
-            Ok(doc)
+            merge(&mut current, patch, 0)?;
+            Ok(current)
         }
         PatchType::StrategicMerge => {
             let resource = kind.resource();

@@ -70,12 +70,12 @@ fn wrong(message: impl Into<String>) -> Status {
 }
 
 /// Applies a strategic merge patch to a document of the type `of`.
-pub(super) fn apply(of: TypeId, current: &Value, patch: &Value) -> Result<Value, Status> {
+pub(super) fn apply(of: TypeId, current: Value, patch: &Value) -> Result<Value, Status> {
     let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
         return Err(wrong("a strategic merge patch must be an object"));
     };
     let shape = KUBERNETES.shape(of);
-    Ok(Value::Object(Merging.map(current.clone(), patch.clone(), Some(shape), 0)?))
+    Ok(Value::Object(Merging.map(current, patch.clone(), Some(shape), 0)?))
 }
 
 struct Merging;
