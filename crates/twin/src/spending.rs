@@ -3,6 +3,7 @@
 //! Amounts are counted by [`crate::physics`] and `controllers::traffic`, prices are the fleet's. Invariant: the whole is the
 //! sum of its parts, to the last unit.
 
+use crate::controllers::Place;
 use fleet::Money;
 use fleet::tariff::Tariffs;
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ impl Spending {
         tariffs: &Tariffs,
         machines: Money,
         disks: BTreeMap<Arc<str>, i128>,
-        crossed: Vec<((Arc<str>, Arc<str>), i128)>,
+        crossed: BTreeMap<Place, i128>,
     ) -> Spending {
         let disks = disks.into_iter().map(|(class, byte_nanos)| {
             let cost = tariffs.disks(&class, byte_nanos);

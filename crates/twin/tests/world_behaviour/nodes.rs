@@ -52,20 +52,18 @@ fn what_kubelets_do_by_themselves_is_saved_with_the_world() {
         create(&mut world, Kind::Pod, pod("one", json!({"containers": asks("600m")})));
         create(&mut world, Kind::Pod, pod("two", json!({"containers": asks("600m")})));
         let critical = json!({"containers": asks("1200m"), "priorityClassName": "system-node-critical"});
-        let steps: [(i64, &dyn Fn(&mut World)); 4] = [
-            (20, &|world| create(world, Kind::Pod, pod("agent", critical.clone()))),
-            (40, &|world| {
-                let mut gone =
-                    request(Verb::Delete, Kind::Pod, json!({"metadata": {"name": "own-kr-general-1"}}));
-                (gone.namespace, gone.body) = ("kube-system".to_owned(), Value::Null);
-                world.request(&kr(), &gone).unwrap();
-            }),
-            (50, &|world| world.set_node(&kr(), &node(1), NodeChange::ShutDown).unwrap()),
-            (150, &|world| world.set_node(&kr(), &node(1), NodeChange::Start).unwrap()),
-        ];
         for second in 0..200 {
-            for (_, step) in steps.iter().filter(|(at, _)| *at == second) {
-                step(&mut world);
+            match second {
+                20 => create(&mut world, Kind::Pod, pod("agent", critical.clone())),
+                40 => {
+                    let mut gone =
+                        request(Verb::Delete, Kind::Pod, json!({"metadata": {"name": "own-kr-general-1"}}));
+                    (gone.namespace, gone.body) = ("kube-system".to_owned(), Value::Null);
+                    world.request(&kr(), &gone).unwrap();
+                }
+                50 => world.set_node(&kr(), &node(1), NodeChange::ShutDown).unwrap(),
+                150 => world.set_node(&kr(), &node(1), NodeChange::Start).unwrap(),
+                _ => {}
             }
             world.advance_to(start() + Span::from_seconds(second) + Span::from_millis(500));
             if save {

@@ -270,7 +270,7 @@ impl Karpenter {
     }
     /// What keeps a node from being disrupted at all.
     fn blocked(&self, cx: &Cx<'_>, cloud: &Cloud, scene: &Scene<'_>, name: &Arc<str>) -> Option<String> {
-        let Some(claim) = self.claims.get(name) else { return None };
+        let claim = self.claims.get(name)?;
         let Some(node) = cx.node(name) else {
             return Some("Nodeclaim does not have an associated node".to_owned());
         };

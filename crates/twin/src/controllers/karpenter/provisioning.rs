@@ -11,10 +11,10 @@ use super::pods::is_provisionable;
 use super::scene::Scene;
 use super::{Karpenter, SOURCE, Said, about_claim, about_pool, say_of, termination};
 use crate::cloud::{Cloud, Stage};
-use crate::controllers::Cx;
 use crate::controllers::evictor::tell;
 use crate::controllers::node::{is_ready, taints};
 use crate::controllers::scheduler::Scheduler;
+use crate::controllers::{Cx, Place};
 use fleet::karpenter::Reason;
 use fleet::{Instant, Span};
 use serde::{Deserialize, Serialize};
@@ -318,5 +318,5 @@ struct Wanted {
     pool: String,
     options: Vec<String>,
     zone: String,
-    pods: Vec<(Arc<str>, (Arc<str>, Arc<str>))>,
+    pods: Vec<(Arc<str>, Place)>,
 }

@@ -180,8 +180,8 @@ impl Termination {
         let of_node = |doc: &&crate::object::Document| {
             doc.body.get("spec").and_then(|spec| spec.get("nodeName")).is_some_and(|name| name == node)
         };
-        let attached = cx.objects.list(kind, None).filter_map(|stored| stored.object.as_document());
-        attached.filter(of_node).next().is_none()
+        let mut attached = cx.objects.list(kind, None).filter_map(|stored| stored.object.as_document());
+        !attached.any(|doc| of_node(&doc))
     }
 }
 

@@ -32,7 +32,7 @@ fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 }
 
 /// The uid by which the kubelet knows a static pod: the hash of its manifest. Other pods have that of their object.
-pub(super) fn uid_of<'a>(pod: &'a Pod, is_static: bool) -> &'a str {
+pub(super) fn uid_of(pod: &Pod, is_static: bool) -> &str {
     let own = if is_static { annotation(pod, HASH) } else { None };
     own.or(pod.metadata.uid.as_deref()).unwrap_or_default()
 }

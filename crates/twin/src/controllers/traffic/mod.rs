@@ -321,8 +321,8 @@ impl Traffic {
         news
     }
     /// Bytes that went from one zone to another so far, by namespace and name of the Service. Looking changes nothing.
-    pub(crate) fn crossed(&self, now: Instant) -> Vec<((Arc<str>, Arc<str>), i128)> {
-        let mut all: BTreeMap<(Arc<str>, Arc<str>), i128> = BTreeMap::new();
+    pub(crate) fn crossed(&self, now: Instant) -> BTreeMap<Place, i128> {
+        let mut all: BTreeMap<Place, i128> = BTreeMap::new();
         for (namespace, services) in &self.past {
             all.extend(services.iter().map(|(name, bytes)| ((namespace.clone(), name.clone()), *bytes)));
         }
@@ -335,7 +335,7 @@ impl Traffic {
                 *all.entry((namespace.clone(), name.clone())).or_default() += crossing.bytes();
             }
         }
-        all.into_iter().collect()
+        all
     }
     /// All Services to which requests come, as of `now`. Looking changes nothing.
     pub(crate) fn view(&self, now: Instant) -> Vec<ServiceTraffic> {
