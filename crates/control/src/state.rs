@@ -264,6 +264,8 @@ impl Control {
                     let before = c.signal.as_ref();
                     before.is_none_or(|before| says_more(&before.forecast, &signal.forecast, now))
                 });
+                // Jobs that ended before anything was known of their zone have had no line of the ledger yet.
+                let first = self.clusters.values().any(|c| c.facts.grid_zone == zone && c.signal.is_none());
                 let mut corrected = false;
                 // What flowed up to now was counted under the old series, in `keep_books`.
                 for c in self.clusters.values_mut().filter(|c| c.facts.grid_zone == zone) {
@@ -272,6 +274,9 @@ impl Control {
                 }
                 if corrected {
                     self.correct(&zone);
+                }
+                if first {
+                    self.look_at_all();
                 }
                 self.want(if news { Haste::Prompt } else { Haste::Regular });
             }

@@ -415,6 +415,19 @@ fn late_warnings(driver: &TwinDriver) -> Vec<String> {
 }
 
 #[test]
+fn what_ended_before_any_signal_came_is_accounted_when_one_does() {
+    let mut driver = driver();
+    driver.begin();
+    create(&mut driver, "kr", job("early", "10m", "30m", &[]));
+    driver.run_until(hours(2));
+    assert!(driver.ledger.is_empty(), "nobody knows what it emitted");
+    tell(&mut driver, "KR", &[400.0]);
+    tell(&mut driver, "JP-TK", &[500.0]);
+    driver.run_until(hours(3));
+    assert_eq!(driver.ledger.len(), 1);
+}
+
+#[test]
 fn a_job_that_has_just_ended_in_time_is_not_named_late() {
     let mut driver = driver();
     tell(&mut driver, "KR", &[400.0]);

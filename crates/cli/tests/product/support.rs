@@ -109,13 +109,23 @@ impl Product {
 
     /// Waits until `done` says so.
     pub async fn until<F: AsyncFn() -> bool>(&self, what: &str, done: F) {
+        self.until_or(what, done, async || String::new()).await;
+    }
+
+    /// The same; `else_say` tells more where it does not come about.
+    pub async fn until_or<F: AsyncFn() -> bool, S: AsyncFn() -> String>(
+        &self,
+        what: &str,
+        done: F,
+        else_say: S,
+    ) {
         for _ in 0..TRIES {
             if done().await {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        panic!("{what} did not come about: {}", self.log());
+        panic!("{what} did not come about: {}{}", self.log(), else_say().await);
     }
 }
 
