@@ -335,8 +335,12 @@ impl Control {
         self.clusters.values().filter_map(|cluster| cluster.running_hour(now)).collect()
     }
 
-    /// A zone's past is known anew: lines it makes others are written again.
-    pub(crate) fn correct(&mut self, zone: &GridZone) {
+    /// A zone's past is known anew: lines it makes others are written again. When it is known for the first time, Jobs
+    /// that have ended already get theirs.
+    pub(crate) fn correct(&mut self, zone: &GridZone, first: bool) {
+        if first {
+            self.look_at_all();
+        }
         let now = self.now;
         let mut lines = Vec::new();
         for cluster in self.clusters.values_mut().filter(|c| c.facts.grid_zone == *zone) {

@@ -264,7 +264,6 @@ impl Control {
                     let before = c.signal.as_ref();
                     before.is_none_or(|before| says_more(&before.forecast, &signal.forecast, now))
                 });
-                // Jobs that ended before anything was known of their zone have had no line of the ledger yet.
                 let first = self.clusters.values().any(|c| c.facts.grid_zone == zone && c.signal.is_none());
                 let mut corrected = false;
                 // What flowed up to now was counted under the old series, in `keep_books`.
@@ -273,10 +272,7 @@ impl Control {
                     c.set_signal(signal.clone());
                 }
                 if corrected {
-                    self.correct(&zone);
-                }
-                if first {
-                    self.look_at_all();
+                    self.correct(&zone, first);
                 }
                 self.want(if news { Haste::Prompt } else { Haste::Regular });
             }
