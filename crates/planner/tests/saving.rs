@@ -83,6 +83,27 @@ fn slack_saves_nothing_where_nothing_may_wait_or_can_be_moved() {
 }
 
 #[test]
+fn an_hour_more_leaves_as_much_undone_as_it_says() {
+    let hour = |of: i64| Span::HOUR.scaled(of, 1);
+    let mut cut = due(job("cut", 0, 4.0, 5.0), at(3, 0));
+    cut.may_be_cut = true;
+    // The clean cluster is taken until 01:00, the dirty one from 03:00 on: two of higher priority.
+    let mut early = due(job("early", 0, 1.0, 5.0), at(1, 0));
+    let mut late = due(job("late", 0, 3.0, 5.0), at(6, 0));
+    (early.priority, early.allowed) = (2, Some(vec![cluster_id(1)]));
+    (late.priority, late.allowed, late.release) = (2, Some(vec![cluster_id(0)]), at(3, 0));
+    let clusters = vec![cluster(0, 1, &[500.0]), cluster(1, 1, &[100.0])];
+    let s = snapshot(at(0, 0), clusters, vec![cut.clone(), early, late]);
+    let (schedule, found) = asked(&s, &policy(PolicyKind::Optimal), &cut);
+    let chosen = schedule.get(&cut.key).unwrap();
+    assert_eq!((&chosen.cluster, chosen.undone), (&cluster_id(0), hour(1)));
+    let slack = found.iter().find(|saving| matches!(saving.change, Change::Slack { .. }));
+    let instead = slack.and_then(|saving| saving.instead.as_ref()).unwrap();
+    assert_eq!((&instead.cluster, instead.start(), instead.end()), (&cluster_id(1), at(1, 0), at(4, 0)));
+    assert_eq!(instead.undone, hour(1));
+}
+
+#[test]
 fn a_forbidden_clean_cluster_would_save() {
     let mut wanted = due(job("train", 0, 1.0, 2.0), at(12, 0));
     wanted.allowed = Some(vec![cluster_id(0)]);

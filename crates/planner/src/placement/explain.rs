@@ -191,7 +191,7 @@ fn options(
             excluded.push(Exclusion { cluster: cluster.id.clone(), limit: why });
         }
         for place in places {
-            let assignment = model.placed(job, workload, &place);
+            let assignment = model.placed(&model.modes[job], workload, &place);
             found.push((model.problem.value(item, &place), Alternative::from(&assignment)));
         }
     }

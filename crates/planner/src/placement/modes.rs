@@ -180,10 +180,10 @@ impl Model<'_> {
         Ok(sites)
     }
 
-    /// A Job of the problem at a place, as people read it.
-    pub(crate) fn placed(&self, job: usize, workload: &Workload, place: &Place) -> Assignment {
+    /// A Job of the problem, which may run in these modes, at a place, as people read it.
+    pub(crate) fn placed(&self, modes: &[Mode], workload: &Workload, place: &Place) -> Assignment {
         let runs = self.intervals(place);
-        match self.modes.get(job).and_then(|modes| modes.get(usize::from(place.mode))) {
+        match modes.get(usize::from(place.mode)) {
             Some(mode) => {
                 let assignment = self.assignment(&mode.of(workload), place.cluster, runs);
                 Assignment { undone: mode.undone, ..assignment }

@@ -16,6 +16,7 @@
 use super::explain::{Alternative, clock, others, places_in};
 use super::limit::{Limit, limit};
 use super::model::Model;
+use super::modes::Mode;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, RESOURCES, Value};
 use super::schedule::{Assignment, Schedule};
@@ -143,9 +144,10 @@ impl Asked<'_> {
         let deadline = workload.deadline? + SLACK;
         let later = Workload { deadline: Some(deadline), ..workload.clone() };
         let instead = match self.room {
-            Some((job, room)) if deadline < self.horizon() => {
-                let item = self.model.item(&later, self.policy).ok()?.0;
-                place(self.model, room, (job, &item), &later)?
+            Some((_, room)) if deadline < self.horizon() => {
+                // How much is left undone hangs on the deadline.
+                let (item, modes) = self.model.item(&later, self.policy).ok()?;
+                place(self.model, room, (&item, &modes), &later)?
             }
             _ => self.beyond(&later)?,
         };
@@ -160,7 +162,7 @@ impl Asked<'_> {
         let model = Model::new(&changed, self.policy, None);
         let job = model.jobs.iter().position(|index| *index == self.index)?;
         let state = others(&model, self.schedule, job);
-        place(&model, &state.room, (job, &model.problem.jobs[job]), later)
+        place(&model, &state.room, (&model.problem.jobs[job], &model.modes[job]), later)
     }
 
     /// End of the model's last slot.
@@ -199,7 +201,7 @@ impl Asked<'_> {
             for (mode, other) in item.others.iter_mut().enumerate() {
                 shaped(mode + 1).iter().for_each(|workload| only(other, workload));
             }
-            let instead = place(model, room, (job, &item), workload);
+            let instead = place(model, room, (&item, &model.modes[job]), workload);
             found.extend(instead.and_then(|instead| self.saving(change, &what, instead)));
         }
         found
@@ -263,11 +265,11 @@ impl Asked<'_> {
     }
 }
 
-/// The best place of a job (its index in the model, and what it may do) in the room left.
+/// The best place of a job (what it may do, in which modes) in the room left.
 fn place(
     model: &Model<'_>,
     room: &[Amounts],
-    (index, job): (usize, &Job),
+    (job, modes): (&Job, &[Mode]),
     workload: &Workload,
 ) -> Option<Assignment> {
     let problem = &model.problem;
@@ -275,7 +277,7 @@ fn place(
     let places = (0..problem.clusters).flat_map(open).flat_map(|(mode, c)| places_in(problem, room, mode, c));
     let valued = places.map(|place| (problem.value(job, &place), place));
     let best = valued.min_by(|a: &(Value, Place), b| a.0.rank(&b.0))?.1;
-    Some(model.placed(index, workload, &best))
+    Some(model.placed(modes, workload, &best))
 }
 
 /// `3.20 g CO2e and 0.01 in money`, `3.20 g CO2e for 0.01 more in money`.

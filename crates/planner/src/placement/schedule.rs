@@ -199,7 +199,7 @@ pub(super) fn assemble(model: Model<'_>, policy: &Policy, solution: &Solution) -
     for (job, (index, place)) in model.jobs.iter().zip(&solution.places).enumerate() {
         let workload = &snapshot.workloads[*index];
         match place {
-            Some(place) => assignments.push(model.placed(job, workload, place)),
+            Some(place) => assignments.push(model.placed(&model.modes[job], workload, place)),
             None => {
                 let days = super::model::HORIZON_MAX.as_seconds() / 86_400;
                 let reason = format!("no room for it in any allowed cluster within {days} days");
