@@ -10,6 +10,7 @@ mod options;
 mod progress;
 mod report;
 mod table;
+mod threads;
 
 use std::process::ExitCode;
 

@@ -7,15 +7,12 @@
 use crate::format;
 use crate::options::{Common, Seeds, Simulate};
 use crate::progress;
+use crate::threads;
 use serde::Serialize;
 use server::campaign::{self, Outcome};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most threads.
-const THREADS_MAX: u64 = 256;
 /// Failures that a table shows.
 const SHOWN_MAX: usize = 20;
 
@@ -98,37 +95,24 @@ fn told(failure: &Failure) -> String {
 }
 
 /// Plays all seeds.
-fn play(seeds: Seeds, threads: u64, quiet: bool) -> Campaign {
+fn play(seeds: Seeds, on: Option<usize>, quiet: bool) -> Campaign {
     let (from, to) = (seeds.from, seeds.to);
     let tell = to - from == 1;
     let bar = progress::bar(quiet, &format!("{} seeds", to - from), to - from);
-    let next = AtomicU64::new(from);
-    let all: Mutex<Vec<(u64, Played)>> = Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= to {
-                return;
-            }
-            let own = played(seed, || campaign::play(seed, tell));
-            if let (Some(failure), false) = (&own.1, quiet) {
-                // At once: a campaign may take long.
-                bar.suspend(|| eprintln!("{}", told(failure)));
-            }
-            bar.inc(1);
-            all.lock().expect("nothing panics while it is held").push((seed, own));
+    let count = usize::try_from(to - from).unwrap_or(usize::MAX);
+    let all: Vec<Played> = threads::each(count, on, |at| {
+        let seed = from + at as u64;
+        let own = played(seed, || campaign::play(seed, tell));
+        if let (Some(failure), false) = (&own.1, quiet) {
+            // At once: a campaign may take long.
+            bar.suspend(|| eprintln!("{}", told(failure)));
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, (to - from).min(THREADS_MAX)) {
-            scope.spawn(work);
-        }
+        bar.inc(1);
+        own
     });
     bar.finish_and_clear();
-    let mut all = all.into_inner().unwrap_or_default();
-    all.sort_by_key(|(seed, _)| *seed);
     let (mut seeds, mut failures) = (Vec::new(), Vec::new());
-    for (_, (own, failure)) in all {
+    for (own, failure) in all {
         seeds.extend(own);
         failures.extend(failure);
     }
@@ -154,8 +138,7 @@ fn table(campaign: &Campaign) -> String {
 /// Exit status 1: a seed failed.
 pub fn run(common: &Common, options: &Simulate) -> anyhow::Result<ExitCode> {
     let Some(seeds) = options.campaign else { anyhow::bail!("--campaign: expected seeds, such as 0..1000") };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.map_or(cores as u64, u64::from);
+    let threads = options.threads.and_then(|threads| usize::try_from(threads).ok());
     let campaign = play(seeds, threads, common.quiet);
     format::show(common.print(), &campaign, |_| table(&campaign))?;
     Ok(if campaign.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -196,7 +179,7 @@ mod tests {
     #[test]
     fn threads_change_nothing() {
         let of = |threads| {
-            serde_json::to_value(play(Seeds { from: 0, to: 3 }, threads, true)).expect("it is JSON")
+            serde_json::to_value(play(Seeds { from: 0, to: 3 }, Some(threads), true)).expect("it is JSON")
         };
         assert_eq!(of(1), of(3));
     }

@@ -8,6 +8,7 @@ use crate::options::{Common, Simulate};
 use crate::progress;
 use crate::report::{self, Cell, Grid};
 use crate::table::{Align, Table, fitted};
+use crate::threads;
 use anyhow::{Context, ensure};
 use control::compare::{self, Compared, Difference, Measure, Verdict};
 use fleet::quantity::significant;
@@ -15,15 +16,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use server::scenario::{self, Change, Report, Scenario};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most runs: variants times seeds.
 const RUNS_MAX: usize = 1000;
 /// Letters of a variant's name in a table that is not wide.
 const NAME_MAX: usize = 44;
-/// Most threads.
-const THREADS_MAX: usize = 256;
 
 /// One way the scenario may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,39 +91,26 @@ fn variants(stated: &[String], seeds: usize) -> anyhow::Result<Vec<Variant>> {
 }
 
 /// Plays all, and gives what each came to, by variant and seed, and the report of each variant's first seed.
-fn play(all: &[Scenario], seeds: usize, threads: usize, quiet: bool) -> (Vec<Vec<Measures>>, Vec<Report>) {
+fn play(all: &[Scenario], seeds: usize, on: Option<usize>, quiet: bool) -> (Vec<Vec<Measures>>, Vec<Report>) {
     let seconds = all.first().map_or(0, |own| own.length().as_seconds().max(0) as u64);
     let runs = all.len() * seeds;
     let bar = progress::bar(quiet, &format!("{runs} runs"), seconds * runs as u64);
-    let next = AtomicUsize::new(0);
-    let done: Vec<Mutex<Option<Played>>> = (0..runs).map(|_| Mutex::new(None)).collect();
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(place) = done.get(at) else { return };
-            let (variant, seed) = (at / seeds, at % seeds);
-            let mut own = all[variant].clone();
-            own.seed = own.seed.wrapping_add(seed as u64);
-            let mut told = 0;
-            let report = scenario::run_with(&own, &mut |since| {
-                let now = since.as_seconds().max(0) as u64;
-                bar.inc(now.saturating_sub(told));
-                told = now;
-            });
-            let measures = Measure::ALL.map(|measure| measure.of(&report));
-            *place.lock().expect("nothing panics while it is held") =
-                Some((measures, (seed == 0).then_some(report)));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, runs.clamp(1, THREADS_MAX)) {
-            scope.spawn(work);
-        }
+    let done: Vec<Played> = threads::each(runs, on, |at| {
+        let (variant, seed) = (at / seeds, at % seeds);
+        let mut own = all[variant].clone();
+        own.seed = own.seed.wrapping_add(seed as u64);
+        let mut told = 0;
+        let report = scenario::run_with(&own, &mut |since| {
+            let now = since.as_seconds().max(0) as u64;
+            bar.inc(now.saturating_sub(told));
+            told = now;
+        });
+        let measures = Measure::ALL.map(|measure| measure.of(&report));
+        (measures, (seed == 0).then_some(report))
     });
     bar.finish_and_clear();
     let (mut measures, mut reports) = (vec![Vec::with_capacity(seeds); all.len()], Vec::new());
-    for (at, place) in done.into_iter().enumerate() {
-        let Some((own, report)) = place.into_inner().ok().flatten() else { continue };
+    for (at, (own, report)) in done.into_iter().enumerate() {
         measures[at / seeds].push(own);
         reports.extend(report);
     }
@@ -344,8 +328,7 @@ pub fn run(common: &Common, options: &Simulate, file: &std::path::Path) -> anyho
         let read = super::scenario::read(file, &text, &variant.changes, options);
         all.push(read.with_context(|| file.display().to_string())?);
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.and_then(|threads| usize::try_from(threads).ok()).unwrap_or(cores);
+    let threads = options.threads.and_then(|threads| usize::try_from(threads).ok());
     let (runs, reports) = play(&all, seeds, threads, common.quiet);
     let compared = compare::compare(&runs);
     let Some(first) = all.first() else { anyhow::bail!("no variant") };
