@@ -81,6 +81,18 @@ impl Cx<'_> {
     pub(crate) fn warning(&mut self, about: &About<'_>, source: Source<'_>, reason: &str, message: String) {
         self.event(about, source, ("Warning", reason), message);
     }
+    /// Records an Event of a type (`Normal`, `Warning`) about an object, by kind, namespace and name, if it is there.
+    pub(crate) fn tell(
+        &mut self,
+        (kind, namespace, name): (Kind, &str, &str),
+        source: Source<'_>,
+        what: (&str, &str),
+        message: String,
+    ) {
+        if let Some(stored) = self.objects.get(kind, namespace, name).cloned() {
+            self.event(&About::new(&stored.object), source, what, message);
+        }
+    }
     fn event(
         &mut self,
         about: &About<'_>,

@@ -25,6 +25,7 @@ pub(crate) mod job;
 pub(crate) mod karpenter;
 pub(crate) mod kubelet;
 pub(crate) mod kubernetesservice;
+pub(crate) mod log;
 pub mod messages;
 pub(crate) mod namespace;
 pub(crate) mod node;

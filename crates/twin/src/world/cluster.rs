@@ -467,8 +467,10 @@ impl Cluster {
     pub(super) fn autoscaler_log(&self, since: Instant) -> Vec<(Instant, String)> {
         let named = |component: &str, (at, line): &(Instant, String)| (*at, format!("{component}: {line}"));
         let autoscaler =
-            self.controllers.clusterautoscaler.said(since).map(|own| named("cluster-autoscaler", own));
-        autoscaler.chain(self.controllers.karpenter.said(since).map(|own| named("karpenter", own))).collect()
+            self.controllers.clusterautoscaler.said.since(since).map(|own| named("cluster-autoscaler", own));
+        autoscaler
+            .chain(self.controllers.karpenter.said.since(since).map(|own| named("karpenter", own)))
+            .collect()
     }
     #[cfg(test)]
     pub(super) fn look_every_time(&mut self) {

@@ -160,20 +160,23 @@ impl Fields {
     /// Members of either.
     pub fn union(&self, other: &Fields) -> Fields {
         let mut all = self.clone();
-        for (element, node) in &other.0 {
-            let mine = all.0.entry(element.clone()).or_default();
-            mine.member |= node.member;
-            mine.below = mine.below.union(&node.below);
-        }
+        all.extend(other.clone());
         all
     }
     /// Members of both.
     pub fn intersection(&self, other: &Fields) -> Fields {
-        self.combine(other, |mine, theirs| mine && theirs, Fields::intersection, |_| None)
+        let node = |(element, mine): (&Element, &Node)| {
+            let theirs = other.0.get(element)?;
+            let (member, below) = (mine.member && theirs.member, mine.below.intersection(&theirs.below));
+            (member || !below.is_empty()).then(|| (element.clone(), Node { member, below }))
+        };
+        Fields(self.0.iter().filter_map(node).collect())
     }
     /// Members of this one alone. Taking out a member takes out nothing below it.
     pub fn difference(&self, other: &Fields) -> Fields {
-        self.combine(other, |mine, theirs| mine && !theirs, Fields::difference, |node| Some(node.clone()))
+        let mut left = self.clone();
+        left.subtract(other);
+        left
     }
 
     /// Takes in the members of another.
@@ -194,26 +197,6 @@ impl Fields {
                 self.0.remove(element);
             }
         }
-    }
-
-    fn combine(
-        &self,
-        other: &Fields,
-        member: impl Fn(bool, bool) -> bool,
-        below: impl Fn(&Fields, &Fields) -> Fields,
-        alone: impl Fn(&Node) -> Option<Node>,
-    ) -> Fields {
-        let node = |(element, mine): (&Element, &Node)| {
-            let both = match other.0.get(element) {
-                None => alone(mine)?,
-                Some(theirs) => Node {
-                    member: member(mine.member, theirs.member),
-                    below: below(&mine.below, &theirs.below),
-                },
-            };
-            (both.member || !both.below.is_empty()).then(|| (element.clone(), both))
-        };
-        Fields(self.0.iter().filter_map(node).collect())
     }
 
     /// The same with each branch changed: `change` is given an element, whether it is a member, and what is below

@@ -9,7 +9,6 @@ use super::template::{CANDIDATE, TO_BE_DELETED};
 use super::{SOURCE, about_status};
 use crate::cloud::Cloud;
 use crate::controllers::Cx;
-use crate::controllers::events::About;
 use crate::controllers::evictor::{Emptying, Progress, Ways, tell};
 use crate::controllers::node::taints;
 use crate::kind::Kind;
@@ -82,12 +81,8 @@ pub(super) fn mark(cx: &mut Cx<'_>, name: &str, unneeded: bool) {
 }
 
 fn say_of_node(cx: &mut Cx<'_>, name: &str, warning: bool, reason: &str, message: &str) {
-    let Some(stored) = cx.objects.get(Kind::Node, "", name).cloned() else { return };
-    let about = About::new(&stored.object);
-    match warning {
-        true => cx.warning(&about, SOURCE, reason, message.to_owned()),
-        false => cx.normal(&about, SOURCE, reason, message.to_owned()),
-    }
+    let kind = if warning { "Warning" } else { "Normal" };
+    cx.tell((Kind::Node, "", name), SOURCE, (kind, reason), message.to_owned());
 }
 
 /// Begins to take a node away.

@@ -21,6 +21,7 @@ mod template;
 mod tests;
 
 use super::events::{About, Source};
+use super::log::Log;
 use super::node::is_ready;
 use super::podcontrol::condition;
 use super::scheduler::{Scheduler, Simulation};
@@ -58,8 +59,6 @@ const UNREADY_PERCENT: u32 = 45;
 const STARTUP: Span = Span::from_seconds(900);
 /// What is to be seen at an instant, and not only after it, is waited for from just before.
 const INSTANT: Span = Span::from_nanos(1);
-/// Most lines it keeps of what it said.
-const SAID_MAX: usize = 200;
 
 /// The controller's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -84,8 +83,8 @@ pub(crate) struct ClusterAutoscaler {
     told: BTreeMap<Arc<str>, String>,
     draw: Option<Stream>,
     status: Status,
-    /// What it would have logged of nodes that stay, oldest first.
-    said: std::collections::VecDeque<(Instant, String)>,
+    /// What it would have logged of nodes that stay.
+    pub(crate) said: Log,
     /// When it last ran; of several runs at an instant only the first looks.
     #[serde(default)]
     ran_at: Option<Instant>,
@@ -93,12 +92,8 @@ pub(crate) struct ClusterAutoscaler {
 
 /// Says something of the whole, where the real one does: about its ConfigMap.
 fn about_status(cx: &mut Cx<'_>, reason: &str, message: String, warning: bool) {
-    let Some(stored) = cx.objects.get(Kind::ConfigMap, NAMESPACE, STATUS).cloned() else { return };
-    let about = About::new(&stored.object);
-    match warning {
-        true => cx.warning(&about, SOURCE, reason, message),
-        false => cx.normal(&about, SOURCE, reason, message),
-    }
+    let kind = if warning { "Warning" } else { "Normal" };
+    cx.tell((Kind::ConfigMap, NAMESPACE, STATUS), SOURCE, (kind, reason), message);
 }
 
 fn settings(cx: &Cx<'_>) -> Autoscaler {
@@ -152,10 +147,6 @@ impl ClusterAutoscaler {
         if self.armed == Some(cx.now) {
             self.armed = None;
         }
-    }
-    /// What it would have logged since an instant of nodes that stay.
-    pub(crate) fn said(&self, since: Instant) -> impl Iterator<Item = &(Instant, String)> {
-        self.said.iter().filter(move |(at, _)| *at >= since)
     }
     #[cfg(test)]
     fn every(&self) -> bool {
@@ -453,11 +444,8 @@ impl ClusterAutoscaler {
     fn tell_reasons(&mut self, now: Instant, before: &BTreeMap<Arc<str>, String>) {
         for (node, why) in &self.planner.reasons {
             if before.get(node) != Some(why) {
-                self.said.push_back((now, format!("node {node} cannot be removed: {why}")));
+                self.said.push(now, format!("node {node} cannot be removed: {why}"));
             }
-        }
-        while self.said.len() > SAID_MAX {
-            self.said.pop_front();
         }
     }
 }

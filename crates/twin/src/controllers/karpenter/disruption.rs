@@ -150,7 +150,7 @@ impl Karpenter {
         let savings = validation.savings;
         for (node, told) in validation.nodes.iter().zip(&validation.told) {
             let message = format!("Consolidation rejected: {told}, reason: {why} (savings: ${savings:.2})");
-            say_of(cx, node, (false, "ConsolidationRejected"), message);
+            say_of(cx, node, ("Normal", "ConsolidationRejected"), message);
         }
     }
     /// Whether a plan still holds; else what has changed, as the real one's metric names it.
@@ -311,7 +311,7 @@ impl Karpenter {
     }
     /// Does what was planned: at once, or once what comes in place of the nodes is there.
     fn start(&mut self, cx: &mut Cx<'_>, cloud: &mut Cloud, plan: &Plan, reason: Reason) {
-        self.log(cx, format!("disrupting node(s): {reason}/{plan}"));
+        self.said.push(cx.now, format!("disrupting node(s): {reason}/{plan}"));
         let nodes: Vec<Arc<str>> = plan.nodes.iter().map(|own| own.node.clone()).collect();
         nodes.iter().for_each(|node| termination::taint(cx, node));
         let Some(new) = &plan.replacement else {
@@ -351,7 +351,8 @@ impl Karpenter {
             if is_there {
                 command.nodes.iter().for_each(|node| self.terminate(cx, cloud, node, Some(command.reason)));
             } else if new.is_none() || cx.now > command.created + patience {
-                self.log(cx, "failed terminating nodes while executing a disruption command".to_owned());
+                self.said
+                    .push(cx.now, "failed terminating nodes while executing a disruption command".to_owned());
                 for node in &command.nodes {
                     if let Some(claim) = self.claims.get_mut(node) {
                         claim.is_marked = false;

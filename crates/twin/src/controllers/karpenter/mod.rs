@@ -25,6 +25,7 @@ mod tests;
 
 use super::clusterautoscaler::matters;
 use super::events::{About, Source};
+use super::log::Log;
 use super::scheduler::Scheduler;
 use super::{Cx, is_deleting, is_terminal};
 use crate::cloud::{Cloud, Stage};
@@ -38,7 +39,7 @@ use fleet::{Instant, Span};
 use k8s_openapi::api::core::v1::Pod;
 use provisioning::Batch;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const SOURCE: Source<'static> = Source { component: "karpenter", host: None };
@@ -47,8 +48,6 @@ const API_VERSION: &str = "karpenter.sh/v1";
 const PHASE: Span = Span::from_millis(7);
 /// How long a node is left alone to which pods are thought to come: twice as long as a batch may take, at least so long.
 const NOMINATION_MIN: Span = Span::from_seconds(10);
-/// Most lines it keeps of what it said.
-const SAID_MAX: usize = 200;
 
 /// What was asked for, by name.
 type NodeClaims = BTreeMap<Arc<str>, NodeClaim>;
@@ -85,8 +84,8 @@ pub(crate) struct Karpenter {
     /// What was said last, by reason and name; and to pods, by uid.
     told: BTreeMap<Arc<str>, String>,
     told_pods: BTreeMap<Arc<str>, String>,
-    /// What it would have logged, oldest first.
-    said: VecDeque<(Instant, String)>,
+    /// What it would have logged.
+    pub(crate) said: Log,
     /// Looks every time, whether or not it may matter.
     #[cfg(test)]
     #[serde(skip)]
@@ -121,13 +120,8 @@ fn about_pool(name: &str) -> About<'_> {
 }
 
 /// Says something of a node, if it is there.
-fn say_of(cx: &mut Cx<'_>, node: &str, (warning, reason): (bool, &str), message: String) {
-    let Some(stored) = cx.objects.get(Kind::Node, "", node).cloned() else { return };
-    let about = About::new(&stored.object);
-    match warning {
-        true => cx.warning(&about, SOURCE, reason, message),
-        false => cx.normal(&about, SOURCE, reason, message),
-    }
+fn say_of(cx: &mut Cx<'_>, node: &str, what: (&str, &str), message: String) {
+    cx.tell((Kind::Node, "", node), SOURCE, what, message);
 }
 
 /// The node on which a change of a pod counts: it came, ended, was told to go, or is gone.
@@ -177,16 +171,6 @@ impl Karpenter {
             self.armed = None;
         }
     }
-    /// What it would have logged since an instant.
-    pub(crate) fn said(&self, since: Instant) -> impl Iterator<Item = &(Instant, String)> {
-        self.said.iter().filter(move |(at, _)| *at >= since)
-    }
-    fn log(&mut self, cx: &Cx<'_>, line: String) {
-        self.said.push_back((cx.now, line));
-        while self.said.len() > SAID_MAX {
-            self.said.pop_front();
-        }
-    }
     #[cfg(test)]
     fn every(&self) -> bool {
         self.every
@@ -202,7 +186,7 @@ impl Karpenter {
         }
         (self.heard, self.stale, self.unsettled) = (true, true, true);
         let message = "Spot interruption warning was triggered".to_owned();
-        say_of(cx, node, (true, "SpotInterrupted"), message);
+        say_of(cx, node, ("Warning", "SpotInterrupted"), message);
         self.interrupted.push(node.clone());
         true
     }

@@ -94,7 +94,7 @@ impl Karpenter {
         let all: usize = work.new.iter().map(|new| new.pods.len()).sum();
         if all > 0 {
             let nodes = work.new.len();
-            self.log(cx, format!("computed {nodes} new nodeclaim(s) to fit {all} pod(s)"));
+            self.said.push(cx.now, format!("computed {nodes} new nodeclaim(s) to fit {all} pod(s)"));
         }
         for new in work.new {
             let options: Vec<&str> = new.options.iter().map(String::as_str).collect();
@@ -183,7 +183,7 @@ impl Karpenter {
                 let capacity_type = if group.supply.spot.is_some() { "spot" } else { "on-demand" };
                 let line =
                     format!("launched nodeclaim {name}: {} {capacity_type} in {zone}", group.instance_type);
-                self.log(cx, line);
+                self.said.push(cx.now, line);
                 self.claims.insert(name.clone(), NodeClaim::new(pool));
                 return Some(name);
             }
@@ -211,7 +211,7 @@ impl Karpenter {
             return;
         }
         if let Some(reason) = reason {
-            say_of(cx, node, (false, "DisruptionTerminating"), format!("Disrupting Node: {reason}"));
+            say_of(cx, node, ("Normal", "DisruptionTerminating"), format!("Disrupting Node: {reason}"));
         }
         if cx.node(node).is_none() {
             cloud.delete(cx, node);
@@ -240,13 +240,13 @@ impl Karpenter {
             };
             let (stage, requested) = (machine.stage, machine.requested);
             if stage == Stage::Booting && cx.now >= requested + REGISTRATION {
-                self.log(cx, format!("terminating nodeclaim {name} due to registration timeout"));
+                self.said.push(cx.now, format!("terminating nodeclaim {name} due to registration timeout"));
                 self.terminate(cx, cloud, &name, None);
                 continue;
             }
             self.initialize(cx, &name);
             if stage != Stage::Leaving && self.expires_at(cx, cloud, &name).is_some_and(|at| at <= cx.now) {
-                self.log(cx, format!("deleting expired nodeclaim {name}"));
+                self.said.push(cx.now, format!("deleting expired nodeclaim {name}"));
                 self.terminate(cx, cloud, &name, None);
             }
         }
@@ -295,7 +295,7 @@ impl Karpenter {
                 false if cx.node(&said.name).is_none() => {
                     cx.normal(&about_claim(&said.name), SOURCE, said.reason, message.clone());
                 }
-                false => say_of(cx, &said.name, (false, said.reason), message.clone()),
+                false => say_of(cx, &said.name, ("Normal", said.reason), message.clone()),
             }
             self.told.insert(key, message);
         }

@@ -103,7 +103,7 @@ impl Termination {
         let deadline = period.map(|period| cx.now + period);
         if let Some(deadline) = deadline {
             let message = format!("All pods will be deleted by {}", deadline.to_rfc3339_seconds());
-            say_of(cx, node, (true, "TerminationGracePeriodExpiring"), message);
+            say_of(cx, node, ("Warning", "TerminationGracePeriodExpiring"), message);
         }
         let reason = reason.to_owned();
         let (since, refused, next) = (cx.now, BTreeMap::new(), Some(cx.now));
@@ -130,7 +130,7 @@ impl Termination {
         if waiting.len() != self.waited {
             self.waited = waiting.len();
             let message = format!("Failed to drain node, {} pods are waiting to be evicted", waiting.len());
-            say_of(cx, node, (true, "FailedDraining"), message);
+            say_of(cx, node, ("Warning", "FailedDraining"), message);
         }
         self.drain(cx, &waiting);
         false

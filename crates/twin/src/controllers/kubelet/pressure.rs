@@ -350,14 +350,9 @@ fn left(cx: &Cx<'_>, node: &str, signal: &Signal, meals: &[Meal]) -> Option<(i64
     Some((least, room.saturating_add(least).saturating_sub(used)))
 }
 
-pub(super) fn tell_of_node(cx: &mut Cx<'_>, node: &str, (kind, reason): (&str, &str), message: String) {
-    let Some(stored) = cx.objects.get(Kind::Node, "", node).cloned() else { return };
+pub(super) fn tell_of_node(cx: &mut Cx<'_>, node: &str, what: (&str, &str), message: String) {
     let source = crate::controllers::events::Source { component: "kubelet", host: Some(node) };
-    let about = About::new(&stored.object);
-    match kind {
-        "Warning" => cx.warning(&about, source, reason, message),
-        _ => cx.normal(&about, source, reason, message),
-    }
+    cx.tell((Kind::Node, "", node), source, what, message);
 }
 
 /// Says of a node whether it has too little of something.
