@@ -282,6 +282,7 @@ proptest! {
                     - priced(instead.footprint.carbon, instead.footprint.cost, &p);
                 prop_assert!(*claim <= gain * (1.0 + 1e-9) + 1e-6, "{claim} of {gain}: {saving:?}");
                 prop_assert!(instead.in_time || !chosen.in_time);
+                prop_assert!(instead.undone <= chosen.undone, "{saving:?} of {chosen:?}");
             }
         }
     }

@@ -65,6 +65,15 @@ fn amounts(r: Resources) -> Amounts {
     [r.cpu.as_nanos(), r.memory.as_bytes(), r.gpu, r.pods]
 }
 
+/// Gives a job, in all its modes, what it counts to have it in time; what is left undone counts as that part of it.
+pub(super) fn weigh(job: &mut Job, modes: &[Mode], weight: i128) {
+    job.weight = weight;
+    for (other, mode) in job.others.iter_mut().zip(modes.iter().skip(1)) {
+        other.weight = weight;
+        other.short = weight / i128::from(PARTS) * i128::from(mode.undone_parts);
+    }
+}
+
 impl<'a> Model<'a> {
     /// The problem of a snapshot; `previous` makes moving what was planned cost something.
     pub fn new(snapshot: &'a Snapshot, policy: &Policy, previous: Option<&Schedule>) -> Model<'a> {
@@ -323,11 +332,7 @@ impl<'a> Model<'a> {
                 if self.snapshot.workloads[*i].priority != rank {
                     continue;
                 }
-                job.weight = weight;
-                for (other, mode) in job.others.iter_mut().zip(modes.iter().skip(1)) {
-                    other.weight = weight;
-                    other.short = weight / parts * i128::from(mode.undone_parts);
-                }
+                weigh(job, modes, weight);
             }
             weight = weight.saturating_mul(base).min(WEIGHT_MAX);
         }

@@ -15,7 +15,7 @@
 
 use super::explain::{Alternative, clock, others, places_in};
 use super::limit::{Limit, limit};
-use super::model::Model;
+use super::model::{Model, weigh};
 use super::modes::Mode;
 use super::prices::Prices;
 use super::problem::{Amounts, Job, Place, RESOURCES, Value};
@@ -144,9 +144,10 @@ impl Asked<'_> {
         let deadline = workload.deadline? + SLACK;
         let later = Workload { deadline: Some(deadline), ..workload.clone() };
         let instead = match self.room {
-            Some((_, room)) if deadline < self.horizon() => {
+            Some((job, room)) if deadline < self.horizon() => {
                 // How much is left undone hangs on the deadline.
-                let (item, modes) = self.model.item(&later, self.policy).ok()?;
+                let (mut item, modes) = self.model.item(&later, self.policy).ok()?;
+                weigh(&mut item, &modes, self.model.problem.jobs[job].weight);
                 place(self.model, room, (&item, &modes), &later)?
             }
             _ => self.beyond(&later)?,
@@ -213,7 +214,8 @@ impl Asked<'_> {
         let open = self.open.filter(|open| self.worth(open) < self.worth(&chosen)).unwrap_or(&chosen);
         let (before, after) = (self.worth(open), self.worth(&(&instead).into()));
         let saved = before.grams - after.grams;
-        if after >= before || saved <= 0.0 {
+        // Grams that are saved because less of the work is done are no saving.
+        if after >= before || saved <= 0.0 || instead.undone > self.chosen.undone {
             return None;
         }
         let (carbon, cost) = (open.carbon - instead.footprint.carbon, open.cost - instead.footprint.cost);
