@@ -553,6 +553,9 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     }
     warnings.extend(admission::mutate(ctx, request, &mut new, Some(&old))?);
     defaults::apply(kind, &mut new);
+    if kind.is("apps", "daemonsets") {
+        defaults::count_templates(&old, &mut new);
+    }
     let managers = ownership::after((request, ctx.now, types.as_ref()), &mut old, &mut new, origin);
     let managed = match &managers {
         Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),

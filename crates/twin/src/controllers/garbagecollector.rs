@@ -198,7 +198,7 @@ enum Owner {
 }
 
 /// Has an object go after its dependents; `unblocked`: no owner of its own waits for it any more.
-fn delete_in_foreground(cx: &mut Cx<'_>, object: &Object, unblocked: bool) -> bool {
+pub(super) fn delete_in_foreground(cx: &mut Cx<'_>, object: &Object, unblocked: bool) -> bool {
     let mut object = object.clone();
     let now = time(cx.now);
     let meta = object.meta_mut();
@@ -224,13 +224,14 @@ fn disown(cx: &mut Cx<'_>, (kind, namespace, name): &Item, uid: &str) {
 
 /// Takes a finalizer off an object, and the object away if it was the last.
 fn release(cx: &mut Cx<'_>, object: &Object, name: &str) -> bool {
-    let mut object = object.clone();
-    if let Some(finalizers) = &mut object.meta_mut().finalizers {
-        finalizers.retain(|f| f != name);
+    let (kind, place): (Kind, Place) = (object.kind(), (object.namespace().into(), object.name().into()));
+    // With the last that holds it an object goes in the same write.
+    if object.meta().finalizers.iter().flatten().any(|f| f != name) {
+        let mut object = object.clone();
+        object.meta_mut().finalizers.get_or_insert_default().retain(|f| f != name);
+        cx.objects.put(object);
+    } else {
+        cx.objects.remove(kind, &place.0, &place.1);
     }
-    let place: Place = (object.namespace().into(), object.name().into());
-    let kind = object.kind();
-    cx.objects.put(object);
-    cx.finish_delete(kind, &place.0, &place.1);
     true
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Label of a pod: the revision it is of.
 pub(crate) const REVISION: &str = "controller-revision-hash";
-/// Label of a revision: the hash in its name.
+/// Label of a StatefulSet's revision: the hash in its name. A DaemonSet's has it under [`REVISION`].
 const HASH: &str = "controller.kubernetes.io/hash";
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -84,7 +84,8 @@ fn make(cx: &mut Cx<'_>, object: &Object, data: Value, number: i64) -> Revision 
     let mut metadata = cx.new_meta(object.namespace(), name.clone());
     let labels = data.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default();
     let mut labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap_or_default();
-    labels.insert(HASH.to_owned(), hash);
+    let label = if object.kind() == KINDS.daemon_set { REVISION } else { HASH };
+    labels.insert(label.to_owned(), hash);
     metadata.labels = Some(labels);
     metadata.annotations = object.meta().annotations.clone();
     metadata.owner_references = Some(vec![reference(object)]);

@@ -1,9 +1,8 @@
 //! `ttlafterfinished`: deletes a finished Job `ttlSecondsAfterFinished` after it ended.
 //!
-//! Its pods follow by garbage collection. (The real controller deletes in the foreground; the end is
-//! the same.)
+//! In the foreground: it stays until garbage collection has its pods gone.
 
-use super::{Cx, Place, is_deleting};
+use super::{Cx, Place, garbagecollector, is_deleting};
 use crate::controllers::job::finished_at;
 use crate::kind::Kind;
 use crate::store::{Change, ChangeKind};
@@ -40,8 +39,9 @@ pub(crate) fn observe(cx: &mut Cx<'_>, change: &Change) {
 /// A timer fired.
 pub(crate) fn expire(cx: &mut Cx<'_>, (namespace, name): &Place, uid: &str) {
     let stored = cx.objects.get(Kind::Job, namespace, name).filter(|s| s.object.uid() == uid);
-    let due = stored.and_then(|s| s.object.as_job()).and_then(expires_at);
-    if due.is_some_and(|at| at <= cx.now) {
-        cx.delete(Kind::Job, namespace, name);
+    let due =
+        stored.filter(|s| s.object.as_job().and_then(expires_at).is_some_and(|at| at <= cx.now)).cloned();
+    if let Some(stored) = due {
+        garbagecollector::delete_in_foreground(cx, &stored.object, false);
     }
 }

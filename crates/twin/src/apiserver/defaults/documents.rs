@@ -175,9 +175,23 @@ fn stateful_set(doc: &mut Doc) {
     }
 }
 
+/// Annotation of a DaemonSet: how many templates it has had.
+const TEMPLATES: &str = "deprecated.daemonset.template.generation";
+
+/// Counts a DaemonSet's templates on from what was stored, whatever the client says.
+pub(crate) fn count_templates(old: &Value, new: &mut Value) {
+    let had = old["metadata"]["annotations"][TEMPLATES].as_str().and_then(|text| text.parse::<i64>().ok());
+    let is_new = old["spec"]["template"] != new["spec"]["template"];
+    let now = had.unwrap_or(1).saturating_add(i64::from(is_new));
+    let meta = new.as_object_mut().and_then(|new| child(new, "metadata"));
+    if let Some(annotations) = meta.and_then(|meta| child(meta, "annotations")) {
+        annotations.insert(TEMPLATES.to_owned(), json!(now.to_string()));
+    }
+}
+
 fn daemon_set(doc: &mut Doc) {
     if let Some(annotations) = child(doc, "metadata").and_then(|meta| child(meta, "annotations")) {
-        set(annotations, "deprecated.daemonset.template.generation", json!("1"));
+        set(annotations, TEMPLATES, json!("1"));
     }
     let Some(spec) = child(doc, "spec") else { return };
     set(spec, "revisionHistoryLimit", json!(10));

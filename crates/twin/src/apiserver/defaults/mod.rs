@@ -12,6 +12,7 @@ mod serviceaccount;
 
 pub(crate) use allot::service as allot_service;
 pub(crate) use claim::default_class;
+pub(crate) use documents::count_templates;
 pub(crate) use labelkeys::merge_typed as merge_label_keys;
 pub(crate) use podlevel::apply as pod_level;
 pub(crate) use serviceaccount::admit_made as admit_account;
@@ -114,11 +115,27 @@ fn job(doc: &mut Doc) {
     set(spec, "suspend", json!(false));
     let failure_policy = spec.get("podFailurePolicy").is_some_and(|v| !v.is_null());
     set(spec, "podReplacementPolicy", json!(if failure_policy { "Failed" } else { "TerminatingOrFailed" }));
+    set(spec, "manualSelector", json!(false));
+    let known = spec.get("selector").is_some_and(|selector| !selector.is_null());
     if let Some(template) = child(spec, "template") {
         child(template, "metadata");
         if let Some(pod) = child(template, "spec") {
             pod_spec(pod, false);
         }
+    }
+    // One that is being made has its pods' labels after it was given its selector.
+    if known {
+        job_labels(doc);
+    }
+}
+
+/// A Job without labels has those of its pods.
+fn job_labels(doc: &mut Doc) {
+    let template = doc.get("spec").and_then(|spec| spec.get("template"));
+    let Some(labels) = template.and_then(|t| t.get("metadata")?.get("labels")).cloned() else { return };
+    let Some(meta) = child(doc, "metadata") else { return };
+    if meta.get("labels").and_then(Value::as_object).is_none_or(Map::is_empty) {
+        meta.insert("labels".to_owned(), labels);
     }
 }
 
@@ -211,7 +228,10 @@ fn container_defaults(container: &mut Doc, is_pod: bool) {
 pub(crate) fn at_create(kind: Kind, doc: &mut Value, uid: &str) {
     let Some(doc) = doc.as_object_mut() else { return };
     match kind {
-        Kind::Job => job_selector(doc, uid),
+        Kind::Job => {
+            job_selector(doc, uid);
+            job_labels(doc);
+        }
         Kind::Namespace => {
             if let Some(spec) = child(doc, "spec") {
                 spec.insert("finalizers".to_owned(), json!(["kubernetes"]));

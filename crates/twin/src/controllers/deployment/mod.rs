@@ -267,7 +267,7 @@ impl Sync<'_, '_> {
         })
     }
     /// Writes status and revision, if they differ.
-    fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         let status = to_part(&self.status);
         let revision = self.revision.take();
         let place = (KINDS.deployment, self.object.namespace(), self.object.name());

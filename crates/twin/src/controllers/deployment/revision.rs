@@ -185,12 +185,19 @@ impl Sync<'_, '_> {
             self.sets[at] = Set::new(written);
         }
         let marked = self.sets[at].revision().to_string();
+        let mut news = false;
         if annotation(deployment, REVISION) != Some(&marked) {
             self.revision = Some(marked);
+            news = true;
         }
         if self.has_deadline() && status::condition(&self.status, status::PROGRESSING).is_none() {
             let text = format!("Found new replica set \"{name}\"");
             self.progressing("True", "FoundNewReplicaSet", text);
+            news = true;
+        }
+        // Written at once, before anything is scaled.
+        if news {
+            self.write();
         }
     }
     /// Makes the ReplicaSet of the current template. A name that is taken by another's counts as a collision, and the
@@ -225,6 +232,8 @@ impl Sync<'_, '_> {
             let text = format!("Created new replica set \"{name}\"");
             self.progressing("True", "NewReplicaSetCreated", text);
         }
+        // Written at once, before anything is scaled.
+        self.write();
         Some(())
     }
     fn new_set(&mut self, name: &str, hash: &str, wanted: i32, revision: i64) -> Object {

@@ -79,8 +79,9 @@ impl Sync<'_, '_> {
             (false, true) => {
                 self.progressing("Unknown", "DeploymentResumed", "Deployment is resumed".to_owned());
             }
-            _ => {}
+            _ => return,
         }
+        self.write();
     }
     /// Whether a status says that all pods are new and available.
     pub(super) fn is_complete(&self, status: &DeploymentStatus) -> bool {

@@ -47,15 +47,21 @@ impl Sync<'_, '_> {
                 "spec": claim.spec,
             });
             let (pod, set) = (format!("{}-{at}", self.object.name()), self.object.name().to_owned());
-            let subject = format!("create Claim {claim_name} Pod {pod} in StatefulSet {set}");
+            let (subject, of) =
+                (format!("Create Claim {claim_name}"), format!("Pod {pod} in StatefulSet {set}"));
             match self.send(body) {
                 Ok(()) => {
-                    self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", format!("{subject} success"));
+                    self.cx.normal(
+                        &self.about,
+                        SOURCE,
+                        "SuccessfulCreate",
+                        format!("{subject} {of} success"),
+                    );
                 }
                 Err(status) if status.pending.is_some() => all = false,
                 Err(status) => {
                     all = false;
-                    let text = format!("{subject} failed error: {}", status.message);
+                    let text = format!("{subject} for {of} failed error: {}", status.message);
                     self.cx.warning(&self.about, SOURCE, "FailedCreate", text);
                 }
             }

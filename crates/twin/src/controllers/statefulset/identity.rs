@@ -30,6 +30,7 @@ impl Sync<'_, '_> {
         let revision = if self.is_of_current(at) { self.current } else { self.update };
         let Some(template) = revision.template() else { return };
         let mut pod = self.cx.pod_of(&template, self.object, &name);
+        pod.metadata.generate_name = Some(format!("{}-", self.object.name()));
         let labels = pod.metadata.labels.get_or_insert_default();
         labels.insert(POD_NAME.to_owned(), name.clone());
         labels.insert(POD_INDEX.to_owned(), at.to_string());
@@ -38,14 +39,14 @@ impl Sync<'_, '_> {
         let set = self.object.name();
         match self.cx.create_pod(pod) {
             Ok(_) => {
-                let text = format!("create Pod {name} in StatefulSet {set} successful");
+                let text = format!("Create Pod {name} in StatefulSet {set} successful");
                 self.cx.normal(&self.about, SOURCE, "SuccessfulCreate", text);
                 self.own_claims(at, None, false);
             }
             Err(Refusal::NamespaceEnds | Refusal::UnderWay) => {}
             Err(Refusal::Text(why)) => {
                 self.refused = true;
-                let text = format!("create Pod {name} in StatefulSet {set} failed error: {why}");
+                let text = format!("Create Pod {name} in StatefulSet {set} failed error: {why}");
                 self.cx.warning(&self.about, SOURCE, "FailedCreate", text);
             }
         }

@@ -250,7 +250,7 @@ impl Sync<'_, '_> {
     }
     fn delete(&mut self, pod: &Pod) {
         if self.cx.delete(Kind::Pod, self.object.namespace(), name(pod)) {
-            let text = format!("delete Pod {} in StatefulSet {} successful", name(pod), self.object.name());
+            let text = format!("Delete Pod {} in StatefulSet {} successful", name(pod), self.object.name());
             self.cx.normal(&self.about, SOURCE, "SuccessfulDelete", text);
         }
     }

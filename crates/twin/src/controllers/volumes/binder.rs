@@ -507,9 +507,14 @@ fn release(
     if !cx.document(kind, place.0, place.1).is_some_and(held) || !free(cx) {
         return false;
     }
-    cx.change_document(kind, place, |doc| {
-        doc.metadata.finalizers.get_or_insert_default().retain(|f| f != finalizer);
-    });
-    cx.finish_delete(kind, place.0, place.1);
+    let others = |doc: &Document| doc.metadata.finalizers.iter().flatten().any(|f| f != finalizer);
+    // With the last that holds it an object goes in the same write.
+    if cx.document(kind, place.0, place.1).is_some_and(others) {
+        cx.change_document(kind, place, |doc| {
+            doc.metadata.finalizers.get_or_insert_default().retain(|f| f != finalizer);
+        });
+    } else {
+        cx.objects.remove(kind, place.0, place.1);
+    }
     true
 }
