@@ -7,8 +7,10 @@
 
 mod acting;
 mod asking;
+mod both;
 mod faults;
 mod import;
+mod living;
 mod proxy;
 mod refusals;
 mod scheduling;
@@ -49,7 +51,7 @@ fn jobs_on_real_clusters() {
 }
 
 #[test]
-fn a_twin_schedules_as_the_real_cluster_does() {
+fn a_twin_lives_as_the_real_cluster_does() {
     let Some(lab) = lab() else { return };
     scheduling::alike_over_time(&lab, tempfile::tempdir().unwrap().path());
 }

@@ -3,11 +3,12 @@
 //! Which of several equally good nodes a pod is given is chance in both; whether it is given one, what it is told
 //! meanwhile, in conditions and in events, and which rules its place obeys is not, and is compared after each step.
 
+use crate::both::Both;
+use crate::living;
 use crate::support::{Lab, Plane, Twin, grant_by, kubeconfig, kubercarbon, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Two profiles, the second of which fills nodes up.
 const SCHEDULER: &str = "apiVersion: kubescheduler.config.k8s.io/v1
@@ -53,12 +54,6 @@ fn mixed() -> String {
     all
 }
 
-/// kubectl on both.
-struct Both {
-    dir: PathBuf,
-    configs: [PathBuf; 2],
-}
-
 /// What became of each pod, chance apart, and where it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
@@ -68,21 +63,6 @@ struct Told {
 }
 
 impl Both {
-    fn kubectl(&self, config: &Path, args: &[&str]) -> String {
-        let mut command = Command::new("kubectl");
-        command.arg("--kubeconfig").arg(config).env("HOME", &self.dir).args(args);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "kubectl {args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-    fn run(&self, args: &[&str]) {
-        self.configs.iter().for_each(|config| drop(self.kubectl(config, args)));
-    }
-    fn apply(&self, manifest: &str) {
-        let file = self.dir.join("both.yaml");
-        std::fs::write(&file, manifest).unwrap();
-        self.run(&["apply", "-f", &file.display().to_string()]);
-    }
     fn told(&self, config: &Path) -> Told {
         let list = |of: &str| -> Vec<Value> {
             let answer: Value =
@@ -114,10 +94,6 @@ impl Both {
             pod.2.insert(format!("{} {reason} {message}", event["type"]));
         }
         told
-    }
-    /// Waits until something is so on each.
-    fn until(&self, what: &str, done: impl Fn(&Path) -> bool) {
-        until(what, String::new, || self.configs.iter().all(|config| done(config)));
     }
     /// Who was told that it had to go for another.
     fn preempted(&self, config: &Path) -> BTreeSet<String> {
@@ -191,6 +167,8 @@ pub fn alike_over_time(lab: &Lab, dir: &Path) {
     let kubeconfig = dir.join("run/kr/kubeconfig").display().to_string();
     let scheduler = dir.join("scheduler.yaml").display().to_string();
     std::fs::write(&scheduler, SCHEDULER.replace("KUBECONFIG", &kubeconfig)).unwrap();
+    let lab =
+        &lab.with_stages(dir, |stages| [stages.trim_end().trim_end_matches("---"), living::FAILING].concat());
     let plane = Plane::start_with(lab, dir, "kr", "ap-northeast-2", &format!("--config={scheduler}"));
     let ready = |node: &Value| {
         node["status"]["conditions"]
@@ -246,6 +224,8 @@ pub fn alike_over_time(lab: &Lab, dir: &Path) {
     both.agree_on_taints("the cordon is lifted");
     spread_beside_a_cordon(&both);
     the_important_go_first(&both);
+    both.run(&["delete", "pods", "--all", "-n", "default", "--wait=true"]);
+    living::alike_over_time(&both);
 }
 
 /// A node that is cordoned counts for spread as one with nobody on it.

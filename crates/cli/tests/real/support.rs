@@ -50,18 +50,24 @@ impl Lab {
     /// The same, whose containers ran from when they started, as a kubelet says it: KWOK's own stage has a container
     /// that ended start at its end.
     pub fn with_kubelets_times(&self, dir: &Path) -> Lab {
+        self.with_stages(dir, |stages| {
+            let at_its_end = "reason: Completed\n            startedAt: {{ $now | Quote }}";
+            let (before, after) = stages.split_at(stages.find("name: pod-complete").unwrap());
+            assert!(after.contains(at_its_end), "{after}");
+            let at_its_start = "reason: Completed\n            startedAt: {{ $.status.startTime | Quote }}";
+            [before, &after.replace(at_its_end, at_its_start)].concat()
+        })
+    }
+
+    /// The same, where KWOK's stages are others.
+    pub fn with_stages(&self, dir: &Path, change: impl FnOnce(&str) -> String) -> Lab {
         let bin = dir.join("bin");
         std::fs::create_dir(&bin).unwrap();
         for name in BINARIES {
             std::os::unix::fs::symlink(self.bin.join(name), bin.join(name)).unwrap();
         }
         let stages = std::fs::read_to_string(self.bin.join(STAGES)).unwrap();
-        let at_its_end = "reason: Completed\n            startedAt: {{ $now | Quote }}";
-        let (before, after) = stages.split_at(stages.find("name: pod-complete").unwrap());
-        assert!(after.contains(at_its_end), "{after}");
-        let at_its_start = "reason: Completed\n            startedAt: {{ $.status.startTime | Quote }}";
-        std::fs::write(bin.join(STAGES), [before, &after.replace(at_its_end, at_its_start)].concat())
-            .unwrap();
+        std::fs::write(bin.join(STAGES), change(&stages)).unwrap();
         Lab { scripts: self.scripts.clone(), bin }
     }
 }
