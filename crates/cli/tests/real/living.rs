@@ -307,8 +307,12 @@ fn event(told: &mut Told, said: &mut BTreeSet<String>, names: &Names, change: &C
 fn end(change: &Change, names: &Names) -> Vec<String> {
     let mut object = change.object.clone();
     settled(&mut object);
-    if let Some(endpoints) = object["endpoints"].as_array_mut() {
-        endpoints.sort_by_key(|endpoint| names.without_chance(word(endpoint, "/targetRef/name")));
+    if let Some(endpoints) = object.get_mut("endpoints").and_then(Value::as_array_mut) {
+        // Who stays of pods that are alike is chance.
+        for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.get("hostname").is_none()) {
+            endpoint["targetRef"]["name"].take();
+        }
+        endpoints.sort_by_key(|endpoint| word(endpoint, "/targetRef/name").to_owned());
     }
     // How often it was written hangs on what came together.
     if change.kind == "EndpointSlice" {

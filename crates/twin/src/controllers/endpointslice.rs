@@ -394,8 +394,11 @@ impl Group<'_> {
     fn put(&self, cx: &mut Cx<'_>, number: usize, ports: Value, slice: Slice) -> Option<u64> {
         let mut body = Body::default();
         body.insert("addressType", json!(self.address_type));
-        body.insert("endpoints", Value::Array(slice.endpoints));
-        body.insert("ports", ports);
+        // As they are read back from storage, lists of nothing are null.
+        let listed =
+            |list: Value| if list.as_array().is_some_and(Vec::is_empty) { Value::Null } else { list };
+        body.insert("endpoints", listed(Value::Array(slice.endpoints)));
+        body.insert("ports", listed(ports));
         let mut metadata = match &slice.old {
             Some(old) => old.metadata.clone(),
             None if is_deleting(&self.owner.metadata) => return None,
