@@ -253,7 +253,7 @@ pub struct Place {
 pub struct JobName {
     /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace (why: of a pod, pod/NAME)
     pub job: String,
-    /// Home cluster
+    /// Home cluster; default: the one that has such a Job
     #[arg(long, env = "KUBERCARBON_CONTEXT", value_name = "CLUSTER")]
     pub context: Option<String>,
     /// Namespace
@@ -306,7 +306,7 @@ pub struct Release {
     /// CLUSTER/NAMESPACE/NAME, or NAME in --context and --namespace
     #[arg(required_unless_present = "all")]
     pub job: Option<String>,
-    /// Home cluster
+    /// Home cluster; default: the one that has such a Job
     #[arg(long, env = "KUBERCARBON_CONTEXT", value_name = "CLUSTER")]
     pub context: Option<String>,
     /// Namespace

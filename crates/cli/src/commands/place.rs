@@ -7,6 +7,7 @@ use crate::table::{Align, Table};
 use anyhow::{Context, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::ExitCode;
 
@@ -78,11 +79,33 @@ pub fn path(client: &Client, job: &JobName) -> anyhow::Result<String> {
     match job.job.split('/').count() {
         3 => Ok(job.job.clone()),
         1 => {
-            let home = job.context.clone().map_or_else(|| first_cluster(client), Ok)?;
+            let home = job.context.clone().map_or_else(|| home(client, job), Ok)?;
             Ok(format!("{home}/{}/{}", job.namespace, job.job))
         }
         _ => bail!("\"{}\" does not name a Job: expected CLUSTER/NAMESPACE/NAME, or NAME", job.job),
     }
+}
+
+/// The cluster whose Job of that namespace is called so; where there is none, the first of the fleet.
+fn home(client: &Client, job: &JobName) -> anyhow::Result<String> {
+    let all = client.list("/api/v1/jobs")?;
+    match homes(&all, &job.namespace, &job.job).as_slice() {
+        [] => first_cluster(client),
+        [home] => Ok((*home).to_owned()),
+        several => {
+            let each: Vec<String> =
+                several.iter().map(|home| format!("{home}/{}/{}", job.namespace, job.job)).collect();
+            bail!("\"{}\" names {} Jobs: expected one of {}", job.job, each.len(), each.join(", "))
+        }
+    }
+}
+
+/// The home clusters of Jobs of a name, in order.
+fn homes<'a>(jobs: &'a Value, namespace: &str, name: &str) -> Vec<&'a str> {
+    let keys = jobs["items"].as_array().into_iter().flatten().map(|item| &item["key"]);
+    let named = keys.filter(|key| key["namespace"] == namespace && key["name"] == name);
+    let found: BTreeSet<&str> = named.filter_map(|key| key["cluster"].as_str()).collect();
+    found.into_iter().collect()
 }
 
 fn first_cluster(client: &Client) -> anyhow::Result<String> {
@@ -194,4 +217,18 @@ fn options(explanation: &Value, money: &'static str, wide: bool) -> String {
         row("at once, at home", home);
     }
     table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_found_by_its_name() {
+        let job = |cluster: &str, namespace: &str, name: &str| json!({"key": {"cluster": cluster, "namespace": namespace, "name": name}});
+        let jobs = json!({"items": [job("kr", "default", "train"), job("jp", "demo", "train"), job("kr", "demo", "train")]});
+        assert_eq!(homes(&jobs, "default", "train"), ["kr"]);
+        assert_eq!(homes(&jobs, "demo", "train"), ["jp", "kr"]);
+        assert!(homes(&jobs, "default", "report").is_empty());
+    }
 }
