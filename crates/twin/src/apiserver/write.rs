@@ -522,6 +522,17 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     Ok(Response { body: convert::outgoing(request.kind, response.body), ..response })
 }
 
+/// Fills in what depends on the cluster.
+fn complete(ctx: &mut Context<'_>, kind: Kind, old: &Value, new: &mut Value) -> Result<(), Status> {
+    if kind.is("", "services") {
+        defaults::allot_service(ctx, Some(old), new)?;
+    }
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        custom::establish(new, ctx.now);
+    }
+    Ok(())
+}
+
 fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Status> {
     let (kind, resource) = (request.kind.stored(), request.kind.resource());
     let Some(current) = ctx.objects.get(kind, &request.namespace, &request.name).cloned() else {
@@ -545,17 +556,10 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     keep(request, &old, &mut new);
     certificates::update(ctx, request, &old, &mut new)?;
     defaults::apply(kind, &mut new);
-    if kind.is("", "services") {
-        defaults::allot_service(ctx, Some(&old), &mut new)?;
-    }
-    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
-        custom::establish(&mut new, ctx.now);
-    }
+    complete(ctx, kind, &old, &mut new)?;
     warnings.extend(admission::mutate(ctx, request, &mut new, Some(&old))?);
     defaults::apply(kind, &mut new);
-    if kind.is("apps", "daemonsets") {
-        defaults::count_templates(&old, &mut new);
-    }
+    defaults::count_templates(kind, &old, &mut new);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &mut old, &mut new, origin);
     let managed = match &managers {
         Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),

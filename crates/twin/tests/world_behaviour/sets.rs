@@ -53,7 +53,7 @@ fn a_stateful_set_goes_up_down_and_over_in_order() {
     pass(&mut world, 30);
     assert_eq!(phases(&world), ["Running"], "it comes back under its name");
     let told = events(&world, "db");
-    assert_eq!(told[0], "SuccessfulCreate: create Pod db-0 in StatefulSet db successful");
+    assert_eq!(told[0], "SuccessfulCreate: Create Pod db-0 in StatefulSet db successful");
 }
 
 fn daemon() -> Value {
@@ -159,7 +159,7 @@ fn a_set_whose_pod_a_quota_refuses_tries_again() {
     assert_eq!(names(&world), ["db-0"]);
     let why =
         "pods \"db-1\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1";
-    let told = format!("FailedCreate: create Pod db-1 in StatefulSet db failed error: {why}");
+    let told = format!("FailedCreate: Create Pod db-1 in StatefulSet db failed error: {why}");
     assert!(events(&world, "db").contains(&told), "{:?}", events(&world, "db"));
     edit(&mut world, quotas, "few", |quota| quota["spec"]["hard"]["pods"] = json!("2"));
     pass(&mut world, 60);

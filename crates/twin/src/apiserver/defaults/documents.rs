@@ -179,7 +179,10 @@ fn stateful_set(doc: &mut Doc) {
 const TEMPLATES: &str = "deprecated.daemonset.template.generation";
 
 /// Counts a DaemonSet's templates on from what was stored, whatever the client says.
-pub(crate) fn count_templates(old: &Value, new: &mut Value) {
+pub(crate) fn count_templates(kind: Kind, old: &Value, new: &mut Value) {
+    if !kind.is("apps", "daemonsets") {
+        return;
+    }
     let had = old["metadata"]["annotations"][TEMPLATES].as_str().and_then(|text| text.parse::<i64>().ok());
     let is_new = old["spec"]["template"] != new["spec"]["template"];
     let now = had.unwrap_or(1).saturating_add(i64::from(is_new));
