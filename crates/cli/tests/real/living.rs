@@ -422,12 +422,13 @@ fn differences(real: &Told, twin: &Told) -> String {
     text
 }
 
-/// Pods that come and go as quickly as KWOK can have them; `kwok` says more about how.
+/// Pods that come and go as quickly as lets all that are made together be made before the first is ready, on a busy
+/// machine too; `kwok` says more about how.
 fn template(app: &str, command: &str, kwok: &str, spec: &str) -> String {
     let quick: Vec<String> = ["pod-create", "pod-ready", "pod-complete"]
         .iter()
         .flat_map(|stage| {
-            ["delay", "jitter-delay"].map(|part| format!("{stage}.stage.kwok.x-k8s.io/{part}: 300ms"))
+            ["delay", "jitter-delay"].map(|part| format!("{stage}.stage.kwok.x-k8s.io/{part}: 700ms"))
         })
         .filter(|line| !kwok.contains(line.split_once(':').unwrap().0))
         .collect();
@@ -500,7 +501,7 @@ fn jobs() -> String {
         ("indexed", format!("completions: 2, completionMode: Indexed, template: {second}")),
         ("paused", format!("suspend: true, template: {second}")),
         ("brief", format!("ttlSecondsAfterFinished: 1, template: {second}")),
-        ("late", format!("activeDeadlineSeconds: 10, template: {long}")),
+        ("late", format!("activeDeadlineSeconds: 30, template: {long}")),
         ("failing", format!("backoffLimit: 1, template: {failing}")),
     ]
     .map(|(name, spec)| object("batch/v1", "Job", "jobs", name, &format!("spec: {{{spec}}}")))
