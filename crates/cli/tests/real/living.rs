@@ -229,7 +229,7 @@ fn state(change: &Change) -> String {
     if change.gone {
         return "gone".to_owned();
     }
-    let mut parts: Vec<String> = ["/status/phase"].map(|at| word(object, at).to_owned()).into();
+    let mut parts = vec![word(object, "/status/phase").to_owned()];
     for (name, at) in [("replicas", "/spec/replicas"), ("suspend", "/spec/suspend")] {
         parts.extend(object.pointer(at).map(|value| format!("{name}={value}")));
     }
@@ -247,7 +247,7 @@ fn phase(change: &Change) -> &'static str {
     if change.gone || object.pointer("/metadata/deletionTimestamp").is_some() {
         return "deleted";
     }
-    let ready = conditions(object).contains(" Ready=True(") || conditions(object).starts_with("Ready=True(");
+    let ready = conditions(object).split(' ').any(|condition| condition.starts_with("Ready=True("));
     match word(object, "/status/phase") {
         "Succeeded" => "succeeded",
         "Failed" => "failed",
@@ -295,8 +295,9 @@ fn event(told: &mut Told, said: &mut BTreeSet<String>, names: &Names, change: &C
     // So is how often something was refused, and what went well meanwhile.
     if word(object, "/type") == "Warning" {
         let of = format!("warned {kind} {space}/{name}");
-        if !told.get(&of).is_some_and(|lines| lines.contains(&line)) {
-            say(told, of, line);
+        let lines = told.entry(of).or_default();
+        if !lines.contains(&line) {
+            lines.push(line);
         }
         return;
     }
@@ -581,6 +582,8 @@ pub fn alike_over_time(both: &Both) {
     lives.run("each", &["set", "image", "daemonset/agent", "main=busybox:2"]);
     lives.run("jobs", &["patch", "job", "paused", "-p", "{\"spec\":{\"suspend\":false}}"]);
     lives.run("quota", &["patch", "resourcequota", "few", "-p", "{\"spec\":{\"hard\":{\"pods\":\"3\"}}}"]);
+    // A ReplicaSet that was refused tries again ever later; one that changes is looked at at once.
+    lives.run("quota", &["annotate", "deployment", "crowd", "example.com/quota=raised"]);
     lives.run("copies", &["scale", "rc/copy", "--replicas=0"]);
     both.run(&["delete", "namespace", "life-ending", "--wait=false"]);
     lives.agree("new images, a Job goes on, a quota is raised, a namespace waits for its end", |told| {
