@@ -65,6 +65,32 @@ fn refused_and_dry_requests_change_and_draw_nothing() {
 }
 
 #[test]
+fn the_generation_counts_what_the_kind_counts() {
+    let mut cluster = Cluster::new();
+    let kind = |group: &str, plural: &str| Kind::find(group, "v1", plural).unwrap();
+    let (deployment, slice) = (kind("apps", "deployments"), kind("discovery.k8s.io", "endpointslices"));
+    let template =
+        json!({"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "w"}}, "template": template});
+    cluster.create(deployment, "a", json!({"metadata": {"name": "w"}, "spec": spec})).unwrap();
+    let endpoints = json!({"metadata": {"name": "w"}, "addressType": "IPv4", "endpoints": [], "ports": []});
+    cluster.create(slice, "a", endpoints).unwrap();
+    let changes = [
+        // A Deployment's annotations go to its ReplicaSets; a slice's labels say whose it is.
+        (deployment, json!({"metadata": {"labels": {"k": "v"}}}), 1),
+        (deployment, json!({"metadata": {"annotations": {"k": "v"}}}), 2),
+        (deployment, json!({"spec": {"replicas": 2}}), 3),
+        (slice, json!({"metadata": {"annotations": {"k": "v"}}}), 1),
+        (slice, json!({"metadata": {"labels": {"k": "v"}}}), 2),
+        (slice, json!({"endpoints": [{"addresses": ["10.0.0.1"]}]}), 3),
+    ];
+    for (kind, change, generation) in changes {
+        let written = cluster.merge(kind, "a", "w", change.clone()).unwrap();
+        assert_eq!(written["metadata"]["generation"], generation, "{change}");
+    }
+}
+
+#[test]
 fn a_job_never_started_may_change_where_it_runs_and_no_more() {
     let mut cluster = Cluster::new();
     cluster.create(Kind::Job, "a", job("j")).unwrap();

@@ -38,16 +38,19 @@ fn text<'a>(doc: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// Documents whose changes are counted in `metadata.generation`, by plural; custom resources are, too.
-const COUNTED: [&str; 21] = [
+const COUNTED: [&str; 24] = [
     "cronjobs",
     "customresourcedefinitions",
     "daemonsets",
     "deployments",
+    "deviceclasses",
+    "devicetaintrules",
     "endpointslices",
     "flowschemas",
     "ingressclasses",
     "ingresses",
     "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
     "networkpolicies",
     "poddisruptionbudgets",
@@ -55,11 +58,11 @@ const COUNTED: [&str; 21] = [
     "prioritylevelconfigurations",
     "replicasets",
     "replicationcontrollers",
+    "resourceslices",
     "statefulsets",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "validatingwebhookconfigurations",
-    "volumeattachments",
 ];
 
 /// Whether a kind's changes are counted in `metadata.generation`.
@@ -69,13 +72,24 @@ fn has_generation(kind: Kind) -> bool {
         || (!kind.is_typed() && (resource.custom || COUNTED.contains(&resource.plural)))
 }
 
-/// Whether what is counted differs: all but metadata and status.
-fn counted_differs(old: &Value, new: &Value) -> bool {
+/// The part of the metadata that is counted, too: a Deployment's annotations, as its ReplicaSets get them, and an
+/// EndpointSlice's labels.
+fn counted_metadata(kind: Kind) -> Option<&'static str> {
+    match kind {
+        _ if kind.is("apps", "deployments") => Some("annotations"),
+        _ if kind.is("discovery.k8s.io", "endpointslices") => Some("labels"),
+        _ => None,
+    }
+}
+
+/// Whether what is counted differs in what a request writes: all but metadata and status.
+fn counted_differs(request: &Request, old: &Value, new: &Value) -> bool {
     fn parts(doc: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let counted = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata" | "status");
         doc.as_object().into_iter().flatten().filter(move |(key, _)| counted(key))
     }
-    !parts(old).eq(parts(new))
+    let metadata = counted_metadata(request.kind).filter(|_| request.subresource.is_none());
+    metadata.is_some_and(|part| old["metadata"][part] != new["metadata"][part]) || !parts(old).eq(parts(new))
 }
 
 /// Refuses a create in a namespace that is not there or going.
@@ -571,7 +585,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         return Ok(Response { code: 200, body: respond(current.to_value()), warnings });
     }
     rbac::escalation::check(ctx.objects, request, Some(&old), &new)?;
-    if has_generation(kind) && counted_differs(&old, &new) {
+    if has_generation(kind) && counted_differs(request, &old, &new) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         meta(&mut new).insert("generation".to_owned(), json!(generation + 1));
     }

@@ -418,7 +418,8 @@ impl Group<'_> {
             if same && metadata == old.metadata {
                 return None;
             }
-            let counted = metadata.generation.unwrap_or(0) + i64::from(!same);
+            let counted =
+                metadata.generation.unwrap_or(0) + i64::from(!same || metadata.labels != old.metadata.labels);
             metadata.generation = Some(counted);
         }
         let api_version = KINDS.slice.resource().api_version().into();
