@@ -228,6 +228,11 @@ impl serde::Serialize for Object {
     }
 }
 
+/// Whether an object has a finalizer.
+pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
+    meta.finalizers.iter().flatten().any(|finalizer| finalizer == name)
+}
+
 impl Object {
     /// Its kind.
     pub fn kind(&self) -> Kind {
@@ -262,6 +267,20 @@ impl Object {
     /// Uid.
     pub fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
+    }
+    /// Whether something keeps it once it is being deleted: a finalizer, its time of grace, for a namespace its content.
+    pub fn is_held(&self) -> bool {
+        let meta = self.meta();
+        let finalizers = meta.finalizers.as_ref().is_some_and(|f| !f.is_empty());
+        let graceful = meta.deletion_grace_period_seconds.is_some_and(|s| s > 0);
+        let content = match self {
+            Object::Namespace(namespace) => {
+                let finalizers = namespace.spec.as_ref().and_then(|s| s.finalizers.as_ref());
+                finalizers.is_some_and(|finalizers| !finalizers.is_empty())
+            }
+            _ => false,
+        };
+        finalizers || graceful || content
     }
     /// The document as the API serves it, `apiVersion` and `kind` included.
     pub fn to_value(&self) -> Value {

@@ -299,6 +299,15 @@ impl Objects {
     pub fn put_managed(&mut self, object: Object, managed: Option<Arc<Managed>>) -> Arc<Stored> {
         self.place(object, Some(managed))
     }
+    /// Puts a changed object in place; one that is being deleted and that nothing holds any more goes in this write
+    /// instead, as it was before. Returns what stands there now.
+    pub fn put_or_let_go(&mut self, object: Object) -> Option<Arc<Stored>> {
+        if object.meta().deletion_timestamp.is_some() && !object.is_held() {
+            self.remove(object.kind(), object.namespace(), object.name());
+            return None;
+        }
+        Some(self.put(object))
+    }
     fn place(&mut self, mut object: Object, managed: Option<Option<Arc<Managed>>>) -> Arc<Stored> {
         self.version += 1;
         object.meta_mut().resource_version = Some(self.version.to_string());

@@ -230,6 +230,22 @@ fn deletes_keep_their_preconditions() {
 }
 
 #[test]
+fn with_its_last_finalizer_an_object_goes_in_one_write() {
+    let mut cluster = Cluster::new();
+    let held = json!({"metadata": {"name": "c", "finalizers": ["example.com/a", "example.com/b"]}});
+    cluster.create(Kind::ConfigMap, "a", held).unwrap();
+    cluster.run(&request(Verb::Delete, Kind::ConfigMap, "a", "c", Value::Null)).unwrap();
+    let finalizers = |all: Value| json!({"metadata": {"finalizers": all}});
+    let before = cluster.objects.version();
+    cluster.merge(Kind::ConfigMap, "a", "c", finalizers(json!(["example.com/b"]))).unwrap();
+    assert_eq!(cluster.objects.version(), before + 1);
+    let answer = cluster.merge(Kind::ConfigMap, "a", "c", finalizers(Value::Null)).unwrap();
+    assert_eq!(answer["metadata"].get("finalizers"), None, "whoever wrote gets what they asked for");
+    assert_eq!(cluster.objects.version(), before + 2, "it goes in the write that lets it go");
+    assert!(cluster.objects.get(Kind::ConfigMap, "a", "c").is_none());
+}
+
+#[test]
 fn status_writes_touch_the_status_alone() {
     let mut cluster = Cluster::new();
     cluster

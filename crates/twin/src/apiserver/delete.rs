@@ -10,7 +10,7 @@ use super::selector::Selectors;
 use super::status::Status;
 use super::{Context, admission, convert, list};
 use crate::kind::{Defined, Kind, Resource};
-use crate::object::Object;
+use crate::object::{Object, has_finalizer};
 use crate::store::Stored;
 use fleet::{Instant, Span};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -27,53 +27,19 @@ fn whole_seconds(instant: Instant) -> Time {
     Time(Instant::from_unix_seconds(instant.as_unix_seconds()).to_jiff())
 }
 
-/// Whether something keeps an object that is being deleted.
-fn is_held(object: &Object) -> bool {
-    let meta = object.meta();
-    let finalizers = meta.finalizers.as_ref().is_some_and(|f| !f.is_empty());
-    let graceful = meta.deletion_grace_period_seconds.is_some_and(|s| s > 0);
-    let content = match object {
-        Object::Namespace(namespace) => namespace
-            .spec
-            .as_ref()
-            .and_then(|s| s.finalizers.as_ref())
-            .is_some_and(|finalizers| !finalizers.is_empty()),
-        _ => false,
-    };
-    finalizers || graceful || content
-}
-
-/// Removes an object that is being deleted and that nothing holds any more.
-/// Returns its last state if it is gone.
-pub fn remove_if_unheld(
-    ctx: &mut Context<'_>,
-    kind: Kind,
-    namespace: &str,
-    name: &str,
-) -> Option<Arc<Stored>> {
-    let stored = ctx.objects.get(kind, namespace, name)?;
-    if stored.object.meta().deletion_timestamp.is_none() || is_held(&stored.object) {
-        return None;
-    }
-    remove(ctx, kind, namespace, name)
-}
-
 /// Takes an object away, and with it every owner that only waited for it (foreground deletion).
-fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+pub(super) fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Stored>> {
     let removed = ctx.objects.remove(kind, namespace, name)?.told();
     undefine(ctx, &removed.object);
     let mut owners = waiting_owners(ctx, &removed.object);
     for _ in 0..OWNERS_MAX {
-        let Some((kind, owner)) = owners.pop() else { break };
+        let Some(owner) = owners.pop() else { break };
         let mut object = owner.object.clone();
         if let Some(finalizers) = &mut object.meta_mut().finalizers {
             finalizers.retain(|f| f != FOREGROUND);
         }
-        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
-        let gone = !is_held(&object);
-        ctx.objects.put(object);
-        if gone && let Some(removed) = ctx.objects.remove(kind, &namespace, &name) {
-            owners.extend(waiting_owners(ctx, &removed.object.object));
+        if ctx.objects.put_or_let_go(object).is_none() {
+            owners.extend(waiting_owners(ctx, &owner.object));
         }
     }
     Some(removed)
@@ -95,16 +61,16 @@ fn undefine(ctx: &mut Context<'_>, object: &Object) {
 }
 
 /// Owners of `object` in foreground deletion that have no other dependents.
-fn waiting_owners(ctx: &Context<'_>, object: &Object) -> Vec<(Kind, Arc<Stored>)> {
+fn waiting_owners(ctx: &Context<'_>, object: &Object) -> Vec<Arc<Stored>> {
     let mut owners = Vec::new();
     for reference in object.meta().owner_references.iter().flatten() {
         let Some(kind) = ctx.objects.kind_of(&reference.api_version, &reference.kind) else { continue };
         let namespace = if kind.resource().namespaced { object.namespace() } else { "" };
         let Some(owner) = ctx.objects.get(kind, namespace, &reference.name) else { continue };
-        let waits = owner.object.meta().finalizers.iter().flatten().any(|f| f == FOREGROUND);
+        let waits = has_finalizer(owner.object.meta(), FOREGROUND);
         let blocked = || dependents(ctx, &owner.object).iter().any(|own| blocks(own, &owner.object));
         if owner.object.uid() == reference.uid && waits && !blocked() {
-            owners.push((kind.stored(), owner.clone()));
+            owners.push(owner.clone());
         }
     }
     owners
@@ -132,7 +98,7 @@ fn blocks(dependent: &Stored, owner: &Object) -> bool {
 
 /// Whether an object goes only after its dependents.
 fn waits(meta: &ObjectMeta) -> bool {
-    meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND)
+    meta.deletion_timestamp.is_some() && has_finalizer(meta, FOREGROUND)
 }
 
 /// The dependents that go before their owner: those that block it and have no other owner that stays. One that waits for
@@ -171,7 +137,7 @@ pub fn finish_delete(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &
     {
         spec.finalizers = None;
     }
-    if is_held(&object) {
+    if object.is_held() {
         if object != stored.object {
             ctx.objects.put(object);
         }
@@ -236,7 +202,7 @@ fn mark(ctx: &Context<'_>, object: &Object, grace: i64, hold: bool) -> (Object, 
     let mut marked = object.clone();
     let earlier = object.meta().deletion_timestamp.is_some();
     let meta = marked.meta_mut();
-    if hold && !meta.finalizers.iter().flatten().any(|f| f == FOREGROUND) {
+    if hold && !has_finalizer(meta, FOREGROUND) {
         meta.finalizers.get_or_insert_default().push(FOREGROUND.to_owned());
     }
     // A second delete can only shorten the time left.
@@ -276,7 +242,7 @@ fn delete_one(
     let grace = grace_seconds(object, options);
     let (marked, changed) = mark(ctx, object, grace, !waits_for.is_empty());
     let (namespace, name) = (marked.namespace().to_owned(), marked.name().to_owned());
-    if !is_held(&marked) {
+    if !marked.is_held() {
         let gone = remove(ctx, kind, &namespace, &name).unwrap_or_else(|| stored.clone());
         return Ok((gone, true));
     }

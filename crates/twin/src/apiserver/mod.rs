@@ -56,7 +56,7 @@ pub use admission::{Answer, Call, Drawn, Pending, Reviews, has_webhooks};
 pub use convert::{as_stored, shown, shown_value};
 pub use decode::OBJECT_BYTES_MAX;
 pub(crate) use defaults::{admit_account, default_class, merge_label_keys, priority};
-pub use delete::{finish_delete, remove_if_unheld};
+pub use delete::finish_delete;
 pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
 pub(crate) use quota::{add_up as add_quantities, amounts as quantities};

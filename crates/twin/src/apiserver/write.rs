@@ -608,9 +608,14 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         let body = ownership::show(object.to_value(), managed.as_deref());
         return Ok(Response { code: 200, body: respond(body), warnings });
     }
-    let stored = ctx.objects.put_managed(object, managed);
-    let body = convert::shown_value(request.kind, &stored);
-    delete::remove_if_unheld(ctx, kind, &request.namespace, &request.name);
+    let body = if object.meta().deletion_timestamp.is_some() && !object.is_held() {
+        // It goes in this write, and whoever wrote gets what they asked for.
+        let body = ownership::show(object.to_value(), managed.as_deref());
+        delete::remove(ctx, kind, &request.namespace, &request.name);
+        respond(body)
+    } else {
+        convert::shown_value(request.kind, &ctx.objects.put_managed(object, managed))
+    };
     Ok(Response { code: 200, body, warnings })
 }
 

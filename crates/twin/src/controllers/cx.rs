@@ -3,7 +3,7 @@
 use super::job::TRACKING;
 use super::underway::UnderWay;
 use crate::kind::Kind;
-use crate::object::Object;
+use crate::object::{Object, has_finalizer};
 use crate::random::Stream;
 use crate::store::{Objects, Stored};
 use crate::world::Timers;
@@ -116,6 +116,20 @@ impl Cx<'_> {
             namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
         }
         self.objects.put(object);
+        true
+    }
+    /// Takes a finalizer off; an object that is being deleted and that nothing else holds goes with it. Returns whether it
+    /// was there.
+    pub(crate) fn release(&mut self, kind: Kind, namespace: &str, name: &str, finalizer: &str) -> bool {
+        let Some(stored) = self.objects.get(kind, namespace, name) else { return false };
+        if !has_finalizer(stored.object.meta(), finalizer) {
+            return false;
+        }
+        let mut object = stored.object.clone();
+        let meta = object.meta_mut();
+        let others = meta.finalizers.take().into_iter().flatten().filter(|f| f != finalizer);
+        meta.finalizers = Some(others.collect()).filter(|others: &Vec<String>| !others.is_empty());
+        self.objects.put_or_let_go(object);
         true
     }
     /// Takes away an object that is being deleted, unless a finalizer still holds it. A pod that only waits to be counted

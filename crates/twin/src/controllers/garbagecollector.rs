@@ -1,9 +1,9 @@
 //! `garbagecollector`: deletes objects whose owners are all gone, and carries out the two finalizers
 //! of cascading deletion (`foregroundDeletion`, `orphan`).
 
-use super::{Cx, Place, is_deleting, time};
+use super::{Cx, is_deleting, time};
 use crate::kind::Kind;
-use crate::object::Object;
+use crate::object::{Object, has_finalizer};
 use crate::store::{Change, ChangeKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::{Deserialize, Serialize};
@@ -38,10 +38,6 @@ fn item(object: &Object) -> Item {
     (object.kind(), object.namespace().into(), object.name().into())
 }
 
-fn finalizer(meta: &ObjectMeta, name: &str) -> bool {
-    meta.finalizers.iter().flatten().any(|f| f == name)
-}
-
 fn owner_uids(meta: &ObjectMeta) -> impl Iterator<Item = &str> {
     meta.owner_references.iter().flatten().map(|o| o.uid.as_str())
 }
@@ -73,7 +69,7 @@ impl GarbageCollector {
             if let Some(orphans) = self.dependents.get(object.uid()) {
                 self.suspects.extend(orphans.iter().cloned());
             }
-        } else if is_deleting(meta) && (finalizer(meta, FOREGROUND) || finalizer(meta, ORPHAN)) {
+        } else if is_deleting(meta) && (has_finalizer(meta, FOREGROUND) || has_finalizer(meta, ORPHAN)) {
             self.owners.insert(item(object));
         }
     }
@@ -114,7 +110,7 @@ impl GarbageCollector {
         let found = cx.objects.get(kind, namespace, &owner.name).filter(|s| s.object.uid() == owner.uid);
         match found.map(|stored| stored.object.meta()) {
             None => Owner::Gone,
-            Some(meta) if is_deleting(meta) && finalizer(meta, FOREGROUND) => Owner::Waiting,
+            Some(meta) if is_deleting(meta) && has_finalizer(meta, FOREGROUND) => Owner::Waiting,
             Some(_) => Owner::Solid,
         }
     }
@@ -142,7 +138,7 @@ impl GarbageCollector {
                 // An owner further up that waits for this one would wait for ever if it waited for that as well.
                 let circle = dependents.iter().any(|(kind, namespace, name)| {
                     let dependent = cx.objects.get(*kind, namespace, name).map(|s| s.object.meta());
-                    dependent.is_some_and(|meta| is_deleting(meta) && finalizer(meta, FOREGROUND))
+                    dependent.is_some_and(|meta| is_deleting(meta) && has_finalizer(meta, FOREGROUND))
                 });
                 delete_in_foreground(cx, &stored.object, circle)
             }
@@ -157,13 +153,13 @@ impl GarbageCollector {
             return false;
         }
         let dependents = self.dependents.get(stored.object.uid()).cloned().unwrap_or_default();
-        if finalizer(meta, ORPHAN) {
+        if has_finalizer(meta, ORPHAN) {
             for place in &dependents {
                 disown(cx, place, stored.object.uid());
             }
-            return release(cx, &stored.object, ORPHAN);
+            return cx.release(*kind, namespace, name, ORPHAN);
         }
-        if !finalizer(meta, FOREGROUND) {
+        if !has_finalizer(meta, FOREGROUND) {
             return false;
         }
         // Those that do not block it go after it.
@@ -182,7 +178,7 @@ impl GarbageCollector {
             }
         }
         let left = dependents.iter().any(|dependent| blocks(cx, dependent));
-        if left { acted } else { release(cx, &stored.object, FOREGROUND) }
+        if left { acted } else { cx.release(*kind, namespace, name, FOREGROUND) }
     }
 }
 
@@ -220,18 +216,4 @@ fn disown(cx: &mut Cx<'_>, (kind, namespace, name): &Item, uid: &str) {
         owners.retain(|owner| owner.uid != uid);
     }
     cx.objects.put(object);
-}
-
-/// Takes a finalizer off an object, and the object away if it was the last.
-fn release(cx: &mut Cx<'_>, object: &Object, name: &str) -> bool {
-    let (kind, place): (Kind, Place) = (object.kind(), (object.namespace().into(), object.name().into()));
-    // With the last that holds it an object goes in the same write.
-    if object.meta().finalizers.iter().flatten().any(|f| f != name) {
-        let mut object = object.clone();
-        object.meta_mut().finalizers.get_or_insert_default().retain(|f| f != name);
-        cx.objects.put(object);
-    } else {
-        cx.objects.remove(kind, &place.0, &place.1);
-    }
-    true
 }

@@ -165,8 +165,7 @@ fn empty(cx: &mut Cx<'_>, namespace: &str) -> bool {
             let mut ns = ns.clone();
             let spec = ns.spec.get_or_insert_default();
             spec.finalizers.get_or_insert_default().retain(|f| f != FINALIZER);
-            cx.objects.put(Object::Namespace(ns));
-            cx.finish_delete(Kind::Namespace, "", namespace);
+            cx.objects.put_or_let_go(Object::Namespace(ns));
             return true;
         }
     }

@@ -158,19 +158,5 @@ pub(super) fn release(cx: &mut Cx<'_>, pod: &Pod) -> bool {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let Some(stored) = cx.pod(namespace, name, uid) else { return false };
-    let Some(mut pod) = stored.object.as_pod().filter(|pod| is_tracked(pod)).cloned() else { return false };
-    if let Some(finalizers) = &mut pod.metadata.finalizers {
-        finalizers.retain(|f| f != TRACKING);
-    }
-    pod.metadata.finalizers = pod.metadata.finalizers.filter(|all| !all.is_empty());
-    let free = pod.metadata.deletion_timestamp.is_some()
-        && pod.metadata.finalizers.is_none()
-        && pod.metadata.deletion_grace_period_seconds.unwrap_or(0) == 0;
-    if free {
-        cx.objects.remove(Kind::Pod, namespace, name);
-    } else {
-        cx.put_pod(pod);
-    }
-    true
+    cx.pod(namespace, name, uid).is_some() && cx.release(Kind::Pod, namespace, name, TRACKING)
 }

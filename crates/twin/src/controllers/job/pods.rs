@@ -5,6 +5,7 @@ use crate::apiserver::{self, quantity};
 use crate::controllers::Cx;
 use crate::controllers::podcontrol::ready_since;
 use crate::controllers::scheduler::Selector;
+use crate::object::has_finalizer;
 use fleet::Instant;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -24,7 +25,7 @@ const TOLERATION_SECONDS: i64 = 300;
 
 /// Whether a pod has not been counted.
 pub(super) fn is_tracked(pod: &Pod) -> bool {
-    pod.metadata.finalizers.iter().flatten().any(|f| f == TRACKING)
+    has_finalizer(&pod.metadata, TRACKING)
 }
 
 /// Whether a Job selects a pod.

@@ -186,9 +186,9 @@ impl Binder {
         let kind = claim_kind();
         let Some(claim) = cx.document(kind, namespace, claim_name) else { return false };
         if is_deleting(&claim.metadata) {
-            return release(cx, kind, (namespace, claim_name), CLAIM_FINALIZER, |cx| {
-                !is_used(cx, namespace, claim_name)
-            });
+            // It stays for as long as something needs it.
+            return !is_used(cx, namespace, claim_name)
+                && cx.release(kind, namespace, claim_name, CLAIM_FINALIZER);
         }
         let class = crate::apiserver::default_class(cx.objects);
         let mut acted = cx.change_document(kind, (namespace, claim_name), |claim| {
@@ -404,11 +404,8 @@ impl Binder {
         let kind = volume_kind();
         let Some(volume) = cx.document(kind, "", volume_name).cloned() else { return false };
         if is_deleting(&volume.metadata) {
-            let free = |cx: &Cx<'_>| {
-                let phase = cx.document(kind, "", volume_name).map(|v| text(v, &["status", "phase"]));
-                phase != Some("Bound") || claim_of(cx, &volume).is_none()
-            };
-            return release(cx, kind, ("", volume_name), VOLUME_FINALIZER, free);
+            let used = text(&volume, &["status", "phase"]) == "Bound" && claim_of(cx, &volume).is_some();
+            return !used && cx.release(kind, "", volume_name, VOLUME_FINALIZER);
         }
         let mut acted =
             cx.change_document(kind, ("", volume_name), |v| protect(&mut v.metadata, VOLUME_FINALIZER));
@@ -493,28 +490,4 @@ fn protect(meta: &mut ObjectMeta, finalizer: &str) {
     if !all.iter().any(|f| f == finalizer) {
         all.push(finalizer.to_owned());
     }
-}
-
-/// Lets an object go that is being deleted, once nothing needs it.
-fn release(
-    cx: &mut Cx<'_>,
-    kind: Kind,
-    place: (&str, &str),
-    finalizer: &str,
-    free: impl Fn(&Cx<'_>) -> bool,
-) -> bool {
-    let held = |doc: &Document| doc.metadata.finalizers.iter().flatten().any(|f| f == finalizer);
-    if !cx.document(kind, place.0, place.1).is_some_and(held) || !free(cx) {
-        return false;
-    }
-    let others = |doc: &Document| doc.metadata.finalizers.iter().flatten().any(|f| f != finalizer);
-    // With the last that holds it an object goes in the same write.
-    if cx.document(kind, place.0, place.1).is_some_and(others) {
-        cx.change_document(kind, place, |doc| {
-            doc.metadata.finalizers.get_or_insert_default().retain(|f| f != finalizer);
-        });
-    } else {
-        cx.objects.remove(kind, place.0, place.1);
-    }
-    true
 }
