@@ -195,6 +195,33 @@ fn a_place_that_is_not_there_is_refused_with_what_there_is() {
 }
 
 #[test]
+fn a_campaign_is_the_same_whatever_the_number_of_threads_and_a_seed_tells_its_story() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = simulate(dir.path(), &[&["--campaign"], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let one = run(&["3..5", "-o", "json", "--threads", "1"]);
+    assert_eq!(one, run(&["3..5", "-o", "json", "--threads", "3"]));
+    let both: Value = serde_json::from_slice(&one).unwrap();
+    assert_eq!((both["from"].as_u64(), both["to"].as_u64()), (Some(3), Some(5)));
+    assert_eq!(both["failures"], serde_json::json!([]));
+    let traces: Vec<&str> =
+        both["seeds"].as_array().unwrap().iter().map(|seed| seed["trace"].as_str().unwrap()).collect();
+    assert_eq!(traces.len(), 2);
+    assert_ne!(traces[0], traces[1]);
+    let told: Value = serde_json::from_slice(&run(&["4", "-o", "json"])).unwrap();
+    let (alone, among) = (&told["seeds"][0], &both["seeds"][1]);
+    assert_eq!((&alone["trace"], &alone["changes"]), (&among["trace"], &among["changes"]));
+    let story = alone["story"].as_array().unwrap().len() as u64;
+    assert!(story >= alone["deeds"].as_u64().unwrap() && among.get("story").is_none(), "{alone}");
+    let refused = simulate(dir.path(), &["--campaign", "5..5"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && text.contains("5..5") && text.contains("0..1000"), "{text}");
+}
+
+#[test]
 fn every_form_writes_a_report_that_stands_for_itself() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rush.yaml"), RUSH).unwrap();

@@ -92,6 +92,14 @@ fn counted_differs(request: &Request, old: &Value, new: &Value) -> bool {
     metadata.is_some_and(|part| old["metadata"][part] != new["metadata"][part]) || !parts(old).eq(parts(new))
 }
 
+/// Gives a document whose changes are counted a new generation, where it differs.
+fn count_change(request: &Request, old: &Value, new: &mut Value) {
+    if has_generation(request.kind.stored()) && counted_differs(request, old, new) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        meta(new).insert("generation".to_owned(), json!(generation + 1));
+    }
+}
+
 /// Refuses a create in a namespace that is not there or going.
 fn check_namespace(ctx: &Context<'_>, request: &Request, name: &str) -> Result<(), Status> {
     if !request.kind.resource().namespaced {
@@ -585,10 +593,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         return Ok(Response { code: 200, body: respond(current.to_value()), warnings });
     }
     rbac::escalation::check(ctx.objects, request, Some(&old), &new)?;
-    if has_generation(kind) && counted_differs(request, &old, &new) {
-        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
-        meta(&mut new).insert("generation".to_owned(), json!(generation + 1));
-    }
+    count_change(request, &old, &mut new);
     let is_policy = kind.is("admissionregistration.k8s.io", "validatingadmissionpolicies");
     if is_policy && request.subresource.is_none() {
         admission::establish(ctx, &mut new);
