@@ -248,12 +248,17 @@ async fn an_outage_is_bridged_and_then_stood_in_for() {
 
 #[tokio::test]
 async fn a_zone_in_no_table_has_the_worlds_average() {
-    let mut world = World::new(&[], None).await;
+    let mut world = World::new(&[KEY], None).await;
     let (signal, states) = world.signal("unknown", now()).await;
     assert_eq!(signal.actual_from.kind, SignalKind::Assumed);
     assert_eq!(signal.forecast.at(now()), signal.forecast.at(now() + Span::DAY), "no hour looks cleaner");
     assert!(better(&states).contains(&"typical year: the built-in table has no zone unknown".to_owned()));
     assert_eq!(states.last().map(|state| (state.source.as_str(), state.used)), Some(("world average", true)));
+    assert_eq!(
+        world.asked.load(Ordering::Relaxed),
+        0,
+        "where it stands is not known: nobody is asked about it"
+    );
 }
 
 #[tokio::test]

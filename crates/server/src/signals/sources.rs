@@ -9,6 +9,7 @@ use connect::observe::provider::{
     Proxies, Reach, Secret, UkCarbon, WattTime, carbon_aware_sdk, electricity_maps, energi_data_service,
     energy_charts, uk_carbon, watttime,
 };
+use control::whereabouts::UNKNOWN;
 use fleet::GridZone;
 use std::path::Path;
 
@@ -58,9 +59,9 @@ pub struct LiveSource {
 }
 
 impl LiveSource {
-    /// Whether it may know a zone.
+    /// Whether it may know a zone. Nobody is asked about a cluster of which nothing says where it stands.
     pub fn may_know(&self, zone: &GridZone) -> bool {
-        self.covers.is_none_or(|covers| covers(zone))
+        zone.as_str() != UNKNOWN && self.covers.is_none_or(|covers| covers(zone))
     }
 }
 
