@@ -1,6 +1,7 @@
 //! Durations learnt from earlier runs of the same owner or name, for Jobs that state none.
 
 use fleet::Span;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Runs remembered per name.
@@ -11,6 +12,47 @@ const NAMES_MAX: usize = 20_000;
 fn widened(longest: Span, runs: usize) -> Span {
     let runs = i64::try_from(runs.max(1)).unwrap_or(1);
     longest.scaled(runs + 1, runs)
+}
+
+/// Who says how long a Job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "from")]
+pub enum RunTimeFrom {
+    /// Its owner.
+    Stated,
+    /// So many of its last runs: the longest, widened while they are few.
+    Learnt {
+        /// How many.
+        runs: usize,
+    },
+    /// The policy, because nothing is known.
+    Assumed,
+}
+
+/// How long a Job is expected to run in all, without margins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunTime {
+    /// From its first start to its end, pauses left out.
+    pub expected: Span,
+    /// Who says so.
+    #[serde(flatten)]
+    pub from: RunTimeFrom,
+}
+
+impl RunTime {
+    /// As people read it.
+    pub fn sentence(&self) -> String {
+        let expected = self.expected;
+        match self.from {
+            RunTimeFrom::Stated => format!("{expected}, as it states"),
+            RunTimeFrom::Learnt { runs: 1 } => format!("{expected}, learnt from the one run that is known"),
+            RunTimeFrom::Learnt { runs } => format!("{expected}, learnt from its last {runs} runs"),
+            RunTimeFrom::Assumed => {
+                format!("{expected}, assumed: it states nothing, and no earlier run is known")
+            }
+        }
+    }
 }
 
 /// Run times by the stem of the Job's name.
@@ -41,9 +83,10 @@ impl Learnt {
     }
     /// What a Job of this stem may be expected to last: the longest of the last runs, widened while
     /// they are few. `None` when nothing is known.
-    pub fn expected(&self, stem: &str) -> Option<Span> {
+    pub fn expected(&self, stem: &str) -> Option<RunTime> {
         let runs = self.0.get(stem)?;
-        Some(widened(runs.iter().copied().max()?, runs.len()))
+        let expected = widened(runs.iter().copied().max()?, runs.len());
+        Some(RunTime { expected, from: RunTimeFrom::Learnt { runs: runs.len() } })
     }
 }
 
@@ -56,10 +99,11 @@ mod tests {
         let mut learnt = Learnt::default();
         assert_eq!(learnt.expected("a/b"), None);
         learnt.take_in("a/b".to_owned(), Span::HOUR);
-        assert_eq!(learnt.expected("a/b"), Some(Span::from_seconds(7200)));
+        let said = |learnt: &Learnt| learnt.expected("a/b").map(|run_time| run_time.sentence());
+        assert_eq!(said(&learnt).as_deref(), Some("2h, learnt from the one run that is known"));
         for _ in 0..30 {
             learnt.take_in("a/b".to_owned(), Span::from_seconds(1200));
         }
-        assert_eq!(learnt.expected("a/b"), Some(Span::from_seconds(1260)));
+        assert_eq!(said(&learnt).as_deref(), Some("21m, learnt from its last 20 runs"));
     }
 }

@@ -56,6 +56,7 @@ pub use jobs::{
     ORIGIN_CLUSTER_LABEL, ORIGIN_CLUSTER_UID_LABEL, ORIGIN_NAME_ANNOTATION, ORIGIN_UID_LABEL,
     PLACEMENT_LABEL, PLANNED_START_ANNOTATION, RUNS_ANNOTATION, SAVED_ANNOTATION, TARGET_ANNOTATION,
 };
+pub use learnt::{RunTime, RunTimeFrom};
 pub use state::{Control, Settings};
 pub use top::{Top, TopOf, TopRow, WaitingPod};
 pub use view::{ClusterView, Draw, JobPhase, JobView, RunView, TotalsView, View};

@@ -4,6 +4,7 @@ use crate::clusters::Cluster;
 use crate::guard;
 use crate::job::Job;
 use crate::jobs::{self, Style, Tracked};
+use crate::learnt::{RunTime, RunTimeFrom};
 use crate::state::Control;
 use crate::work::Begun;
 use fleet::{
@@ -142,10 +143,17 @@ impl Control {
 
     /// What a Job is expected to run in all: stated, learnt, or the policy's stand-in; with a copy, at the pods
     /// at a time that has.
-    pub(crate) fn expected(&self, tracked: &Tracked) -> Span {
+    pub(crate) fn run_time(&self, tracked: &Tracked) -> RunTime {
+        let stated = tracked.contract.expected_duration;
+        let stated = stated.map(|expected| RunTime { expected, from: RunTimeFrom::Stated });
         let learnt = || self.learnt.expected(&jobs::stem(&tracked.job));
-        let stated = tracked.contract.expected_duration.or_else(learnt);
-        tracked.at_pods(stated.unwrap_or(self.settings.policy.unknown_duration), tracked.pods())
+        let assumed = RunTime { expected: self.settings.policy.unknown_duration, from: RunTimeFrom::Assumed };
+        let found = stated.or_else(learnt).unwrap_or(assumed);
+        RunTime { expected: tracked.at_pods(found.expected, tracked.pods()), ..found }
+    }
+
+    pub(crate) fn expected(&self, tracked: &Tracked) -> Span {
+        self.run_time(tracked).expected
     }
 
     /// What is left to run as far as one expects, without margins; not negative.

@@ -2,6 +2,7 @@
 
 use crate::job::Job;
 use crate::jobs::{self, Style};
+use crate::learnt::RunTime;
 use crate::planning::sizes;
 use crate::state::Control;
 use fleet::plan::{API_VERSION, Action, ObjectRef, Precondition};
@@ -19,6 +20,8 @@ pub struct Decision {
     pub job: JobKey,
     /// When it was decided.
     pub at: Instant,
+    /// How long it is expected to run, and who says so.
+    pub run_time: RunTime,
     /// The guard's instant.
     pub latest_start: Option<Instant>,
     /// Chosen place and time, the next best, what was excluded, and the sentence; `None`: it fits nowhere.
@@ -95,6 +98,7 @@ impl Control {
         }
         Ok(Decision {
             at: self.now,
+            run_time: self.run_time(&tracked),
             latest_start: self.latest_start(&tracked),
             explanation: placement::explain(&snapshot, policy, &schedule, &key, alternatives),
             warnings,
@@ -114,6 +118,7 @@ impl Control {
         Ok(Decision {
             job: key.clone(),
             at: self.now,
+            run_time: self.run_time(tracked),
             latest_start: self.latest_start(tracked),
             explanation: placement::explain(&snapshot, &self.settings.policy, schedule, key, alternatives),
             warnings,

@@ -125,6 +125,37 @@ fn the_cleaner_cluster_and_hour_are_taken_and_what_was_saved_is_written_down() {
     }
 }
 
+#[test]
+fn how_long_a_job_takes_that_does_not_say_so_is_learnt_from_earlier_ones() {
+    let mut driver = driver();
+    let flat = [500.0; 30];
+    tell(&mut driver, "KR", &flat);
+    tell(&mut driver, "JP-TK", &flat);
+    driver.begin();
+    let silent = |number: usize| {
+        let mut job = job(&format!("nightly-{number}"), "", "8h", &[]);
+        job["metadata"]["annotations"].as_object_mut().unwrap().remove("kubercarbon.io/expected-duration");
+        job["spec"]["template"]["metadata"] = json!({"annotations": {"twin.kubercarbon.io/run-for": "30m"}});
+        job
+    };
+    let expected = |driver: &TwinDriver, number: usize| {
+        let job = serde_json::from_value(silent(number)).unwrap();
+        let decision = driver.control.place(&cluster("kr"), job, 0).unwrap();
+        let chosen = decision.explanation.unwrap().chosen;
+        (decision.run_time.sentence(), chosen.end - chosen.start)
+    };
+    let (said, unknown) = expected(&driver, 1);
+    assert_eq!(said, "1h, assumed: it states nothing, and no earlier run is known");
+    for number in 1..=4 {
+        create(&mut driver, "kr", silent(number));
+        driver.run_until(hours(8 * number as i64));
+    }
+    let (said, known) = expected(&driver, 5);
+    // The longest of four, and a quarter more.
+    assert!(said.ends_with("learnt from its last 4 runs") && said.starts_with("37m"), "{said}");
+    assert!(known < unknown, "{known} {unknown}");
+}
+
 /// jp has the cleaner grid, but nodes that embody 40 g an hour; those of kr 3.19 g, by the built-in table.
 #[test]
 fn where_embodied_carbon_is_counted_it_weighs_in_the_plan_and_stands_in_the_ledger() {

@@ -156,6 +156,9 @@ fn render(decision: &Value, wide: bool) -> String {
     for saving in explanation["wouldSave"].as_array().into_iter().flatten() {
         out.push_str(&format!("what if: {}\n", text(&saving["sentence"])));
     }
+    if let Some(expected) = decision["expectedDuration"]["sentence"].as_str() {
+        out.push_str(&format!("expected to run {expected}\n"));
+    }
     if let Some(latest) = decision["latestStart"].as_str() {
         let time = |text: &str| fleet::Instant::parse(text).ok();
         let over = time(latest) < decision["at"].as_str().and_then(time);

@@ -8,7 +8,7 @@
 pub use super::series::{RunOut, SeriesOut};
 use super::source::SourceOut;
 use control::lease::Leader;
-use control::{ClusterView, Decision, JobView, View};
+use control::{ClusterView, Decision, JobView, RunTime, RunTimeFrom, View};
 use fleet::{GramsCo2, Instant, JobKey, Money, Provenance, Resources, Span};
 use ledger::meter::Totals;
 use ledger::summary::{Line, Summary};
@@ -550,6 +550,32 @@ impl From<&Explanation> for ExplanationOut {
     }
 }
 
+/// How long a Job is expected to run in all, without margins.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectedDurationOut {
+    /// Seconds.
+    pub seconds: i64,
+    /// `stated`, `learnt` (the longest of its last runs, widened while they are few) or `assumed`.
+    pub from: String,
+    /// Of how many runs it was learnt.
+    pub runs: Option<usize>,
+    /// The same in words.
+    pub sentence: String,
+}
+
+impl From<&RunTime> for ExpectedDurationOut {
+    fn from(run_time: &RunTime) -> ExpectedDurationOut {
+        let (from, runs) = match run_time.from {
+            RunTimeFrom::Stated => ("stated", None),
+            RunTimeFrom::Learnt { runs } => ("learnt", Some(runs)),
+            RunTimeFrom::Assumed => ("assumed", None),
+        };
+        let seconds = run_time.expected.as_seconds();
+        ExpectedDurationOut { seconds, from: from.to_owned(), runs, sentence: run_time.sentence() }
+    }
+}
+
 /// A decision and why.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -560,6 +586,8 @@ pub struct DecisionOut {
     pub at: String,
     /// `observe`, `approve` or `auto`: in `observe` nothing is started from here.
     pub mode: String,
+    /// How long it is expected to run.
+    pub expected_duration: ExpectedDurationOut,
     /// It is released then at the latest.
     pub latest_start: Option<String>,
     /// Absent when it fits nowhere.
@@ -577,6 +605,7 @@ impl DecisionOut {
             job: (&d.job).into(),
             at: time(d.at),
             mode: word(&view.mode),
+            expected_duration: (&d.run_time).into(),
             latest_start: d.latest_start.map(time),
             explanation: d.explanation.as_ref().map(ExplanationOut::from),
             warnings: d.warnings.clone(),

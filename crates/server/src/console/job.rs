@@ -6,7 +6,7 @@ use super::jobs::{job_path, phase, route};
 use super::layout::{badge, time};
 use super::text::{Lang, M};
 use control::lease::Leader;
-use control::{Decision, JobPhase, JobView, View};
+use control::{Decision, JobPhase, JobView, RunTime, RunTimeFrom, View};
 use fleet::{JobKey, Mode};
 use ledger::Entry;
 use maud::{Markup, html};
@@ -36,7 +36,7 @@ pub fn panel(ask: &Ask, view: &View, entries: &[Entry], key: &JobKey, decision: 
                     @if let Some(entry) = entry { (saved(reader, view, entry)) }
                     (why(reader, view, job, decision))
                 }
-                @if let Some(job) = job { (facts(reader, view, job)) }
+                @if let Some(job) = job { (facts(reader, view, job, decision)) }
             }
             @if let Some(job) = job { (orders(ask, view, job)) }
         }
@@ -181,7 +181,17 @@ fn would_save(reader: Reader, view: &View, savings: &[Saving]) -> Markup {
     }
 }
 
-fn facts(reader: Reader, view: &View, job: &JobView) -> Markup {
+/// How long it is expected to run, and who says so where it is not its owner.
+fn expected(reader: Reader, run_time: &RunTime) -> Markup {
+    let from = match run_time.from {
+        RunTimeFrom::Stated => return html! { (rough(run_time.expected)) },
+        RunTimeFrom::Learnt { runs } => reader.lang.fill(M::LearntFrom, &[&runs.to_string()]),
+        RunTimeFrom::Assumed => reader.say(M::Assumed).to_owned(),
+    };
+    html! { (rough(run_time.expected)) " (" (from) ")" }
+}
+
+fn facts(reader: Reader, view: &View, job: &JobView, decision: Option<&Decision>) -> Markup {
     let contract = &job.contract;
     let fact = |name: M, value: Markup| html! { div { dt { (reader.say(name)) } dd { (value) } } };
     let yes = |yes: bool| html! { (reader.say(if yes { M::Yes } else { M::No })) };
@@ -195,7 +205,8 @@ fn facts(reader: Reader, view: &View, job: &JobView) -> Markup {
                 (fact(M::Created, time(reader, job.created)))
                 @if let Some(at) = contract.deadline { (fact(M::Deadline, time(reader, at))) }
                 @if let Some(at) = job.latest_start { (fact(M::LatestStart, time(reader, at))) }
-                @if let Some(span) = contract.expected_duration { (fact(M::Duration, html! { (rough(span)) })) }
+                @if let Some(run_time) = decision.map(|d| d.run_time) { (fact(M::Duration, expected(reader, &run_time))) }
+                @else if let Some(span) = contract.expected_duration { (fact(M::Duration, html! { (rough(span)) })) }
                 (fact(M::Demand, html! {
                     (reader.lang.fill(M::Cores, &[&number(job.demand.cpu.as_cores_f64())])) ", "
                     (number(job.demand.memory.as_gib_f64())) " GiB"

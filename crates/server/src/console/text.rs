@@ -208,6 +208,7 @@ messages! {
     Deadline: "Deadline", "마감";
     LatestStart: "Latest start", "최종 시작";
     Duration: "Duration", "소요";
+    LearntFrom: "learnt from {0} earlier {0|run|runs}", "지난 실행 {0}회에서 학습";
     Saved: "Saved", "절감";
     Late: "late", "늦음";
     Close: "Close", "닫기";

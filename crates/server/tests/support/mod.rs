@@ -696,6 +696,10 @@ impl Backend for Fake {
         Ok(Decision {
             job: key.clone(),
             at: view.at,
+            run_time: control::RunTime {
+                expected: job.contract.expected_duration.unwrap_or(fleet::Span::HOUR),
+                from: control::RunTimeFrom::Stated,
+            },
             latest_start: job.latest_start,
             explanation,
             warnings: Vec::new(),
