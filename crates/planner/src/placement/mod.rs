@@ -33,7 +33,7 @@ mod state;
 pub use explain::{Alternative, Exclusion, Explanation, explain};
 pub use saving::{Change, Saving};
 pub use schedule::{Assignment, Interval, Late, Price, Resource, Schedule, Unplaced};
-pub use solve::{Budget, Solution, solve, solve_within};
+pub use solve::{Budget, Solution, pass, solve, solve_within};
 
 use fleet::{Policy, PolicyKind, Snapshot, Span};
 use model::Model;
