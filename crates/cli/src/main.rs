@@ -14,6 +14,10 @@ mod threads;
 
 use std::process::ExitCode;
 
+/// Objects are made and let go all the time, by many threads: decision 76.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let options = match options::Options::read() {
         Ok(options) => options,

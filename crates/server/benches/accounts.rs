@@ -19,6 +19,10 @@ use server::wall::Stopwatch;
 use std::sync::Arc;
 use store::{Store, Write};
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The last hour before another quarter of the day is added up: then most is left to be read hour by hour.
 const END: &str = "2026-11-28T17:00:00Z";
 

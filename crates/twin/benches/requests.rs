@@ -9,6 +9,10 @@ use std::time::Duration;
 use twin::apiserver::{Options, PatchType, Subresource, Verb};
 use twin::{Kind, Request, World};
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FLEET: &str = "apiVersion: kubercarbon.io/v1alpha1\nkind: Fleet\nclusters: [{name: kr, region: ap-northeast-2, nodeGroups: [{name: general, instanceType: m6i.2xlarge, count: 5}]}]\n";
 const ROUNDS: usize = 3;
 

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use twin::scheduler::{Cluster, Profile, Search};
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Processor time of this thread so far, in seconds: other work on the machine does not count.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

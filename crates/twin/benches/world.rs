@@ -10,6 +10,10 @@ use twin::apiserver::{Options, Verb};
 use twin::random::Stream;
 use twin::{ChangeKind, Kind, Request, World};
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const JOBS: u64 = 4000;
 const DAYS: i64 = 14;
 const CLUSTERS: [(&str, &str); 5] = [

@@ -24,6 +24,10 @@ use std::time::Duration;
 use store::Store;
 use tokio::sync::mpsc;
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Regions the clusters stand in, in turn: each has its zone.
 const REGIONS: [&str; 16] = [
     "ap-northeast-2",
