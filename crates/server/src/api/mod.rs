@@ -7,6 +7,7 @@
 pub mod accounts;
 mod ask;
 mod clock;
+mod decision;
 mod events;
 mod fit;
 mod guard;
