@@ -188,8 +188,8 @@ impl Control {
             return Vec::new();
         }
         let (contract, created, pod) = (&tracked.contract, tracked.created, tracked.pod);
-        let errors =
-            planner::contract::check_window(contract, created, created, self.expected(tracked), pod, &[pod]);
+        let lasts = self.quickest(tracked);
+        let errors = planner::contract::check_window(contract, created, created, lasts, pod, &[pod]);
         errors.iter().map(ToString::to_string).collect()
     }
 

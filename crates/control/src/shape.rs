@@ -55,15 +55,24 @@ impl Control {
 
     /// Other ways to run a Job that has not been started, of which the planner may choose.
     pub(crate) fn shapes(&self, tracked: &Tracked) -> Vec<Shape> {
-        if tracked.style == Style::InPlace || tracked.committed().is_some() {
-            return Vec::new();
-        }
-        let expected = self.expected(tracked);
-        let shape = |parallelism: i64| {
-            let lasts = tracked.at_pods(expected, parallelism);
-            Shape { parallelism, duration: crate::guard::safe_duration(lasts, &self.settings.policy) }
+        let safe = |(parallelism, lasts)| Shape {
+            parallelism,
+            duration: crate::guard::safe_duration(lasts, &self.settings.policy),
         };
-        tracked.asked().others(&tracked.contract).into_iter().map(shape).collect()
+        self.others(tracked).map(safe).collect()
+    }
+
+    /// What a Job lasts the quickest way it may run.
+    pub(crate) fn quickest(&self, tracked: &Tracked) -> Span {
+        self.others(tracked).map(|(_, lasts)| lasts).fold(self.expected(tracked), Span::min)
+    }
+
+    /// Other numbers of pods at a time a Job may be started with, and what it lasts with each.
+    fn others<'t>(&self, tracked: &'t Tracked) -> impl Iterator<Item = (i64, Span)> + 't {
+        let free = tracked.style != Style::InPlace && tracked.committed().is_none();
+        let others = free.then(|| tracked.asked().others(&tracked.contract));
+        let expected = self.expected(tracked);
+        others.into_iter().flatten().map(move |pods| (pods, tracked.at_pods(expected, pods)))
     }
 
     /// Gives a copy the pods at a time it is to run with, and what it is then expected to last.

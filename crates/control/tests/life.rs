@@ -128,9 +128,8 @@ fn the_cleaner_cluster_and_hour_are_taken_and_what_was_saved_is_written_down() {
 #[test]
 fn how_long_a_job_takes_that_does_not_say_so_is_learnt_from_earlier_ones() {
     let mut driver = driver();
-    let flat = [500.0; 30];
-    tell(&mut driver, "KR", &flat);
-    tell(&mut driver, "JP-TK", &flat);
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[500.0]);
     driver.begin();
     let silent = |number: usize| {
         let mut job = job(&format!("nightly-{number}"), "", "8h", &[]);
@@ -151,7 +150,6 @@ fn how_long_a_job_takes_that_does_not_say_so_is_learnt_from_earlier_ones() {
         driver.run_until(hours(8 * number as i64));
     }
     let (said, known) = expected(&driver, 5);
-    // The longest of four, and a quarter more.
     assert!(said.ends_with("learnt from its last 4 runs") && said.starts_with("37m"), "{said}");
     assert!(known < unknown, "{known} {unknown}");
 }
@@ -574,6 +572,24 @@ fn an_elastic_job_runs_with_as_many_pods_as_bring_it_into_the_clean_hours() {
     assert_eq!(home["metadata"]["annotations"]["kubercarbon.io/copy-parallelism"], json!("6"));
     let told = events(&driver, "kr");
     assert!(told.contains("in jp, 6 pods at a time instead of 2: forecast"), "{told}");
+}
+
+#[test]
+fn an_elastic_job_is_called_late_only_where_no_number_of_pods_is_in_time() {
+    let mut driver = driver();
+    tell(&mut driver, "KR", &[500.0]);
+    tell(&mut driver, "JP-TK", &[500.0]);
+    driver.begin();
+    for (most, warned) in [("2-6", false), ("2-3", true)] {
+        // Twelve pieces of an hour, two at a time as asked; six at a time take two hours, three take four.
+        let mut elastic = job("render", "6h", "3h", &[("kubercarbon.io/parallelism", most)]);
+        elastic["spec"]["parallelism"] = json!(2);
+        elastic["spec"]["completions"] = json!(12);
+        let elastic = serde_json::from_value(elastic).unwrap();
+        let decision = driver.control.place(&cluster("kr"), elastic, 0).unwrap();
+        assert_eq!(decision.explanation.unwrap().chosen.in_time, !warned, "{most}");
+        assert_eq!(!decision.warnings.is_empty(), warned, "{most}: {:?}", decision.warnings);
+    }
 }
 
 #[test]
