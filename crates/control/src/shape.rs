@@ -42,6 +42,13 @@ impl Tracked {
     pub fn at_pods(&self, lasts: Span, pods: i64) -> Span {
         self.asked().lasts(&self.contract.scaling, lasts, pods)
     }
+
+    /// Other numbers of pods at a time it may be started with, and what it lasts with each; `lasts` is what it does as asked.
+    fn others(&self, lasts: Span) -> impl Iterator<Item = (i64, Span)> {
+        let free = self.style != Style::InPlace && self.committed().is_none();
+        let others = free.then(|| self.asked().others(&self.contract));
+        others.into_iter().flatten().map(move |pods| (pods, self.at_pods(lasts, pods)))
+    }
 }
 
 impl Control {
@@ -59,20 +66,13 @@ impl Control {
             parallelism,
             duration: crate::guard::safe_duration(lasts, &self.settings.policy),
         };
-        self.others(tracked).map(safe).collect()
+        tracked.others(self.expected(tracked)).map(safe).collect()
     }
 
     /// What a Job lasts the quickest way it may run.
     pub(crate) fn quickest(&self, tracked: &Tracked) -> Span {
-        self.others(tracked).map(|(_, lasts)| lasts).fold(self.expected(tracked), Span::min)
-    }
-
-    /// Other numbers of pods at a time a Job may be started with, and what it lasts with each.
-    fn others<'t>(&self, tracked: &'t Tracked) -> impl Iterator<Item = (i64, Span)> + 't {
-        let free = tracked.style != Style::InPlace && tracked.committed().is_none();
-        let others = free.then(|| tracked.asked().others(&tracked.contract));
         let expected = self.expected(tracked);
-        others.into_iter().flatten().map(move |pods| (pods, tracked.at_pods(expected, pods)))
+        tracked.others(expected).map(|(_, lasts)| lasts).fold(expected, Span::min)
     }
 
     /// Gives a copy the pods at a time it is to run with, and what it is then expected to last.

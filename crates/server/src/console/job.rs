@@ -195,6 +195,8 @@ fn facts(reader: Reader, view: &View, job: &JobView, decision: Option<&Decision>
     let contract = &job.contract;
     let fact = |name: M, value: Markup| html! { div { dt { (reader.say(name)) } dd { (value) } } };
     let yes = |yes: bool| html! { (reader.say(if yes { M::Yes } else { M::No })) };
+    // Where nothing is decided, its owner alone says how long.
+    let stated = contract.expected_duration.map(|expected| RunTime { expected, from: RunTimeFrom::Stated });
     let target = job.cluster.as_ref().and_then(|id| view.clusters.iter().find(|c| c.facts.id == *id));
     html! {
         section.facts-block {
@@ -205,8 +207,9 @@ fn facts(reader: Reader, view: &View, job: &JobView, decision: Option<&Decision>
                 (fact(M::Created, time(reader, job.created)))
                 @if let Some(at) = contract.deadline { (fact(M::Deadline, time(reader, at))) }
                 @if let Some(at) = job.latest_start { (fact(M::LatestStart, time(reader, at))) }
-                @if let Some(run_time) = decision.map(|d| d.run_time) { (fact(M::Duration, expected(reader, &run_time))) }
-                @else if let Some(span) = contract.expected_duration { (fact(M::Duration, html! { (rough(span)) })) }
+                @if let Some(run_time) = decision.map(|d| d.run_time).or(stated) {
+                    (fact(M::Duration, expected(reader, &run_time)))
+                }
                 (fact(M::Demand, html! {
                     (reader.lang.fill(M::Cores, &[&number(job.demand.cpu.as_cores_f64())])) ", "
                     (number(job.demand.memory.as_gib_f64())) " GiB"
