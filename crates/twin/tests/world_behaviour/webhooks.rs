@@ -310,3 +310,49 @@ fn what_nobody_wants_any_more_is_forgotten() {
     pass(&mut world, 60);
     assert_eq!((pods(&world).len(), world.has_questions()), (0, false));
 }
+
+#[test]
+fn an_autoscaler_waits_until_it_was_answered_about_the_scale() {
+    let mut world = world(1);
+    world.set_served(true);
+    let scales = json!([{"operations": ["UPDATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"]}]);
+    let mut web = set("Deployment", "web", 2);
+    web["metadata"]["annotations"] = json!({"load.twin.kubercarbon.io/cpu": "400m"});
+    create(&mut world, kind("apps/v1", "Deployment"), web);
+    create(
+        &mut world,
+        kind("autoscaling/v2", "HorizontalPodAutoscaler"),
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}, "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "minReplicas": 2, "maxReplicas": 4,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 100}}}]}}),
+    );
+    hook(&mut world, false, "judge", json!({"rules": scales, "timeoutSeconds": 30}));
+    let replicas =
+        |world: &World| get(world, kind("apps/v1", "Deployment"), "web")["spec"]["replicas"].clone();
+    let until_asked = |world: &mut World| {
+        (1..=60).find(|_| {
+            pass(world, 1);
+            world.has_questions()
+        })
+    };
+    assert!(until_asked(&mut world).is_some());
+    // While it is asked, over a restart, nothing is done and nothing said.
+    let mut world: World = serde_json::from_str(&serde_json::to_string(&world).unwrap()).unwrap();
+    world.set_served(true);
+    let said = events(&world, "web");
+    pass(&mut world, 17);
+    assert_eq!((replicas(&world), events(&world, "web")), (json!(2), said));
+    let asked = answer(&mut world, &|_| json!({"allowed": false, "status": {"message": "not on Fridays"}}));
+    let request = &asked[0].review["request"];
+    assert_eq!((asked.len(), &request["subResource"]), (1, &json!("scale")));
+    assert_eq!(
+        request["userInfo"]["username"],
+        "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+    );
+    assert_eq!(request["object"]["spec"]["replicas"], 4);
+    let said = events(&world, "web");
+    assert!(said.iter().any(|event| event.starts_with("FailedRescale: New size: 4") && event.ends_with("not on Fridays")), "{said:?}");
+    assert_eq!(until_asked(&mut world), Some(15), "its period begins anew");
+    answer(&mut world, &|_| json!({"allowed": true}));
+    assert_eq!((replicas(&world), world.has_questions()), (json!(4), false));
+}

@@ -15,10 +15,11 @@ mod sight;
 use super::events::{About, Source};
 use super::owned::{KINDS, Owned, controller};
 use super::podcontrol::{part, to_part};
+use super::underway::Writer;
 use super::workloads::Look;
 use super::{Cx, Place};
 use crate::apiserver::selector::LabelSelector as Selector;
-use crate::apiserver::{self, Context, Options, Request, Status as Refusal, Subresource, Verb};
+use crate::apiserver::{self, Options, Request, Status as Refusal, Subresource, Verb};
 use crate::kind::Kind;
 use crate::load::{self, Bearers};
 use crate::object::Object;
@@ -64,6 +65,9 @@ struct Watched {
     target: (String, String),
     #[serde(default)]
     selector: String,
+    /// Webhooks are being asked about the change of replicas its last look came to: that look is had again.
+    #[serde(default)]
+    asks: bool,
 }
 
 /// What an autoscaler that sleeps goes by: changes of its target and of the pods it selects. That metrics are stated
@@ -247,6 +251,9 @@ impl Horizontal {
     /// Whether an autoscaler's turn has come, and after what time it will if not; looks left out so far are made up for.
     fn turn(&mut self, cx: &Cx<'_>, uid: &str) -> Result<(), Span> {
         let Some(own) = self.watched.get_mut(uid) else { return Ok(()) };
+        if std::mem::take(&mut own.asks) {
+            return Ok(());
+        }
         let since = (cx.now - own.last).as_nanos();
         let rest = since.rem_euclid(PERIOD.as_nanos());
         if rest != 0 {
@@ -285,14 +292,27 @@ impl Horizontal {
             asleep: false,
             target: Default::default(),
             selector: String::new(),
+            asks: false,
         });
         let reference = &spec.scale_target_ref;
         own.target = (reference.kind.clone(), reference.name.clone());
         own.selector = target.as_ref().map(|(_, _, scale)| scale.selector.clone()).unwrap_or_default();
+        let before = apiserver::has_webhooks(cx.objects).then(|| own.memory.clone());
         let outcome = look(&mut own.memory, &spec, &status, &seen, &mut |replicas| match &target {
-            Ok((kind, ..)) => rescale(cx, *kind, (namespace, &spec.scale_target_ref.name), replicas),
+            Ok((kind, ..)) => {
+                let done = rescale(cx, object, (*kind, &reference.name), replicas);
+                done.map_err(|refusal| {
+                    own.asks = refusal.pending.is_some();
+                    refusal.message
+                })
+            }
             Err(why) => Err(why.clone()),
         });
+        if own.asks {
+            // The answers wake it.
+            own.memory = before.unwrap_or_default();
+            return None;
+        }
         let quiet = outcome.status == status && outcome.events.is_empty() && !unsteady;
         let next = own.rest(cx.now, quiet, &outcome, spec.behavior.as_ref());
         if own.asleep {
@@ -361,37 +381,20 @@ fn target(
     Ok((kind, stored, scale))
 }
 
-/// Sets the replicas of a target; the error is the API's text.
+/// Sets the replicas of what an autoscaler names. A refusal that is pending says that webhooks are being asked.
 fn rescale(
     cx: &mut Cx<'_>,
-    kind: Kind,
-    (namespace, name): (&str, &str),
+    autoscaler: &Object,
+    (kind, name): (Kind, &str),
     replicas: i32,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
+    let namespace = autoscaler.namespace();
     if replicas >= 0 && scales_plainly(cx, kind, (namespace, name)) {
         cx.edit((kind, namespace, name), |doc| {
             super::document::set(doc, &["spec", "replicas"], replicas.into())
         });
         return Ok(());
     }
-    rescale_by_request(cx, kind, (namespace, name), replicas)
-}
-
-/// Whether a change of a workload's Scale comes to nothing but a change of its replicas: nobody is to be asked about it,
-/// and nobody waits for it to end.
-fn scales_plainly(cx: &Cx<'_>, kind: Kind, (namespace, name): (&str, &str)) -> bool {
-    let known = kind == KINDS.deployment || kind == KINDS.stateful_set;
-    known
-        && !apiserver::is_anybody_asked(cx.objects)
-        && cx.document(kind, namespace, name).is_some_and(|doc| !super::is_deleting(&doc.metadata))
-}
-
-fn rescale_by_request(
-    cx: &mut Cx<'_>,
-    kind: Kind,
-    (namespace, name): (&str, &str),
-    replicas: i32,
-) -> Result<(), String> {
     let scale = serde_json::json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
         "metadata": {"name": name, "namespace": namespace}, "spec": {"replicas": replicas}});
     let request = Request {
@@ -403,8 +406,17 @@ fn rescale_by_request(
         body: scale,
         options: Options::of_controller("horizontal-pod-autoscaler"),
     };
-    let mut context = Context { objects: cx.objects, now: cx.now, names: cx.names };
-    apiserver::write(&mut context, &request).map(|_| ()).map_err(|status| status.message)
+    cx.under_way.begin(autoscaler.uid());
+    cx.send(&Writer::of(autoscaler), request).map(|_| ())
+}
+
+/// Whether a change of a workload's Scale comes to nothing but a change of its replicas: nobody is to be asked about it,
+/// and nobody waits for it to end.
+fn scales_plainly(cx: &Cx<'_>, kind: Kind, (namespace, name): (&str, &str)) -> bool {
+    let known = kind == KINDS.deployment || kind == KINDS.stateful_set;
+    known
+        && !apiserver::is_anybody_asked(cx.objects)
+        && cx.document(kind, namespace, name).is_some_and(|doc| !super::is_deleting(&doc.metadata))
 }
 
 /// The pods a target owns.
