@@ -247,20 +247,22 @@ fn missing(world: &World, cluster: &ClusterId, job: &Job) -> Option<Failure> {
 /// A Job as it is in the world; 404 where it is not.
 fn read(world: &World, cluster: &ClusterId, namespace: &str, name: &str) -> Result<Outcome, Failure> {
     let found = world.objects(cluster).and_then(|objects| objects.get(Kind::Job, namespace, name));
-    match found.map(|stored| &stored.object) {
-        Some(Object::Job(job)) => Ok(Outcome::Job(JobVersion { job: Arc::new((**job).clone().into()) })),
-        _ => {
-            let message = format!("jobs.batch \"{name}\" not found");
-            Err(Failure::Refused { code: 404, reason: "NotFound".to_owned(), message })
-        }
-    }
+    let missing = || {
+        let message = format!("jobs.batch \"{name}\" not found");
+        Failure::Refused { code: 404, reason: "NotFound".to_owned(), message }
+    };
+    found.ok_or_else(missing).and_then(|stored| outcome(&stored.object))
 }
 
-/// A Job as an answer has it.
-fn answered(body: serde_json::Value) -> Result<Outcome, Failure> {
-    let unreadable = |e| Failure::Unanswered { message: format!("read the answer: {e}") };
-    let job: Job = serde_json::from_value(body).map_err(unreadable)?;
-    Ok(Outcome::Job(JobVersion { job: Arc::new(job.into()) }))
+/// A Job as the loop is told of it.
+fn outcome(object: &Object) -> Result<Outcome, Failure> {
+    match object {
+        Object::Job(job) => Ok(Outcome::Job(JobVersion { job: Arc::new((**job).clone().into()) })),
+        other => {
+            let message = format!("{}: expected a Job", other.name());
+            Err(Failure::Unanswered { message })
+        }
+    }
 }
 
 /// Carries out a call on the world at its present instant, as the crate `connect` does over the API: a copy that
@@ -288,8 +290,9 @@ pub fn carry_out(world: &mut World, cluster: &ClusterId, call: ApiCall) -> Resul
     match world.request(cluster, &request) {
         // A write that took off the last finalizer of a deleted Job has left nothing to read: then the answer tells.
         Ok(response) if answers_job => {
-            let named = |key: &str| response.body["metadata"][key].as_str().unwrap_or_default();
-            read(world, cluster, named("namespace"), named("name")).or_else(|_| answered(response.body))
+            let unreadable = |e| Failure::Unanswered { message: format!("read the answer: {e}") };
+            let written = response.body.object(Kind::Job).map_err(unreadable)?;
+            read(world, cluster, written.namespace(), written.name()).or_else(|_| outcome(&written))
         }
         Ok(_) => Ok(Outcome::Done),
         Err(status) if deletes && matches!(status.code, 404 | 409) => Ok(Outcome::Done),

@@ -3,7 +3,7 @@
 //! Bodies must be declared as JSON, YAML or Kubernetes' protobuf: a browser cannot send that to another origin without asking
 //! first. One that is declared as nothing counts as JSON, as in Kubernetes, unless a browser sent it.
 
-use crate::negotiate::{Accept, Form};
+use crate::negotiate::{Accept, Form, Media};
 use crate::query::Query;
 use crate::read::{FORMS, include_object};
 use crate::route::{Target, nowhere};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use twin::Status;
 use twin::apiserver::table::partial_metadata;
 use twin::apiserver::{
-    self, BODY_BYTES_MAX, Caller, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
+    self, Answered, BODY_BYTES_MAX, Caller, DeleteOptions, Options, PatchType, Propagation, Subresource, Verb,
 };
 
 fn media_type(request: &Request<Body>) -> String {
@@ -222,12 +222,18 @@ pub(crate) async fn answer(
         options,
     };
     let response = webhook::write(cluster, write).await?;
-    let document = match form {
-        _ if subresource == Some(Subresource::Token) => access::sign(cluster, response.body)?,
+    let body: Answered = match form {
+        _ if subresource == Some(Subresource::Token) => {
+            access::sign(cluster, response.body.into_value())?.into()
+        }
         Form::Object => response.body,
         _ => reshape(cluster, target, form, include, response.body)?,
     };
-    Ok(respond::warn(respond::document(response.code, &document, media_out), &response.warnings))
+    let sent = match media_out {
+        Media::Json => respond::bytes(response.code, respond::JSON, body.to_json()),
+        Media::Protobuf => respond::document(response.code, &body.into_value(), media_out),
+    };
+    Ok(respond::warn(sent, &response.warnings))
 }
 
 /// An object as a table or its metadata; a `Status` or list stays as it is.
@@ -236,15 +242,20 @@ fn reshape(
     target: &Target,
     form: Form,
     include: apiserver::IncludeObject,
-    body: Value,
-) -> Result<Value, Status> {
-    if body.get("kind").and_then(Value::as_str) != Some(target.kind.resource().name) {
-        return Ok(body);
-    }
-    let Some(stored) = apiserver::as_stored(target.kind, body.clone()) else { return Ok(body) };
+    body: Answered,
+) -> Result<Answered, Status> {
+    let stored = match &body {
+        Answered::Stored(stored) => stored.clone(),
+        Answered::Document(document) => {
+            let is_own = document.get("kind").and_then(Value::as_str) == Some(target.kind.resource().name);
+            let stored = is_own.then(|| apiserver::as_stored(target.kind, document.clone())).flatten();
+            let Some(stored) = stored else { return Ok(body) };
+            Arc::new(stored)
+        }
+    };
     if form == Form::Metadata {
-        return Ok(partial_metadata(&stored));
+        return Ok(partial_metadata(&stored).into());
     }
     let (now, defined) = cluster.read(|objects, now| (now, objects.definition_of(target.kind).cloned()))?;
-    Ok(apiserver::table(target.kind, defined.as_deref(), &[Arc::new(stored)], now, include))
+    Ok(apiserver::table(target.kind, defined.as_deref(), &[stored], now, include).into())
 }

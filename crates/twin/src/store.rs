@@ -45,8 +45,9 @@ pub struct Managed(Box<str>);
 
 impl Managed {
     /// From the list; `None` when it is empty.
-    pub fn new(list: &Value) -> Option<Arc<Managed>> {
-        list.as_array().filter(|list| !list.is_empty()).map(|_| Arc::new(Managed(list.to_string().into())))
+    pub fn new(list: &impl Serialize) -> Option<Arc<Managed>> {
+        let text = serde_json::to_string(list).unwrap_or_default();
+        (text.starts_with('[') && text != "[]").then(|| Arc::new(Managed(text.into())))
     }
     /// The list.
     pub fn to_value(&self) -> Value {
@@ -66,9 +67,16 @@ impl Stored {
     }
     /// The JSON the API serves in the version it is stored in, made once per version.
     pub fn bytes(&self) -> Arc<[u8]> {
-        self.bytes.get_or_init(|| self.to_bytes().into()).clone()
+        self.bytes.get_or_init(|| self.write_bytes().into()).clone()
     }
-    fn to_bytes(&self) -> Vec<u8> {
+    /// The same, made anew: for whoever is told alone.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        if let Some(bytes) = self.bytes.get() {
+            return bytes.to_vec();
+        }
+        self.write_bytes()
+    }
+    fn write_bytes(&self) -> Vec<u8> {
         const META: &[u8] = b"\"metadata\":{";
         let mut bytes = self.object.to_bytes();
         // Only `apiVersion` and `kind`, which hold no braces, come before; a stored object has a name.

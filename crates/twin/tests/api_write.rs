@@ -27,10 +27,11 @@ impl Cluster {
         write(&mut Context { objects: &mut self.objects, now, names: &mut self.names }, request)
     }
     fn create(&mut self, kind: Kind, namespace: &str, body: Value) -> Result<Value, Status> {
-        self.run(&request(Verb::Create, kind, namespace, "", body)).map(|r| r.body)
+        self.run(&request(Verb::Create, kind, namespace, "", body)).map(|r| r.body.into_value())
     }
     fn merge(&mut self, kind: Kind, namespace: &str, name: &str, body: Value) -> Result<Value, Status> {
-        self.run(&request(Verb::Patch(PatchType::Merge), kind, namespace, name, body)).map(|r| r.body)
+        self.run(&request(Verb::Patch(PatchType::Merge), kind, namespace, name, body))
+            .map(|r| r.body.into_value())
     }
 }
 
@@ -203,7 +204,7 @@ fn collections_are_deleted_by_selector_and_graceful_pods_stay_for_the_kubelet() 
     }
     let mut all = request(Verb::DeleteCollection, Kind::Pod, "a", "", Value::Null);
     all.options.label_selector = Some("keep!=true".to_owned());
-    let list = cluster.run(&all).unwrap().body;
+    let list = cluster.run(&all).unwrap().body.into_value();
     assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("PodList"), 2));
     let left: Vec<_> = cluster.objects.list(Kind::Pod, None).map(|s| s.object.name().to_owned()).collect();
     assert_eq!(left, ["x", "z"]);
@@ -225,7 +226,7 @@ fn deletes_keep_their_preconditions() {
         DeleteOptions { uid: Some("other".to_owned()), propagation: background, ..DeleteOptions::default() };
     assert_eq!(cluster.run(&delete).unwrap_err().code, 409);
     delete.options.delete.uid = made["metadata"]["uid"].as_str().map(str::to_owned);
-    assert_eq!(cluster.run(&delete).unwrap().body["status"], "Success");
+    assert_eq!(cluster.run(&delete).unwrap().body.into_value()["status"], "Success");
     assert_eq!(cluster.run(&delete).unwrap_err().code, 404);
 }
 
@@ -254,7 +255,7 @@ fn status_writes_touch_the_status_alone() {
     let body = json!({"spec": {"unschedulable": true}, "status": {"phase": "Running"}});
     let mut status = request(Verb::Patch(PatchType::StrategicMerge), Kind::Node, "", "n", body);
     status.subresource = Some(Subresource::Status);
-    let node = cluster.run(&status).unwrap().body;
+    let node = cluster.run(&status).unwrap().body.into_value();
     assert_eq!((&node["spec"], &node["status"]["phase"]), (&json!({}), &json!("Running")));
     assert_eq!(node["status"]["allocatable"]["cpu"], "4");
 }

@@ -240,7 +240,7 @@ fn create(objects: &mut Objects, pod: &Value) -> PodInfo {
     let mut names = Stream::new(1, "names");
     let mut context = Context { objects, now, names: &mut names };
     let answer = write(&mut context, &request).unwrap_or_else(|status| panic!("{status:?}\n{pod}"));
-    let mut stored = answer.body;
+    let mut stored = answer.body.into_value();
     stored["metadata"]["uid"] = pod["metadata"]["uid"].clone();
     if let Some(overhead) = overhead {
         stored["spec"]["overhead"] = overhead;

@@ -609,7 +609,7 @@ impl Campaign {
         }
         let answer = self.world.request(&wanted.home, &owners::create(&wanted.document)).unwrap();
         let life = &mut self.lives[number];
-        life.uid = answer.body["metadata"]["uid"].as_str().unwrap().to_owned();
+        life.uid = answer.body.into_value()["metadata"]["uid"].as_str().unwrap().to_owned();
         life.created = Some(now);
         life.deadline = wanted.within.map(|within| (now + within, now));
         self.note(format!("{} is created in {}: {wanted:?}", wanted.name, wanted.home));

@@ -42,7 +42,7 @@ impl Memory {
             body,
             options: Options::default(),
         };
-        self.run(&request).unwrap().body
+        self.run(&request).unwrap().body.into_value()
     }
     pub fn run(&self, request: &Request) -> Result<Response, Status> {
         let mut state = self.state.lock().unwrap();

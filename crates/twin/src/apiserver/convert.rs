@@ -4,6 +4,7 @@
 //! the processor's utilisation: whoever writes in that version keeps the other metrics and the behaviour an HPA had.
 //! Custom resources differ in `apiVersion` alone (definitions with a conversion webhook are refused elsewhere).
 
+use super::request::Answered;
 use crate::kind::{Defined, Kind};
 use crate::store::{Managed, Stored};
 use serde_json::{Map, Value, json};
@@ -73,6 +74,14 @@ pub fn shown(kind: Kind, defined: Option<&Defined>, stored: &Stored) -> Arc<[u8]
         super::custom::default(schema, &mut doc);
     }
     doc.to_string().into_bytes().into()
+}
+
+/// A stored object as what is answered to a write of `kind`.
+pub(crate) fn answered(kind: Kind, stored: Arc<Stored>) -> Answered {
+    if is_shown_as_stored(kind, &stored) {
+        return Answered::Stored(stored);
+    }
+    shown_value(kind, &stored).into()
 }
 
 /// A stored object as a document of `kind`.

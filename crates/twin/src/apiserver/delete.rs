@@ -280,15 +280,15 @@ pub(super) fn delete(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let warnings = admission::validate_delete(ctx, request, &stored)?;
     if request.options.dry_run {
         check_preconditions(resource, &stored.object, options)?;
-        let body = convert::shown_value(request.kind, &stored);
+        let body = convert::answered(request.kind, stored);
         return Ok(Response { code: 200, body, warnings });
     }
     let (object, gone) = delete_one(ctx, &stored, options)?;
     // A pod is answered with itself, as the API server does, other kinds with a Status.
     let body = if gone && kind != Kind::Pod {
-        success(resource, &object.object)
+        success(resource, &object.object).into()
     } else {
-        convert::shown_value(request.kind, &object)
+        convert::answered(request.kind, object)
     };
     Ok(Response { code: 200, body, warnings })
 }
@@ -326,5 +326,5 @@ pub(super) fn delete_collection(ctx: &mut Context<'_>, request: &Request) -> Res
         items.push(convert::shown_value(request.kind, &object));
     }
     let body = list::document(resource, ctx.objects.version(), None, None, items);
-    Ok(Response { code: 200, body, warnings })
+    Ok(Response { code: 200, body: body.into(), warnings })
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 fn done(warnings: Vec<String>) -> Response {
     let body =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Response { code: 201, body, warnings }
+    Response { code: 201, body: body.into(), warnings }
 }
 
 fn budget_causes(message: String) -> Cause {

@@ -61,7 +61,7 @@ pub use list::{List, ListQuery, VersionMatch, list};
 pub use quota::{PodResources, Usage, pod_resources};
 pub(crate) use quota::{add_up as add_quantities, amounts as quantities};
 pub use request::{
-    Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
+    Answered, Body, DeleteOptions, Options, PatchType, Propagation, Request, Response, Subresource, Verb,
 };
 pub use resources::pod_requests;
 pub(crate) use resources::{complete_requests, qos_class};

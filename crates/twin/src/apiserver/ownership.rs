@@ -124,7 +124,7 @@ pub(super) fn same(old: &Value, new: &Managers) -> bool {
 
 /// As it is kept beside an object.
 pub(super) fn managed(managers: Option<&Managers>) -> Option<Arc<Managed>> {
-    managers.and_then(|managers| Managed::new(&managers.to_value()))
+    managers.and_then(Managed::new)
 }
 
 /// A document with its owners.

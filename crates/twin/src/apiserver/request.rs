@@ -4,8 +4,12 @@
 use super::admission::Reviews;
 use super::user::{Caller, User};
 use crate::kind::Kind;
+use crate::object::{DecodeError, Object};
+use crate::store::Stored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,13 +193,62 @@ pub struct Request {
     pub options: Options,
 }
 
+/// The document of an answer. An object is answered as it is stored, and becomes a document only where somebody wants one.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// A document.
+    Document(Value),
+    /// An object whose version of storage is the one asked for.
+    Stored(Arc<Stored>),
+}
+
+impl Answered {
+    /// The document.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Answered::Document(document) => document.clone(),
+            Answered::Stored(stored) => stored.to_value(),
+        }
+    }
+    /// The document.
+    pub fn into_value(self) -> Value {
+        match self {
+            Answered::Document(document) => document,
+            Answered::Stored(stored) => stored.to_value(),
+        }
+    }
+    /// The object of a kind, without what is kept beside it.
+    ///
+    /// # Errors
+    /// Of a document that is none.
+    pub fn object(&self, kind: Kind) -> Result<Cow<'_, Object>, DecodeError> {
+        match self {
+            Answered::Document(document) => Object::from_value(kind, document).map(Cow::Owned),
+            Answered::Stored(stored) => Ok(Cow::Borrowed(&stored.object)),
+        }
+    }
+    /// Its JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        match self {
+            Answered::Document(document) => document.to_string().into_bytes(),
+            Answered::Stored(stored) => stored.to_bytes(),
+        }
+    }
+}
+
+impl From<Value> for Answered {
+    fn from(document: Value) -> Answered {
+        Answered::Document(document)
+    }
+}
+
 /// What a write gave.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// HTTP status code: 200, 201 or 202.
     pub code: u16,
     /// The object after the write (for a delete that is done: a `Status` document).
-    pub body: Value,
+    pub body: Answered,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
 }

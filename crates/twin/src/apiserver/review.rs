@@ -30,5 +30,5 @@ pub(super) fn answer(objects: &Objects, request: &Request) -> Result<Response, S
         _ => return Err(Status::method_not_allowed()),
     };
     body["status"] = status;
-    Ok(Response { code: 201, body, warnings: Vec::new() })
+    Ok(Response { code: 201, body: body.into(), warnings: Vec::new() })
 }

@@ -139,5 +139,5 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let inner = Request { verb: Verb::Update, body: doc, ..request.clone() };
     let response = write::update(ctx, &inner)?;
     warnings.extend(response.warnings);
-    Ok(Response { body: scale_of(&paths, &response.body), warnings, ..response })
+    Ok(Response { body: scale_of(&paths, &response.body.to_value()).into(), warnings, ..response })
 }

@@ -129,7 +129,7 @@ pub(super) fn create(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let ends = ctx.now + Span::from_seconds(seconds);
     document["status"] =
         json!({"token": claims.to_string(), "expirationTimestamp": ends.to_rfc3339_seconds()});
-    Ok(Response { code: 201, body: document, warnings: Vec::new() })
+    Ok(Response { code: 201, body: document.into(), warnings: Vec::new() })
 }
 
 fn check_seconds(seconds: i64) -> Result<(), Status> {
@@ -369,7 +369,7 @@ mod tests {
         };
         let mut names = crate::random::Stream::new(1, "names");
         let mut ctx = Context { objects, now: at(0), names: &mut names };
-        super::super::write(&mut ctx, &request).map(|response| response.body)
+        super::super::write(&mut ctx, &request).map(|response| response.body.into_value())
     }
 
     fn claims_of(document: &Value) -> Value {

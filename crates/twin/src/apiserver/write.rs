@@ -392,12 +392,11 @@ fn store_new(
     let object = typed(kind, doc)?;
     if request.options.dry_run {
         let body = ownership::show(object.to_value(), managed.as_deref());
-        return Ok(Response { code: 201, body: convert::outgoing(request.kind, body), warnings });
+        return Ok(Response { code: 201, body: convert::outgoing(request.kind, body).into(), warnings });
     }
     *ctx.names = names;
     let stored = ctx.objects.put_managed(object, managed);
-    let body = convert::shown_value(request.kind, &stored);
-    Ok(Response { code: 201, body, warnings })
+    Ok(Response { code: 201, body: convert::answered(request.kind, stored), warnings })
 }
 
 /// Checks what a write demands of the object as it is.
@@ -541,7 +540,7 @@ pub(super) fn update(ctx: &mut Context<'_>, request: &Request) -> Result<Respons
     let body = convert::incoming(request.kind, request.body.clone(), None);
     let stored = Request { kind: request.kind.stored(), body, ..request.clone() };
     let response = update_as(ctx, &stored)?;
-    Ok(Response { body: convert::outgoing(request.kind, response.body), ..response })
+    Ok(Response { body: convert::outgoing(request.kind, response.body.into_value()).into(), ..response })
 }
 
 /// Fills in what depends on the cluster.
@@ -583,14 +582,10 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     defaults::apply(kind, &mut new);
     defaults::count_templates(kind, &old, &mut new);
     let managers = ownership::after((request, ctx.now, types.as_ref()), &mut old, &mut new, origin);
-    let managed = match &managers {
-        Some(managers) if !ownership::same(&old, managers) => ownership::managed(Some(managers)),
-        _ => current.managed.clone(),
-    };
+    let others_own = managers.as_ref().is_some_and(|managers| !ownership::same(&old, managers));
     let (old, mut new) = (ownership::show(old, None), ownership::show(new, None));
-    let respond = |body: Value| convert::outgoing(request.kind, body);
-    if new == old && managed == current.managed {
-        return Ok(Response { code: 200, body: respond(current.to_value()), warnings });
+    if new == old && !others_own {
+        return Ok(Response { code: 200, body: convert::answered(request.kind, current), warnings });
     }
     rbac::escalation::check(ctx.objects, request, Some(&old), &new)?;
     count_change(request, &old, &mut new);
@@ -607,19 +602,22 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
     warnings.extend(admission::validate(ctx, request, Some(&new), Some(&old))?);
     charge(ctx, request, (Some(&old), &new))?;
     // Whoever changes something owns it as of now, though nothing else was owned anew.
-    let managed = if new == old { managed } else { ownership::managed(managers.as_ref()).or(managed) };
+    let managed = match &managers {
+        Some(managers) => ownership::managed(Some(managers)),
+        None => current.managed.clone(),
+    };
     let object = typed(kind, new)?;
     if (object == current.object && managed == current.managed) || request.options.dry_run {
         let body = ownership::show(object.to_value(), managed.as_deref());
-        return Ok(Response { code: 200, body: respond(body), warnings });
+        return Ok(Response { code: 200, body: convert::outgoing(request.kind, body).into(), warnings });
     }
     let body = if object.meta().deletion_timestamp.is_some() && !object.is_held() {
         // It goes in this write, and whoever wrote gets what they asked for.
         let body = ownership::show(object.to_value(), managed.as_deref());
         delete::remove(ctx, kind, &request.namespace, &request.name);
-        respond(body)
+        convert::outgoing(request.kind, body).into()
     } else {
-        convert::shown_value(request.kind, &ctx.objects.put_managed(object, managed))
+        convert::answered(request.kind, ctx.objects.put_managed(object, managed))
     };
     Ok(Response { code: 200, body, warnings })
 }
@@ -675,5 +673,5 @@ pub(super) fn bind(ctx: &mut Context<'_>, request: &Request) -> Result<Response,
     }
     let body =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Response { code: 201, body, warnings })
+    Ok(Response { code: 201, body: body.into(), warnings })
 }

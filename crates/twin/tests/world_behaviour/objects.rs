@@ -97,7 +97,7 @@ fn what_a_document_owns_goes_with_it() {
     let sets = Kind::find("apps", "v1", "replicasets").unwrap();
     let set = json!({"metadata": {"name": "rs"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}},
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
-    let made = world.request(&kr(), &request(Verb::Create, sets, set)).unwrap().body;
+    let made = world.request(&kr(), &request(Verb::Create, sets, set)).unwrap().body.into_value();
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": made["metadata"]["uid"], "controller": true}]);
     let owned = json!({"metadata": {"name": "owned", "ownerReferences": owner}});
     world.request(&kr(), &request(Verb::Create, Kind::ConfigMap, owned)).unwrap();

@@ -3,6 +3,7 @@
 //! A set is a tree. An element of it may be a member itself (`.`), have members below it, or both. Invariants: no
 //! branch is empty; elements are in order, so equal sets print alike.
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -124,6 +125,26 @@ struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(BTreeMap<Element, Node>);
 
+/// As `FieldsV1`.
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.member && !self.below.is_empty() {
+            map.serialize_entry(".", &Fields::default())?;
+        }
+        self.below.entries(&mut map)?;
+        map.end()
+    }
+}
+
 impl Fields {
     /// Whether it has no members.
     pub fn is_empty(&self) -> bool {
@@ -226,16 +247,12 @@ impl Fields {
         }
     }
 
-    /// As `FieldsV1`.
-    pub fn to_value(&self) -> Value {
-        let node = |(element, node): (&Element, &Node)| {
-            let mut value = node.below.to_value();
-            if let (true, Value::Object(below)) = (node.member && !node.below.is_empty(), &mut value) {
-                below.insert(".".to_owned(), json!({}));
-            }
-            (element.encode(), value)
-        };
-        Value::Object(self.0.iter().map(node).collect())
+    /// Its elements, as `FieldsV1` writes them, in the order of these texts.
+    fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let mut entries: Vec<(String, &Node)> =
+            self.0.iter().map(|(element, node)| (element.encode(), node)).collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        entries.iter().try_for_each(|(element, node)| map.serialize_entry(element, node))
     }
     /// From `FieldsV1`; the error says what is wrong.
     pub fn from_value(value: &Value) -> Result<Fields, String> {
@@ -292,7 +309,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_is_what_it_prints(set in fields()) {
-            prop_assert_eq!(Fields::from_value(&set.to_value()).unwrap(), set);
+            prop_assert_eq!(Fields::from_value(&serde_json::to_value(&set).unwrap()).unwrap(), set);
         }
 
         #[test]

@@ -5,7 +5,8 @@
 
 use super::fields::{Element, Fields};
 use fleet::Instant;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How somebody wrote.
@@ -108,12 +109,7 @@ impl Managers {
 
     /// As `metadata.managedFields`.
     pub fn to_value(&self) -> Value {
-        let mut all: Vec<(&Manager, &Owned)> = self.0.iter().collect();
-        let seconds = |owned: &Owned| owned.time.map_or(0, Instant::as_unix_seconds);
-        all.sort_by_key(|(manager, owned)| {
-            (manager.operation, seconds(owned), &manager.name, &owned.api_version, &manager.subresource)
-        });
-        Value::Array(all.into_iter().map(write).collect())
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     /// What anybody owns.
@@ -127,21 +123,40 @@ impl Managers {
     }
 }
 
-fn write((manager, owned): (&Manager, &Owned)) -> Value {
-    let mut entry = Map::new();
-    let mut put = |key: &str, value: Value| entry.insert(key.to_owned(), value);
-    put("manager", json!(manager.name));
-    put("operation", json!(manager.operation.as_str()));
-    put("apiVersion", json!(owned.api_version));
-    if let Some(time) = owned.time {
-        put("time", json!(time.to_rfc3339_seconds()));
+/// As `metadata.managedFields`.
+impl Serialize for Managers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut all: Vec<(&Manager, &Owned)> = self.0.iter().collect();
+        let seconds = |owned: &Owned| owned.time.map_or(0, Instant::as_unix_seconds);
+        all.sort_by_key(|(manager, owned)| {
+            (manager.operation, seconds(owned), &manager.name, &owned.api_version, &manager.subresource)
+        });
+        serializer.collect_seq(all.into_iter().map(|(manager, owned)| Entry {
+            api_version: &owned.api_version,
+            fields_type: "FieldsV1",
+            fields: &owned.fields,
+            manager: &manager.name,
+            operation: manager.operation.as_str(),
+            subresource: &manager.subresource,
+            time: owned.time.map(Instant::to_rfc3339_seconds),
+        }))
     }
-    put("fieldsType", json!("FieldsV1"));
-    put("fieldsV1", owned.fields.to_value());
-    if !manager.subresource.is_empty() {
-        put("subresource", json!(manager.subresource));
-    }
-    Value::Object(entry)
+}
+
+/// An entry of `metadata.managedFields`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    api_version: &'a str,
+    fields_type: &'a str,
+    #[serde(rename = "fieldsV1")]
+    fields: &'a Fields,
+    manager: &'a str,
+    operation: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subresource: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
 }
 
 fn read(entry: &Value) -> Result<(Manager, Owned), String> {

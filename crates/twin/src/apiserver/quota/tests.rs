@@ -190,7 +190,7 @@ fn limit_ranges_fill_in_and_bound() {
         json!({"metadata": {"name": "l"}, "spec": {"limits": limits}}),
     )
     .unwrap();
-    let pod = lab.create(Kind::Pod, pod_of("a", json!({}))).unwrap().body;
+    let pod = lab.create(Kind::Pod, pod_of("a", json!({}))).unwrap().body.into_value();
     let resources = &pod["spec"]["containers"][0]["resources"];
     assert_eq!(*resources, json!({"limits": {"cpu": "300m"}, "requests": {"cpu": "100m"}}));
     assert_eq!(pod["status"]["qosClass"], "Burstable");

@@ -325,7 +325,8 @@ impl<'a, 'b> Sync<'a, 'b> {
         let writer = Writer::of(self.object);
         self.cx.under_way.begin(self.object.uid());
         let answer = self.cx.send(&writer, request)?;
-        serde_json::from_value(answer.body).map_err(|e| Status::new(500, "InternalError", e.to_string()))
+        serde_json::from_value(answer.body.into_value())
+            .map_err(|e| Status::new(500, "InternalError", e.to_string()))
     }
     fn reference(&self, job: &Job) -> ObjectReference {
         ObjectReference {
