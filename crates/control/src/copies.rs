@@ -10,12 +10,14 @@ use crate::event::{Failure, Outcome};
 use crate::job::Job;
 use crate::jobs::{self, Tracked};
 use crate::state::{Control, CopyKey, Purpose};
-use fleet::{ClusterId, JobKey, Span};
+use fleet::{ClusterId, Instant, JobKey, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long after a copy was looked into it is looked into again, when it is still there and nobody's.
 const ASK_AGAIN: Span = Span::from_seconds(60);
+/// How often all are looked into, whatever happened.
+const ALL_EVERY: Span = Span::HOUR;
 /// How long after a failed attempt.
 const AFTER_FAILURE: Span = Span::from_seconds(30);
 /// Digits of a copy's name and the dash before them.
@@ -24,11 +26,16 @@ const NAME_TAIL: usize = 9;
 /// Home cluster and uid of an original.
 type Origin = (ClusterId, String);
 
-/// Every copy seen, by its place and by its original.
+/// Every copy seen, by its place and by its original, and which of them somebody may not wait for any more.
+///
+/// Invariant: a copy whose state, or whose original, changed since it was looked into is a suspect.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copies {
     at: BTreeMap<CopyKey, Arc<Job>>,
     of: BTreeMap<Origin, BTreeSet<CopyKey>>,
+    suspects: BTreeSet<CopyKey>,
+    /// When all were looked into.
+    all_at: Option<Instant>,
 }
 
 /// Where a copy's original lives, and its uid.
@@ -49,29 +56,54 @@ impl Copies {
         self.at.get(place)
     }
     pub fn insert(&mut self, place: CopyKey, copy: Arc<Job>) {
-        self.remove(&place);
+        if !self.remove(&place) {
+            self.suspects.insert(place.clone());
+        }
         if let Some(origin) = origin(&copy) {
             self.of.entry(origin).or_default().insert(place.clone());
         }
         self.at.insert(place, copy);
     }
-    pub fn remove(&mut self, place: &CopyKey) {
-        let Some(origin) = self.at.remove(place).as_deref().and_then(origin) else { return };
-        if let Some(places) = self.of.get_mut(&origin) {
+    /// Whether there was one.
+    pub fn remove(&mut self, place: &CopyKey) -> bool {
+        let Some(old) = self.at.remove(place) else { return false };
+        if let Some(origin) = origin(&old)
+            && let Some(places) = self.of.get_mut(&origin)
+        {
             places.remove(place);
             if places.is_empty() {
                 self.of.remove(&origin);
             }
         }
+        true
+    }
+    /// An original changed or is gone: its copies are to be looked into.
+    pub fn suspect_of(&mut self, origin: &Origin) {
+        self.suspects.extend(self.of.get(origin).into_iter().flatten().cloned());
+    }
+    /// All are to be looked into.
+    pub fn suspect_all(&mut self) {
+        self.all_at = None;
+    }
+    /// Whether any is to be looked into.
+    fn has_suspects(&self, now: Instant) -> bool {
+        !self.suspects.is_empty() || self.all_at.is_none_or(|at| now - at >= ALL_EVERY)
+    }
+    /// Those that are to be looked into, and `others`.
+    fn take_suspects(&mut self, others: Vec<CopyKey>, now: Instant) -> Vec<(CopyKey, Arc<Job>)> {
+        let mut some = std::mem::take(&mut self.suspects);
+        let pair = |(place, copy): (&CopyKey, &Arc<Job>)| (place.clone(), copy.clone());
+        if self.all_at.is_none_or(|at| now - at >= ALL_EVERY) {
+            self.all_at = Some(now);
+            return self.at.iter().map(pair).collect();
+        }
+        some.extend(others);
+        some.iter().filter_map(|place| self.at.get_key_value(place)).map(pair).collect()
     }
     /// The copies of an original.
     fn of(&self, origin: &Origin) -> impl Iterator<Item = (&CopyKey, &Arc<Job>)> {
         let places = self.of.get(origin).into_iter().flatten();
         places.filter_map(|place| Some((place, self.at.get(place)?)))
-    }
-    /// Originals with copies in more than one place or unknown to `known`.
-    fn iter(&self) -> impl Iterator<Item = (&CopyKey, &Arc<Job>)> {
-        self.at.iter()
     }
 }
 
@@ -89,15 +121,18 @@ impl Control {
     /// Looks into copies that nobody waits for, one call each: their originals are read first. A copy whose home only
     /// bears the name of one of our clusters is another fleet's, and its work stays.
     pub(crate) fn sweep(&mut self) {
-        let due = |place: &CopyKey| self.sweeping.get(place).is_none_or(|retry| *retry <= self.now);
-        let looked: Vec<(CopyKey, Arc<Job>)> = self
-            .copies
-            .iter()
-            .filter(|(place, copy)| due(place) && self.may_write(&place.0) && self.nobody_waits(place, copy))
-            .map(|(place, copy)| (place.clone(), copy.clone()))
-            .collect();
-        self.sweeping.retain(|_, retry| *retry > self.now);
-        for (place, copy) in looked {
+        let now = self.now;
+        let again: Vec<CopyKey> =
+            self.sweeping.extract_if(.., |_, retry| *retry <= now).map(|(place, _)| place).collect();
+        if again.is_empty() && !self.copies.has_suspects(now) {
+            return;
+        }
+        for (place, copy) in self.copies.take_suspects(again, now) {
+            // One that was looked into just now is looked into again when its time comes.
+            let due = !self.sweeping.contains_key(&place);
+            if !(due && self.may_write(&place.0) && self.nobody_waits(&place, &copy)) {
+                continue;
+            }
             let Some((home, _)) = origin(&copy) else { continue };
             self.sweeping.insert(place.clone(), self.now + ASK_AGAIN);
             let (namespace, name) = (place.1.clone(), origin_name(&copy));

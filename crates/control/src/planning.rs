@@ -132,7 +132,7 @@ impl Control {
         let earlier = jobs::earlier_runs(&job);
         let suspended = jobs::suspended(&job);
         let running = !suspended && jobs::finished(&job).is_none();
-        let begun = self.begun(tracked, &job).filter(|_| running).and_then(|begun| begun.whole);
+        let begun = running.then(|| self.begun(tracked, &job)).flatten().and_then(|begun| begun.whole);
         Progress {
             running_since: begun,
             starting: running && begun.is_none(),
@@ -290,6 +290,11 @@ impl Control {
         )
     }
 
+    /// Jobs that have not finished.
+    pub(crate) fn open_jobs(&self) -> impl Iterator<Item = &Tracked> {
+        self.open.iter().filter_map(|key| self.jobs.get(key))
+    }
+
     /// What the planner sees.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let packing = self.settings.packing_percent;
@@ -309,7 +314,7 @@ impl Control {
         let transfer_kwh_per_gb = pairs(&|a, b| self.transfer_kwh_per_gb(&a.id, &b.id));
         Snapshot {
             at: self.now,
-            workloads: self.jobs.values().filter_map(|t| self.workload(t, &sizes)).collect(),
+            workloads: self.open_jobs().filter_map(|t| self.workload(t, &sizes)).collect(),
             expected: self.expected_jobs(),
             latency_ms,
             transfer_kwh_per_gb,
@@ -374,13 +379,16 @@ impl Control {
     /// When a Job wants to be looked at next although nothing happens.
     pub(crate) fn job_timer(&self, tracked: &Tracked) -> Option<Instant> {
         let refusals = tracked.refused.values().map(|r| r.until);
-        let open = tracked.finished().is_none();
+        let put_off = tracked.retry_at.into_iter().chain(tracked.quiet_until).chain(refusals);
+        let put_off = put_off.filter(|at| *at > self.now);
+        if tracked.finished().is_some() {
+            return put_off.min();
+        }
         let runs = self.assignment(&tracked.key).into_iter().flat_map(|a| &a.runs);
         let guard = self.latest_start(tracked).into_iter().chain(self.late_from(tracked));
         let guard = guard.chain(self.unplanned_start(tracked));
-        let starts = runs.flat_map(|run| [run.from, run.to]).chain(guard).filter(|_| open);
-        let put_off = tracked.retry_at.into_iter().chain(tracked.quiet_until);
-        put_off.chain(refusals).chain(starts).filter(|at| *at > self.now).min()
+        let starts = runs.flat_map(|run| [run.from, run.to]).chain(guard).filter(|at| *at > self.now);
+        put_off.chain(starts).min()
     }
 }
 

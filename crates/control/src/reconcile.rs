@@ -36,10 +36,7 @@ impl Control {
             let timer = self.jobs.get(&key).and_then(|tracked| self.job_timer(tracked));
             self.timers.set(&key, timer);
         }
-        let retry = self.sweeping.values().any(|at| *at <= self.now);
-        if std::mem::take(&mut self.sweep_wanted) || retry {
-            self.sweep();
-        }
+        self.sweep();
     }
 
     /// Whether anything may be written to a cluster: it answers, has been listed, and its mode and its Lease allow it.

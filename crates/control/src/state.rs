@@ -108,6 +108,8 @@ pub struct Control {
     /// The mode a person ordered: it holds for clusters that come later too, as far as theirs goes.
     pub(crate) ordered: Option<Mode>,
     pub(crate) jobs: BTreeMap<JobKey, Tracked>,
+    /// Those of them that have not finished: plans are about these, however many have.
+    pub(crate) open: BTreeSet<JobKey>,
     pub(crate) copies: Copies,
     /// Specs of Jobs, as texts that those of one template have in common.
     texts: Shared<str>,
@@ -132,8 +134,6 @@ pub struct Control {
     pub(crate) waiting_for_room: BTreeMap<JobKey, Option<ClusterId>>,
     /// Home Jobs by cluster and uid, to find the original of a copy.
     pub(crate) by_uid: BTreeMap<(ClusterId, String), JobKey>,
-    /// Whether there may be copies whose original is gone.
-    pub(crate) sweep_wanted: bool,
     /// A plan is wanted, and how soon.
     pub(crate) plan_wanted: Option<Haste>,
     pub(crate) planned_at: Option<Instant>,
@@ -159,6 +159,7 @@ impl Control {
             inventories: BTreeMap::new(),
             ordered: None,
             jobs: BTreeMap::new(),
+            open: BTreeSet::new(),
             copies: Copies::default(),
             texts: Shared::default(),
             priorities: BTreeMap::new(),
@@ -174,7 +175,6 @@ impl Control {
             timers: Timers::default(),
             waiting_for_room: BTreeMap::new(),
             by_uid: BTreeMap::new(),
-            sweep_wanted: true,
             plan_wanted: None,
             planned_at: None,
             plans: 0,
@@ -229,6 +229,7 @@ impl Control {
                 let fresh = Cluster::new(facts.clone(), now, self.settings.policy.embodied);
                 self.clusters.entry(id.clone()).or_insert(fresh).set_facts(facts);
                 self.give_back(&id);
+                self.copies.suspect_all();
             }
             Event::Reachable { cluster, reachable } => {
                 let now = self.now;
@@ -342,7 +343,7 @@ impl Control {
     /// Every Job's next step is decided anew.
     pub(crate) fn look_at_all(&mut self) {
         self.dirty.extend(self.jobs.keys().cloned());
-        self.sweep_wanted = true;
+        self.copies.suspect_all();
     }
 
     /// Asks for a plan: at once, or with the next regular one.
@@ -382,8 +383,12 @@ impl Control {
                 let was_finished = known.finished().is_some();
                 let before = known.committed();
                 known.job = job;
-                self.sweep_wanted |= known.committed() != before;
                 let now_finished = known.finished().is_some();
+                if known.committed() != before {
+                    let origin = (cluster.clone(), jobs::uid(&known.job).to_owned());
+                    self.copies.suspect_of(&origin);
+                }
+                self.note_open(&key, !now_finished);
                 self.reread_contract(&key);
                 if was_finished != now_finished {
                     self.want_plan(false);
@@ -398,7 +403,8 @@ impl Control {
                 self.learn_arrival(&tracked);
                 self.drop_job(&key);
                 self.by_uid.insert((cluster.clone(), jobs::uid(&tracked.job).to_owned()), key.clone());
-                self.jobs.insert(key, tracked);
+                self.jobs.insert(key.clone(), tracked);
+                self.note_open(&key, open);
                 if open {
                     self.want_plan(true);
                 }
@@ -421,7 +427,6 @@ impl Control {
         self.on_cluster(cluster, |c| c.see_ours(&namespace, &name, true));
         self.look_at_original(&job);
         let before = self.copies.get(&place);
-        self.sweep_wanted |= before.is_none();
         if before
             .is_some_and(|old| jobs::uid(old) == jobs::uid(&job) && jobs::version(old) > jobs::version(&job))
         {
@@ -444,16 +449,26 @@ impl Control {
         }
     }
 
+    fn note_open(&mut self, key: &JobKey, open: bool) {
+        if open {
+            self.open.insert(key.clone());
+        } else {
+            self.open.remove(key);
+        }
+    }
+
     /// A home Job is no longer ours, or gone.
     fn drop_job(&mut self, key: &JobKey) {
         let Some(old) = self.jobs.remove(key) else { return };
-        self.by_uid.remove(&(key.cluster.clone(), jobs::uid(&old.job).to_owned()));
+        self.note_open(key, false);
+        let origin = (key.cluster.clone(), jobs::uid(&old.job).to_owned());
+        self.copies.suspect_of(&origin);
+        self.by_uid.remove(&origin);
         self.timers.set(key, None);
         self.waiting_for_room.remove(key);
         if old.style == Style::InPlace {
             self.on_cluster(&key.cluster, |c| c.see_ours(key.namespace.as_str(), key.name.as_str(), false));
         }
-        self.sweep_wanted = true;
         if old.finished().is_none() {
             self.want_plan(false);
         }

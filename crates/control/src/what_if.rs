@@ -128,7 +128,7 @@ impl Control {
     /// The starts, pauses and resumes of the schedule in force that lie ahead, as a document.
     pub fn plan_document(&self) -> Plan {
         let mut steps: Vec<Step> = Vec::new();
-        for tracked in self.jobs.values().filter(|t| t.finished().is_none() && !jobs::deleting(&t.job)) {
+        for tracked in self.open_jobs().filter(|t| !jobs::deleting(&t.job)) {
             let Some(assignment) = self.assignment(&tracked.key) else { continue };
             let begun = tracked.committed().is_some() || self.progress(tracked).running_since.is_some();
             for (i, run) in assignment.runs.iter().enumerate().filter(|(_, run)| run.from >= self.now) {
