@@ -3,6 +3,7 @@
 use crate::books::Books;
 use crate::event::{ClusterFacts, NodeObservation, PodObservation};
 use crate::job::Job;
+use crate::jobs;
 use crate::lease::Leader;
 use crate::usage::{AGE_MAX, UsageReport};
 use crate::view::Draw;
@@ -262,8 +263,7 @@ impl Cluster {
         let job = (namespace.to_owned(), name.to_owned());
         let changed = if here { self.ours.insert(job) } else { self.ours.remove(&job) };
         if changed {
-            let pods: Vec<Arc<str>> =
-                self.runs.pods(&(namespace.to_owned(), name.to_owned())).cloned().collect();
+            let pods: Vec<Arc<str>> = self.runs.pods(namespace, name).cloned().collect();
             for name in pods {
                 let Some(pod) = self.pod(&name) else { continue };
                 self.held.take(&name, &pod);
@@ -274,14 +274,12 @@ impl Cluster {
     }
     /// How the run of a Job began that is under way, or was its last.
     pub fn begun(&self, job: &Job) -> Option<Begun> {
-        let named = |text: &Option<String>| text.clone().unwrap_or_default();
-        self.runs.begun(&(named(&job.metadata.namespace), named(&job.metadata.name)), job)
+        self.runs.begun(job)
     }
     /// Whether pods of a Job wait for a node.
     pub fn waits_for_node(&self, job: &Job) -> bool {
-        let named = |text: &Option<String>| text.clone().unwrap_or_default();
-        let owner = (named(&job.metadata.namespace), named(&job.metadata.name));
-        self.runs.pods(&owner).any(|pod| self.held.waiting.contains_key(pod))
+        let (namespace, name) = jobs::named(job);
+        self.runs.pods(namespace, name).any(|pod| self.held.waiting.contains_key(pod))
     }
     /// Pods that wait for a node, and what each asks for.
     pub fn waiting(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Resources)> {

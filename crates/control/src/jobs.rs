@@ -5,6 +5,7 @@
 
 use crate::effect::EffectId;
 use crate::job::Job;
+use crate::state::CopyKey;
 use fleet::{ClusterId, Instant, JobKey, ObjectName, PlacementContract, Resources, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub(crate) struct Refusal {
 pub(crate) struct Tracked {
     pub key: JobKey,
     pub job: Arc<Job>,
+    /// Where its copy is or may be, as is written down on it.
+    pub copy_at: Option<CopyKey>,
     pub style: Style,
     pub contract: PlacementContract,
     /// What is wrong with the contract, in words for its owner.
@@ -113,6 +116,12 @@ pub(crate) fn annotation<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
 
 pub(crate) fn label<'a>(job: &'a Job, key: &str) -> Option<&'a str> {
     job.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Its namespace and name.
+pub(crate) fn named(job: &Job) -> (&str, &str) {
+    let meta = &job.metadata;
+    (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
 pub(crate) fn uid(job: &Job) -> &str {
@@ -258,12 +267,22 @@ pub(crate) fn stem(job: &Job) -> String {
     format!("{namespace}/{head}")
 }
 
+/// Where the copy of a Job is or may be, once that has been written down.
+pub(crate) fn copy_at(key: &JobKey, job: &Job) -> Option<CopyKey> {
+    let name = annotation(job, COPY_ANNOTATION)?;
+    let cluster = ClusterId::new(annotation(job, TARGET_ANNOTATION)?).ok()?;
+    Some((cluster, key.namespace.to_string(), name.to_owned()))
+}
+
 impl Tracked {
     /// Where the copy is or may be: cluster and name, once that has been written down.
     pub fn committed(&self) -> Option<(ClusterId, String)> {
-        let name = annotation(&self.job, COPY_ANNOTATION)?;
-        let cluster = ClusterId::new(annotation(&self.job, TARGET_ANNOTATION)?).ok()?;
-        Some((cluster, name.to_owned()))
+        self.copy_at.as_ref().map(|(cluster, _, name)| (cluster.clone(), name.clone()))
+    }
+    /// It is so now.
+    pub fn becomes(&mut self, job: Arc<Job>) {
+        self.copy_at = copy_at(&self.key, &job);
+        self.job = job;
     }
     /// Whether it waits to be started for the first time, or is paused.
     pub fn finished(&self) -> Option<bool> {

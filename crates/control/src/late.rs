@@ -11,11 +11,11 @@ impl Control {
     /// When a Job that does not run yet can no longer be in time even if it starts there and then, as far
     /// as its expected duration is right. `None` while it runs, once its copy has ended, or without a deadline.
     pub(crate) fn late_from(&self, tracked: &Tracked) -> Option<Instant> {
+        let deadline = tracked.contract.deadline?;
         let ended = tracked.finished().is_some()
             || self.executing(tracked).is_some_and(|job| jobs::finished(&job).is_some());
-        let deadline = tracked.contract.deadline.filter(|_| !ended)?;
-        let runs = self.progress(tracked).running_since.is_some();
-        (!runs).then(|| deadline - self.expected_left(tracked))
+        let progress = (!ended).then(|| self.progress(tracked))?;
+        progress.running_since.is_none().then(|| deadline - self.left_after(tracked, &progress))
     }
 
     /// Why a Job will miss its real deadline, as far as one can see now.

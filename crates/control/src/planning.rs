@@ -106,20 +106,14 @@ impl Control {
     pub(crate) fn executing(&self, tracked: &Tracked) -> Option<Arc<Job>> {
         match tracked.style {
             Style::InPlace => Some(tracked.job.clone()),
-            Style::Mirrored => {
-                let (cluster, name) = tracked.committed()?;
-                self.copies.get(&(cluster, tracked.key.namespace.to_string(), name)).cloned()
-            }
+            Style::Mirrored => self.copies.get(tracked.copy_at.as_ref()?).cloned(),
         }
     }
 
     /// The cluster its work is in, or would be as far as is written down.
     pub(crate) fn work_place(&self, tracked: &Tracked) -> ClusterId {
-        let home = || tracked.key.cluster.clone();
-        match tracked.style {
-            Style::Mirrored => tracked.committed().map_or_else(home, |(cluster, _)| cluster),
-            Style::InPlace => home(),
-        }
+        let copy = tracked.copy_at.as_ref().filter(|_| tracked.style == Style::Mirrored);
+        copy.map_or(&tracked.key.cluster, |(cluster, ..)| cluster).clone()
     }
 
     /// How the run of the object that runs began.
@@ -158,7 +152,12 @@ impl Control {
 
     /// What is left to run as far as one expects, without margins; not negative.
     pub(crate) fn expected_left(&self, tracked: &Tracked) -> Span {
-        (self.expected(tracked) - self.progress(tracked).done(self.now)).max(Span::ZERO)
+        self.left_after(tracked, &self.progress(tracked))
+    }
+
+    /// The same, of a Job that got so far.
+    pub(crate) fn left_after(&self, tracked: &Tracked, progress: &Progress) -> Span {
+        (self.expected(tracked) - progress.done(self.now)).max(Span::ZERO)
     }
 
     /// The guard's instant for a Job that is held or paused, by a clock that may be behind those of the clusters.

@@ -30,7 +30,8 @@ impl Control {
     pub(crate) fn reconcile_dirty(&mut self) {
         let mut keys: Vec<JobKey> = std::mem::take(&mut self.dirty).into_iter().collect();
         // Room goes to those that can wait least.
-        keys.sort_by_cached_key(|key| self.jobs.get(key).and_then(|tracked| self.latest_start(tracked)));
+        let open = |key: &JobKey| self.jobs.get(key).filter(|tracked| tracked.finished().is_none());
+        keys.sort_by_cached_key(|key| open(key).and_then(|tracked| self.latest_start(tracked)));
         for key in keys {
             self.reconcile(&key);
             let timer = self.jobs.get(&key).and_then(|tracked| self.job_timer(tracked));

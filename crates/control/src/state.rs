@@ -381,10 +381,10 @@ impl Control {
                     return;
                 }
                 let was_finished = known.finished().is_some();
-                let before = known.committed();
-                known.job = job;
+                let before = known.copy_at.clone();
+                known.becomes(job);
                 let now_finished = known.finished().is_some();
-                if known.committed() != before {
+                if known.copy_at != before {
                     let origin = (cluster.clone(), jobs::uid(&known.job).to_owned());
                     self.copies.suspect_of(&origin);
                 }
@@ -503,6 +503,7 @@ impl Control {
         // Who wrote down where the copy is to be may have asked for it, and be gone.
         let unsure_until = jobs::annotation(&job, jobs::COPY_ANNOTATION).map(|_| self.now + REQUEST_LASTS);
         let mut tracked = Tracked {
+            copy_at: jobs::copy_at(&key, &job),
             key,
             job,
             style,

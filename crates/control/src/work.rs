@@ -10,9 +10,6 @@ use fleet::{Instant, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Namespace and name of a Job in its cluster.
-pub(crate) type Owner = (String, String);
-
 /// One pod's run.
 #[derive(Clone, Copy, Debug)]
 struct PodRun {
@@ -24,8 +21,9 @@ struct PodRun {
 /// The runs of the pods of every Job in a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodRuns {
-    of: BTreeMap<Owner, BTreeMap<Arc<str>, PodRun>>,
-    owner: BTreeMap<Arc<str>, Owner>,
+    /// By namespace and name of the Job, and by the pod's name.
+    of: BTreeMap<String, BTreeMap<String, BTreeMap<Arc<str>, PodRun>>>,
+    owner: BTreeMap<Arc<str>, (String, String)>,
 }
 
 /// How the run under way of a Job began.
@@ -42,30 +40,41 @@ impl PodRuns {
     pub fn see(&mut self, name: &Arc<str>, now: Option<&PodObservation>) {
         if let Some(seen) = now {
             let Some(job) = &seen.job else { return };
-            let owner = (seen.namespace.clone(), job.clone());
             let run = PodRun { started: seen.started, ended: seen.ended, failed: seen.failed };
-            self.of.entry(owner.clone()).or_default().insert(name.clone(), run);
-            self.owner.insert(name.clone(), owner);
-        } else if let Some(owner) = self.owner.remove(name)
-            && let Some(pods) = self.of.get_mut(&owner)
+            let known = self.of.get_mut(&seen.namespace).and_then(|all| all.get_mut(job)?.get_mut(name));
+            if let Some(known) = known {
+                *known = run;
+                return;
+            }
+            let (namespace, job) = (seen.namespace.clone(), job.clone());
+            self.owner.insert(name.clone(), (namespace.clone(), job.clone()));
+            let all = self.of.entry(namespace).or_default();
+            all.entry(job).or_default().insert(name.clone(), run);
+        } else if let Some((namespace, job)) = self.owner.remove(name)
+            && let Some(all) = self.of.get_mut(&namespace)
+            && let Some(pods) = all.get_mut(&job)
         {
             pods.remove(name);
             if pods.is_empty() {
-                self.of.remove(&owner);
+                all.remove(&job);
             }
         }
     }
 
     /// Names of the pods of a Job, ended ones included.
-    pub fn pods(&self, owner: &Owner) -> impl Iterator<Item = &Arc<str>> {
-        self.of.get(owner).into_iter().flat_map(BTreeMap::keys)
+    pub fn pods(&self, namespace: &str, job: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.of(namespace, job).into_iter().flat_map(BTreeMap::keys)
+    }
+    fn of(&self, namespace: &str, job: &str) -> Option<&BTreeMap<Arc<str>, PodRun>> {
+        self.of.get(namespace)?.get(job)
     }
 
     /// How the run of a Job began that is under way, or was its last; `None` before any of its pods runs.
     /// Where its pods are gone, the Job's own start has to do.
-    pub fn begun(&self, owner: &Owner, job: &Job) -> Option<Begun> {
+    pub fn begun(&self, job: &Job) -> Option<Begun> {
         let start = jobs::start_time(job)?;
-        let Some(pods) = self.of.get(owner) else {
+        let (namespace, name) = jobs::named(job);
+        let Some(pods) = self.of(namespace, name) else {
             return jobs::finished(job).map(|_| Begun { mean: start, whole: Some(start) });
         };
         // What ended before belongs to a run before a pause.
@@ -129,7 +138,7 @@ mod tests {
             };
             runs.see(&Arc::from(format!("n/j-{i}")), Some(&seen));
         }
-        let begun = runs.begun(&("n".to_owned(), "j".to_owned()), job)?;
+        let begun = runs.begun(job)?;
         Some(((begun.mean - at(0)).as_seconds(), begun.whole.map(|at_| (at_ - at(0)).as_seconds())))
     }
 
