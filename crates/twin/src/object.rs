@@ -233,6 +233,18 @@ pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
     meta.finalizers.iter().flatten().any(|finalizer| finalizer == name)
 }
 
+/// Takes a finalizer off; returns whether it was there.
+pub(crate) fn drop_finalizer(meta: &mut ObjectMeta, name: &str) -> bool {
+    let Some(all) = &mut meta.finalizers else { return false };
+    let before = all.len();
+    all.retain(|finalizer| finalizer != name);
+    let dropped = all.len() < before;
+    if all.is_empty() {
+        meta.finalizers = None;
+    }
+    dropped
+}
+
 impl Object {
     /// Its kind.
     pub fn kind(&self) -> Kind {
@@ -267,6 +279,10 @@ impl Object {
     /// Uid.
     pub fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
+    }
+    /// Whether it is being deleted and nothing keeps it.
+    pub fn may_go(&self) -> bool {
+        self.meta().deletion_timestamp.is_some() && !self.is_held()
     }
     /// Whether something keeps it once it is being deleted: a finalizer, its time of grace, for a namespace its content.
     pub fn is_held(&self) -> bool {

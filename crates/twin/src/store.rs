@@ -310,7 +310,7 @@ impl Objects {
     /// Puts a changed object in place; one that is being deleted and that nothing holds any more goes in this write
     /// instead, as it was before. Returns what stands there now.
     pub fn put_or_let_go(&mut self, object: Object) -> Option<Arc<Stored>> {
-        if object.meta().deletion_timestamp.is_some() && !object.is_held() {
+        if object.may_go() {
             self.remove(object.kind(), object.namespace(), object.name());
             return None;
         }

@@ -10,7 +10,7 @@ use super::selector::Selectors;
 use super::status::Status;
 use super::{Context, admission, convert, list};
 use crate::kind::{Defined, Kind, Resource};
-use crate::object::{Object, has_finalizer};
+use crate::object::{Object, drop_finalizer, has_finalizer};
 use crate::store::Stored;
 use fleet::{Instant, Span};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -35,9 +35,7 @@ pub(super) fn remove(ctx: &mut Context<'_>, kind: Kind, namespace: &str, name: &
     for _ in 0..OWNERS_MAX {
         let Some(owner) = owners.pop() else { break };
         let mut object = owner.object.clone();
-        if let Some(finalizers) = &mut object.meta_mut().finalizers {
-            finalizers.retain(|f| f != FOREGROUND);
-        }
+        drop_finalizer(object.meta_mut(), FOREGROUND);
         if ctx.objects.put_or_let_go(object).is_none() {
             owners.extend(waiting_owners(ctx, &owner.object));
         }

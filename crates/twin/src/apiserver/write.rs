@@ -611,7 +611,7 @@ fn update_as(ctx: &mut Context<'_>, request: &Request) -> Result<Response, Statu
         let body = ownership::show(object.to_value(), managed.as_deref());
         return Ok(Response { code: 200, body: convert::outgoing(request.kind, body).into(), warnings });
     }
-    let body = if object.meta().deletion_timestamp.is_some() && !object.is_held() {
+    let body = if object.may_go() {
         // It goes in this write, and whoever wrote gets what they asked for.
         let body = ownership::show(object.to_value(), managed.as_deref());
         delete::remove(ctx, kind, &request.namespace, &request.name);

@@ -3,7 +3,7 @@
 use super::job::TRACKING;
 use super::underway::UnderWay;
 use crate::kind::Kind;
-use crate::object::{Object, has_finalizer};
+use crate::object::{Object, drop_finalizer, has_finalizer};
 use crate::random::Stream;
 use crate::store::{Objects, Stored};
 use crate::world::Timers;
@@ -126,9 +126,7 @@ impl Cx<'_> {
             return false;
         }
         let mut object = stored.object.clone();
-        let meta = object.meta_mut();
-        let others = meta.finalizers.take().into_iter().flatten().filter(|f| f != finalizer);
-        meta.finalizers = Some(others.collect()).filter(|others: &Vec<String>| !others.is_empty());
+        drop_finalizer(object.meta_mut(), finalizer);
         self.objects.put_or_let_go(object);
         true
     }

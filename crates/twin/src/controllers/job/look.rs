@@ -11,7 +11,7 @@ use crate::controllers::owned::reference;
 use crate::controllers::podcontrol::{self, is_active, number, ready_since};
 use crate::controllers::scheduler::Selector;
 use crate::controllers::{Cx, is_deleting, is_terminal, phase, time};
-use crate::object::Object;
+use crate::object::{Object, drop_finalizer};
 use crate::store::Stored;
 use crate::world::{Priority, Task};
 use fleet::{Instant, Span};
@@ -346,7 +346,7 @@ fn claim(cx: &mut Cx<'_>, object: &Object, job: &Job, index: &Index) -> Vec<Arc<
             rewrite(cx, pod, |pod| {
                 let owners = pod.metadata.owner_references.get_or_insert_default();
                 owners.retain(|owner| owner.uid != object.uid());
-                pod.metadata.finalizers.get_or_insert_default().retain(|f| f != TRACKING);
+                drop_finalizer(&mut pod.metadata, TRACKING);
             });
         }
     }

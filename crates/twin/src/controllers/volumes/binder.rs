@@ -13,7 +13,7 @@ use crate::controllers::document::{annotate, annotation, at, set, text};
 use crate::controllers::events::{About, Source};
 use crate::controllers::{Cx, Place, is_deleting, is_terminal, time};
 use crate::kind::Kind;
-use crate::object::{Document, Object};
+use crate::object::{Document, Object, has_finalizer};
 use crate::random::Stream;
 use crate::store::{Change, ChangeKind};
 use crate::world::{Priority, Task};
@@ -187,7 +187,8 @@ impl Binder {
         let Some(claim) = cx.document(kind, namespace, claim_name) else { return false };
         if is_deleting(&claim.metadata) {
             // It stays for as long as something needs it.
-            return !is_used(cx, namespace, claim_name)
+            return has_finalizer(&claim.metadata, CLAIM_FINALIZER)
+                && !is_used(cx, namespace, claim_name)
                 && cx.release(kind, namespace, claim_name, CLAIM_FINALIZER);
         }
         let class = crate::apiserver::default_class(cx.objects);
