@@ -7,13 +7,15 @@ use crate::controllers::{is_deleting, is_terminal, phase};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::store::{Objects, Stored};
-use fleet::{ClusterId, Span};
+use fleet::{ClusterId, Instant, Span};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a world that was saved goes on beside the one it was saved from.
 const LOADED_FOR: Span = Span::from_seconds(900);
+/// The longest a Job that is at work has nothing new: the longest task drawn, and the longest back-off after it.
+const ATTEMPT_MAX: Span = Span::from_seconds(1200 + 600 + 60);
 
 fn all(objects: &Objects, group: &str, plural: &'static str) -> Vec<Value> {
     objects.list(Kind::document(group, plural), None).map(|stored| stored.object.to_value()).collect()
@@ -40,7 +42,7 @@ pub(super) fn check(world: &World, home: &ClusterId) -> Result<(), String> {
     each_pod(objects, &pods)?;
     deployments(objects)?;
     sets(objects)?;
-    jobs(objects)?;
+    jobs(objects, world.now())?;
     budgets_and_autoscalers(objects)?;
     endpoints(objects, &pods)?;
     volumes(objects, &pods)
@@ -123,7 +125,27 @@ fn sets(objects: &Objects) -> Result<(), String> {
     Ok(())
 }
 
-fn jobs(objects: &Objects) -> Result<(), String> {
+/// Whether a container of a Job's pods began or ended lately. Tasks that fail are tried again up to seven times, which may take
+/// longer than the rest.
+fn is_at_work(objects: &Objects, job: &Object, now: Instant) -> bool {
+    fn is_late(value: &Value, since: Instant) -> bool {
+        let at = |(key, value): (&String, &Value)| match value.as_str() {
+            Some(text) => {
+                let stamp = matches!(key.as_str(), "startTime" | "startedAt" | "finishedAt");
+                stamp && Instant::parse(text).is_ok_and(|at| at >= since)
+            }
+            None => is_late(value, since),
+        };
+        value.as_object().is_some_and(|all| all.iter().any(at))
+            || value.as_array().is_some_and(|all| all.iter().any(|value| is_late(value, since)))
+    }
+    let own =
+        |stored: &&Arc<Stored>| controller(stored.object.meta()).is_some_and(|owner| owner.uid == job.uid());
+    let mut pods = objects.list(Kind::Pod, None).filter(own);
+    pods.any(|pod| is_late(&pod.object.to_value()["status"], now - ATTEMPT_MAX))
+}
+
+fn jobs(objects: &Objects, now: Instant) -> Result<(), String> {
     for stored in objects.list(Kind::Job, None) {
         let own = stored.object.to_value();
         let conditions = own["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -132,8 +154,9 @@ fn jobs(objects: &Objects) -> Result<(), String> {
             .any(|c| (c["type"] == "Complete" || c["type"] == "Failed") && c["status"] == "True");
         let by_cron = controller(stored.object.meta()).is_some_and(|owner| owner.kind == "CronJob");
         let held = own["spec"]["suspend"] == true;
-        expect(finished || by_cron || held, || {
-            format!("job {} has not finished: {}", name(&own), own["status"])
+        let goes_on = || is_at_work(objects, &stored.object, now);
+        expect(finished || by_cron || held || goes_on(), || {
+            format!("job {} has not finished, and nothing of it happens: {}", name(&own), own["status"])
         })?;
         if finished {
             expect(number(&own, "/status/active") == 0, || {
