@@ -161,7 +161,10 @@ impl Fields {
     /// Makes a path a member. The root is none.
     pub fn insert(&mut self, path: &[Element]) {
         let [first, rest @ ..] = path else { return };
-        let node = self.0.entry(first.clone()).or_default();
+        if !self.0.contains_key(first) {
+            self.0.insert(first.clone(), Node::default());
+        }
+        let Some(node) = self.0.get_mut(first) else { return };
         if rest.is_empty() { node.member = true } else { node.below.insert(rest) }
     }
     /// Takes out a path, and not what is below it.
