@@ -28,7 +28,7 @@ type Origin = (ClusterId, String);
 
 /// Every copy seen, by its place and by its original, and which of them somebody may not wait for any more.
 ///
-/// Invariant: a copy whose state, or whose original, changed since it was looked into is a suspect.
+/// Invariant: a copy that is new, or whose original went or says another place, is a suspect until it is looked into.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copies {
     at: BTreeMap<CopyKey, Arc<Job>>,
@@ -85,10 +85,6 @@ impl Copies {
     pub fn suspect_all(&mut self) {
         self.all_at = None;
     }
-    /// Whether any is to be looked into.
-    fn has_suspects(&self, now: Instant) -> bool {
-        !self.suspects.is_empty() || self.all_at.is_none_or(|at| now - at >= ALL_EVERY)
-    }
     /// Those that are to be looked into, and `others`.
     fn take_suspects(&mut self, others: Vec<CopyKey>, now: Instant) -> Vec<(CopyKey, Arc<Job>)> {
         let mut some = std::mem::take(&mut self.suspects);
@@ -124,9 +120,6 @@ impl Control {
         let now = self.now;
         let again: Vec<CopyKey> =
             self.sweeping.extract_if(.., |_, retry| *retry <= now).map(|(place, _)| place).collect();
-        if again.is_empty() && !self.copies.has_suspects(now) {
-            return;
-        }
         for (place, copy) in self.copies.take_suspects(again, now) {
             // One that was looked into just now is looked into again when its time comes.
             let due = !self.sweeping.contains_key(&place);
