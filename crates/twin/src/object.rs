@@ -233,16 +233,13 @@ pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
     meta.finalizers.iter().flatten().any(|finalizer| finalizer == name)
 }
 
-/// Takes a finalizer off; returns whether it was there.
-pub(crate) fn drop_finalizer(meta: &mut ObjectMeta, name: &str) -> bool {
-    let Some(all) = &mut meta.finalizers else { return false };
-    let before = all.len();
+/// Takes a finalizer off.
+pub(crate) fn drop_finalizer(meta: &mut ObjectMeta, name: &str) {
+    let Some(all) = &mut meta.finalizers else { return };
     all.retain(|finalizer| finalizer != name);
-    let dropped = all.len() < before;
     if all.is_empty() {
         meta.finalizers = None;
     }
-    dropped
 }
 
 impl Object {

@@ -69,7 +69,7 @@ impl Stored {
     pub fn bytes(&self) -> Arc<[u8]> {
         self.bytes.get_or_init(|| self.write_bytes().into()).clone()
     }
-    /// The same, made anew: for whoever is told alone.
+    /// The same, not kept where nobody asked for it before: for whoever is told alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         if let Some(bytes) = self.bytes.get() {
             return bytes.to_vec();

@@ -108,9 +108,6 @@ fn selector(errors: &mut Errors, doc: &Value) {
 
 /// Checks an update of a Job's spec.
 pub(super) fn update(errors: &mut Errors, old: &Value, new: &Value) {
-    if old.get("spec") == new.get("spec") {
-        return;
-    }
     spec(errors, new);
     let changed = |field: &str| old["spec"].get(field) != new["spec"].get(field);
     if changed("completions") && !is_elastic(old, new) {

@@ -156,9 +156,6 @@ fn container(errors: &mut Errors, container: &Value, path: &str, volumes: &BTree
 
 /// Checks an update of a Pod: of the spec, only few fields may change.
 pub(super) fn update(errors: &mut Errors, old: &Value, new: &Value) {
-    if old.get("spec") == new.get("spec") {
-        return;
-    }
     whole(errors, value(new, "/spec"));
     let mut allowed = new.clone();
     for kind in ["containers", "initContainers"] {
